@@ -1,0 +1,372 @@
+"""How well Action Units were detected: counts, scores, averages and thresholds in plain numpy.
+
+Everywhere, `labels` is [n, N] with 1 for present, 0 for absent and -100 for unknown, and `probabilities` is [n, N]
+between 0 and 1; row i is one face and column j one Action Unit. Unknown labels leave every score. Scores are counted
+over all faces given, never averaged over batches: where batches or folds come apart, add up their `AUCounts`.
+
+A score that the data cannot define (F1 with nothing to find and nothing found, ROC-AUC without positives or without
+negatives) is NaN in arrays and None in the flat results, and never enters an average.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..facs import get_action_unit
+
+
+MISSING_LABEL = -100
+DEFAULT_THRESHOLD = 0.5
+AVERAGED_METRICS = ("f1", "accuracy", "roc_auc")
+
+
+@dataclass(frozen=True, eq=False)
+class AUCounts:
+    """Confusion counts of N Action Units; `+` pools two sets of faces.
+
+    Attributes:
+        true_positives: [N], present and found.
+        false_positives: [N], absent but found.
+        false_negatives: [N], present but not found.
+        true_negatives: [N], absent and not found.
+    """
+
+    true_positives: NDArray[np.int64]
+    false_positives: NDArray[np.int64]
+    false_negatives: NDArray[np.int64]
+    true_negatives: NDArray[np.int64]
+
+    @classmethod
+    def zeros(cls, num_aus: int) -> "AUCounts":
+        """Counts of no faces at all: the start of a sum over batches or folds."""
+        return cls(*(np.zeros(num_aus, dtype=np.int64) for _ in range(4)))
+
+    def __add__(self, other: "AUCounts") -> "AUCounts":
+        if not isinstance(other, AUCounts):
+            return NotImplemented
+        if len(self.support) != len(other.support):
+            raise ValueError(f"Cannot add counts of {len(self.support)} AUs to counts of {len(other.support)} AUs.")
+        return AUCounts(
+            self.true_positives + other.true_positives,
+            self.false_positives + other.false_positives,
+            self.false_negatives + other.false_negatives,
+            self.true_negatives + other.true_negatives,
+        )
+
+    @property
+    def support(self) -> NDArray[np.int64]:
+        """[N], the faces that show the AU (scikit-learn's sense of the word)."""
+        return self.true_positives + self.false_negatives
+
+    @property
+    def labelled(self) -> NDArray[np.int64]:
+        """[N], the faces whose label is known."""
+        return self.support + self.false_positives + self.true_negatives
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """[N], NaN where there is nothing to find and nothing was found."""
+        errors = self.false_positives + self.false_negatives
+        return _divide(2 * self.true_positives, 2 * self.true_positives + errors)
+
+    @property
+    def accuracy(self) -> NDArray[np.float64]:
+        """[N], NaN where no label is known."""
+        return _divide(self.true_positives + self.true_negatives, self.labelled)
+
+    @property
+    def positive_rate(self) -> NDArray[np.float64]:
+        """[N], the part of the known labels that is 1; NaN where no label is known."""
+        return _divide(self.support, self.labelled)
+
+
+def count_au_predictions(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    threshold: float | ArrayLike = DEFAULT_THRESHOLD,
+    au_names: Sequence[str] | None = None,
+) -> AUCounts:
+    """Counts right and wrong decisions, an AU being found where its probability is at least the threshold.
+
+    Args:
+        labels: [n, N], 0, 1 or -100 for unknown.
+        probabilities: [n, N], between 0 and 1.
+        threshold: One number, or one per AU [N].
+        au_names: N names for the error messages; columns are numbered without them.
+
+    Raises:
+        ValueError: If shapes disagree or a value is out of range.
+    """
+    labels, probabilities = _check_inputs(labels, probabilities, au_names)
+    found = probabilities >= _check_threshold(threshold, labels.shape[1])
+    present, absent = labels == 1, labels == 0
+    return AUCounts(
+        true_positives=(present & found).sum(axis=0),
+        false_positives=(absent & found).sum(axis=0),
+        false_negatives=(present & ~found).sum(axis=0),
+        true_negatives=(absent & ~found).sum(axis=0),
+    )
+
+
+def compute_roc_auc(
+    labels: ArrayLike, probabilities: ArrayLike, au_names: Sequence[str] | None = None
+) -> NDArray[np.float64]:
+    """Computes the area under the ROC curve of every AU.
+
+    It is the Mann-Whitney statistic: the chance that a face with the AU gets a higher probability than a face without
+    it, ties counting half.
+
+    Args:
+        labels: [n, N], 0, 1 or -100 for unknown.
+        probabilities: [n, N], between 0 and 1.
+        au_names: N names for the error messages; columns are numbered without them.
+
+    Returns:
+        [N], NaN for an AU without positives or without negatives.
+
+    Raises:
+        ValueError: If shapes disagree or a value is out of range.
+    """
+    labels, probabilities = _check_inputs(labels, probabilities, au_names)
+    return np.array([_roc_auc(*_known(labels, probabilities, au)) for au in range(labels.shape[1])])
+
+
+def tune_thresholds(
+    labels: ArrayLike, probabilities: ArrayLike, au_names: Sequence[str] | None = None
+) -> NDArray[np.float64]:
+    """Finds the threshold of every AU that maximises its F1.
+
+    For validation subjects only: a threshold tuned on the faces that it is scored on flatters the score.
+
+    Args:
+        labels: [n, N], 0, 1 or -100 for unknown.
+        probabilities: [n, N], between 0 and 1.
+        au_names: N names for the error messages; columns are numbered without them.
+
+    Returns:
+        [N], halfway between neighbouring probabilities; of equally good ones the nearest to 0.5, and 0.5 for an AU
+        without positives, where F1 has nothing to say.
+
+    Raises:
+        ValueError: If shapes disagree or a value is out of range.
+    """
+    labels, probabilities = _check_inputs(labels, probabilities, au_names)
+    return np.array([_best_threshold(*_known(labels, probabilities, au)) for au in range(labels.shape[1])])
+
+
+def mean_over_aus(values: ArrayLike, au_names: Sequence[str]) -> tuple[float, list[str]]:
+    """Averages a score over the AUs that define it.
+
+    Args:
+        values: [N], NaN where undefined.
+        au_names: The names of the N AUs.
+
+    Returns:
+        The mean (NaN if no AU defines the score) and the names of the AUs left out.
+
+    Raises:
+        ValueError: If there is not one name per value.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.shape != (len(au_names),):
+        raise ValueError(f"values has shape {values.shape}, but au_names names {len(au_names)} AUs.")
+    undefined = np.isnan(values)
+    mean = float(values[~undefined].mean()) if not undefined.all() else float("nan")
+    return mean, [name for name, left_out in zip(au_names, undefined, strict=True) if left_out]
+
+
+def compute_au_metrics(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    au_names: Sequence[str],
+    threshold: float | ArrayLike = DEFAULT_THRESHOLD,
+) -> dict[str, float | int | list[str] | None]:
+    """Computes all scores as a flat dictionary that JSON can hold.
+
+    Args:
+        labels: [n, N], 0, 1 or -100 for unknown.
+        probabilities: [n, N], between 0 and 1.
+        au_names: N different names, for example "AU12"; they become part of the keys.
+        threshold: One number, or one per AU [N].
+
+    Returns:
+        `mean_f1`, `mean_accuracy`, `mean_roc_auc`, each averaged over the AUs that define it; `undefined_f1`,
+        `undefined_accuracy`, `undefined_roc_auc` with the names of those left out; and for every AU `f1_AU12`,
+        `accuracy_AU12`, `roc_auc_AU12`, `positive_rate_AU12` and `support_AU12`. Undefined numbers are None.
+
+    Raises:
+        ValueError: If shapes disagree, a value is out of range or names repeat.
+    """
+    counts = count_au_predictions(labels, probabilities, threshold, au_names)
+    scores = {
+        "f1": counts.f1,
+        "accuracy": counts.accuracy,
+        "roc_auc": compute_roc_auc(labels, probabilities, au_names),
+    }
+    results: dict[str, float | int | list[str] | None] = {}
+    for metric in AVERAGED_METRICS:
+        mean, undefined = mean_over_aus(scores[metric], au_names)
+        results[f"mean_{metric}"] = _none_if_nan(mean)
+        results[f"undefined_{metric}"] = undefined
+    scores["positive_rate"] = counts.positive_rate
+    for index, name in enumerate(au_names):
+        results |= {f"{metric}_{name}": _none_if_nan(values[index]) for metric, values in scores.items()}
+        results[f"support_{name}"] = int(counts.support[index])
+    return results
+
+
+def format_au_table(metrics: Mapping[str, object], au_names: Sequence[str], prefix: str = "") -> str:
+    """Lays out the result of `compute_au_metrics` as a Markdown table, with the means in the last row.
+
+    Args:
+        metrics: Flat results; other keys are ignored.
+        au_names: The AUs to list, in this order. One that is not in the catalogue gets an empty name cell.
+        prefix: What the keys start with, for example "test_" for `test_f1_AU12`.
+
+    Returns:
+        The table, without a line break at its end. Undefined scores read "n/a".
+
+    Raises:
+        ValueError: If a score of a listed AU is absent from `metrics`.
+    """
+    header = ["AU", "Name", "F1", "Accuracy", "ROC-AUC", "Positive rate", "Support"]
+    columns = (*AVERAGED_METRICS, "positive_rate", "support")
+    rows = [
+        [name, _action_name(name), *(_cell(metrics, f"{prefix}{column}_{name}") for column in columns)]
+        for name in au_names
+    ]
+    rows.append(["Mean", "", *(_cell(metrics, f"{prefix}mean_{metric}") for metric in AVERAGED_METRICS), "", ""])
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    # Names to the left, numbers to the right, as Markdown's own marks say.
+    rule = ["-" * width if index < 2 else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
+    return "\n".join(_table_line(cells, widths) for cells in (header, rule, *rows))
+
+
+def _table_line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (
+        cell.ljust(width) if index < 2 else cell.rjust(width)
+        for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return f"| {' | '.join(padded)} |"
+
+
+def _cell(metrics: Mapping[str, object], key: str) -> str:
+    if key not in metrics:
+        raise ValueError(f"metrics has no {key!r}. Were the scores computed for these AUs and with this key prefix?")
+    value = metrics[key]
+    if value is None:
+        return "n/a"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def _action_name(au_name: str) -> str:
+    try:
+        return get_action_unit(au_name).name
+    except ValueError:
+        return ""
+
+
+def _divide(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Divides element by element, 0 / 0 giving NaN without a warning."""
+    return np.divide(numerator, denominator, out=np.full(len(denominator), np.nan), where=denominator > 0)
+
+
+def _none_if_nan(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if np.isnan(value) else float(value)
+
+
+def _known(
+    labels: NDArray[np.float64], probabilities: NDArray[np.float64], au: int
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Returns presence and probability of one AU over the faces whose label is known."""
+    known = labels[:, au] != MISSING_LABEL
+    return labels[known, au] == 1, probabilities[known, au]
+
+
+def _roc_auc(present: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> float:
+    num_present = int(present.sum())
+    num_absent = len(present) - num_present
+    if num_present == 0 or num_absent == 0:
+        return float("nan")
+    _, group, group_sizes = np.unique(probabilities, return_inverse=True, return_counts=True)
+    # Equal probabilities share the mean of the ranks that they fill.
+    ranks = (np.cumsum(group_sizes) - (group_sizes - 1) / 2)[group]
+    rank_sum = ranks[present].sum()
+    return float((rank_sum - num_present * (num_present + 1) / 2) / (num_present * num_absent))
+
+
+def _best_threshold(present: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> float:
+    num_present = int(present.sum())
+    if num_present == 0:
+        return DEFAULT_THRESHOLD
+    order = np.argsort(-probabilities, kind="stable")
+    descending = probabilities[order]
+    # A threshold can only cut between different probabilities: `last` are the positions of the last of each tie.
+    last = np.flatnonzero(np.append(descending[1:] != descending[:-1], True))
+    num_found = last + 1
+    f1 = 2 * np.cumsum(present[order])[last] / (num_found + num_present)
+    lowest_found = descending[last]
+    highest_left = np.append(lowest_found[1:], 0.0)
+    halfway = (lowest_found + highest_left) / 2
+    # Between neighbouring floats the middle rounds to one of them, and must not take in the lower.
+    candidates = np.where(halfway > highest_left, halfway, lowest_found)[f1 == f1.max()]
+    return float(candidates[np.abs(candidates - DEFAULT_THRESHOLD).argmin()])
+
+
+def _check_inputs(
+    labels: ArrayLike, probabilities: ArrayLike, au_names: Sequence[str] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns both as float arrays [n, N] after checking shapes, names and values."""
+    labels, probabilities = _as_matrix("labels", labels), _as_matrix("probabilities", probabilities)
+    if labels.shape != probabilities.shape:
+        raise ValueError(f"labels has shape {labels.shape}, but probabilities has {probabilities.shape}.")
+    if au_names is None:
+        au_names = [f"column {column}" for column in range(labels.shape[1])]
+    if len(au_names) != labels.shape[1]:
+        raise ValueError(
+            f"au_names has {len(au_names)} names, but labels and probabilities {labels.shape[1]} columns."
+        )
+    if len(set(au_names)) != len(au_names):
+        raise ValueError(f"au_names must differ from each other, but are {list(au_names)}.")
+    valid_labels = np.isin(labels, (0, 1, MISSING_LABEL))
+    _require("labels", labels, valid_labels, au_names, f"0, 1 or {MISSING_LABEL} for unknown")
+    # NaN fails both comparisons.
+    valid_probabilities = (probabilities >= 0) & (probabilities <= 1)
+    _require("probabilities", probabilities, valid_probabilities, au_names, "between 0 and 1 (logits need a sigmoid)")
+    return labels, probabilities
+
+
+def _as_matrix(argument: str, values: ArrayLike) -> NDArray[np.float64]:
+    try:
+        matrix = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{argument} must hold numbers in rows of equal length, one column per AU: {error}"
+        ) from error
+    if matrix.ndim != 2 or matrix.shape[1] == 0:
+        raise ValueError(f"{argument} must have shape [faces, AUs], but has {matrix.shape}.")
+    return matrix
+
+
+def _require(
+    argument: str, matrix: NDArray[np.float64], valid: NDArray[np.bool_], au_names: Sequence[str], expected: str
+) -> None:
+    if valid.all():
+        return
+    row, column = np.argwhere(~valid)[0]
+    raise ValueError(
+        f"{argument} must be {expected}, but row {row}, {au_names[column]}, is {matrix[row, column]:g} "
+        f"({np.count_nonzero(~valid)} such values)."
+    )
+
+
+def _check_threshold(threshold: float | ArrayLike, num_aus: int) -> NDArray[np.float64]:
+    threshold = np.asarray(threshold, dtype=np.float64)
+    if threshold.shape not in ((), (num_aus,)):
+        raise ValueError(f"threshold must be one number or {num_aus}, one per AU, but has shape {threshold.shape}.")
+    if not ((threshold >= 0) & (threshold <= 1)).all():
+        raise ValueError(f"threshold must lie between 0 and 1, but is {threshold.tolist()}.")
+    return threshold
