@@ -1,0 +1,192 @@
+# Copyright 2026 The hiva-hf authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Read an image from nearly anything, upright and in RGB, or say clearly why not."""
+
+import os
+import urllib.request
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+
+ImageSource = str | os.PathLike | bytes | Image.Image | np.ndarray
+
+# Above the largest photos that phones take; decoding one this large needs some 400 MB.
+MAX_PIXELS = 128_000_000
+MAX_FILE_BYTES = 256 * 2**20
+URL_SCHEMES = ("http://", "https://", "data:image/")
+
+
+class ImageLoadError(ValueError):
+    """An image cannot be used. The message names the image, the reason and the remedy."""
+
+
+def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS, timeout: float | None = 30.0) -> Image.Image:
+    """Load an image as upright 8-bit RGB.
+
+    The EXIF orientation is applied, and of several frames the first is taken. Transparent parts become white, as in a
+    browser. 16-bit values are scaled from 0..65535 to 0..255, floating point values from 0..1 to 0..255; floating
+    point values outside 0..1 are refused, because their range could only be guessed.
+
+    Args:
+        source: A path, a URL (`http`, `https` or `data`), the bytes of an image file, a PIL image, or an array of
+            shape `[height, width]`, `[height, width, 1]`, `[height, width, 3]` (RGB) or `[height, width, 4]` (RGBA)
+            and of type `uint8`, `uint16`, `bool` or floating point.
+        max_pixels: Larger images are refused before they are decoded.
+        timeout: Seconds that a URL may take to answer; `None` waits for ever.
+
+    Returns:
+        A PIL image in mode RGB.
+
+    Raises:
+        ImageLoadError: The image is missing, empty, damaged, too large, or in an unsupported form.
+    """
+    try:
+        image = _open(source, timeout)
+        _check_size(image, max_pixels)
+        return _to_rgb(_decode(image))
+    except ImageLoadError as error:
+        raise ImageLoadError(f"Cannot use {_name(source)}: {error}") from error.__cause__
+
+
+def _name(source: ImageSource) -> str:
+    """Name an image in an error message."""
+    if isinstance(source, (str, os.PathLike)):
+        text = os.fspath(source)
+        return repr(text if len(text) <= 200 else f"{text[:100]}...")
+    if isinstance(source, (bytes, bytearray)):
+        return f"the image given as {len(source)} bytes"
+    if isinstance(source, Image.Image):
+        return f"the PIL image {getattr(source, 'filename', '') or f'of mode {source.mode} and size {source.size}'}"
+    if isinstance(source, np.ndarray):
+        return f"the array of shape {list(source.shape)} and type {source.dtype}"
+    return f"the argument of type {type(source).__name__}"
+
+
+def _open(source: ImageSource, timeout: float | None) -> Image.Image:
+    """Open `source` without decoding its pixels (an array has none to decode)."""
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return source
+    if not isinstance(source, (str, os.PathLike, bytes, bytearray)):
+        raise ImageLoadError("expected a path, a URL, the bytes of an image file, a PIL image or a NumPy array.")
+    data = _read(source, timeout)
+    if not data:
+        raise ImageLoadError("it is empty (0 bytes). Get another copy of the file.")
+    try:
+        with warnings.catch_warnings():
+            # `_check_size` refuses large images, or lets them pass on request.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(BytesIO(data))
+    except UnidentifiedImageError as error:
+        raise ImageLoadError(
+            "it is not an image, is damaged, or has a format that Pillow does not know. If an image viewer shows it, "
+            "save it as PNG or JPEG."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageLoadError(f"it is too large ({error}). Shrink it.") from error
+    except Exception as error:
+        raise _damaged(error) from error
+
+
+def _read(source: ImageSource, timeout: float | None) -> bytes:
+    """Read the encoded image."""
+    if isinstance(source, (bytes, bytearray)):
+        return bytes(source)
+    try:
+        if isinstance(source, str) and source.startswith(URL_SCHEMES):
+            # Some servers refuse clients without a name.
+            request = urllib.request.Request(source, headers={"User-Agent": "hiva-hf"})
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                data = response.read(MAX_FILE_BYTES + 1)
+        else:
+            with Path(source).open("rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ImageLoadError(f"there is no such file (looked in {Path.cwd()}). Check the path.") from error
+    except IsADirectoryError as error:
+        raise ImageLoadError("it is a folder. Pass the path of one image, or a list of paths.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageLoadError(f"reading it failed ({reason}). Check the address and your rights to read it.") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise ImageLoadError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB. Shrink it.")
+    return data
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height == 0:
+        raise ImageLoadError("it has no pixels.")
+    if image.width * image.height > max_pixels:
+        raise ImageLoadError(
+            f"it has {image.width} x {image.height} pixels, more than the limit of {max_pixels}. Shrink it, or raise "
+            "`max_pixels` if you trust its origin."
+        )
+
+
+def _decode(image: Image.Image) -> Image.Image:
+    try:
+        image.load()
+        return ImageOps.exif_transpose(image)
+    # PIL's decoders raise nearly every type of error on damaged data.
+    except Exception as error:
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> ImageLoadError:
+    return ImageLoadError(f"it is damaged or incomplete ({error}). Get another copy of the file.")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any PIL mode to RGB."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image)
+        if image.mode == "I":
+            # 32-bit integers are how PIL holds some 16-bit files.
+            if values.min() < 0 or values.max() > 65535:
+                raise ImageLoadError("its integers go beyond 16 bits. Convert it to 8 or 16 bits per channel.")
+            values = values.astype(np.uint16)
+        return _from_array(values).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    try:
+        return image.convert("RGB")
+    except ValueError as error:
+        raise ImageLoadError(f"its colours (mode {image.mode}) are not supported. Save it as RGB.") from error
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    """Turn an array (see [`load_image`]) into a PIL image of 8 bits per channel."""
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
+        raise ImageLoadError("expected the shape [height, width], optionally followed by 1, 3 (RGB) or 4 (RGBA).")
+    if array.dtype == np.uint16:
+        array = array.astype(np.float64) / 65535
+    elif array.dtype == bool:
+        array = array.astype(np.float64)
+    if np.issubdtype(array.dtype, np.floating):
+        # NaN fails this test as well.
+        if not (array.min() >= 0 and array.max() <= 1):
+            raise ImageLoadError("its floating point values must lie between 0 and 1. Scale them, or pass `uint8`.")
+        array = np.rint(array * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise ImageLoadError("its type is not supported. Convert it to `uint8`, 0 to 255.")
+    return Image.fromarray(array)
