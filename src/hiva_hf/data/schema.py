@@ -1,0 +1,34 @@
+# Copyright 2026 The HiVA-HF Authors. Licensed under the Apache License, Version 2.0.
+"""The one column layout that every data set of the package is stored in."""
+
+from datasets import Features, Image, List, Value
+
+
+#: Marks an Action Unit that nobody coded in a frame; it leaves both the loss and the metrics.
+MISSING_LABEL = -100
+
+
+def au_features(num_aus: int) -> Features:
+    """Describes a table of aligned face crops with Action Unit labels.
+
+    Args:
+        num_aus: Number of Action Units, the length of `labels` and `intensities`. Both are in ascending AU order.
+
+    Returns:
+        `image` (encoded crop), `labels` (0, 1 or -100 for missing), `intensities` (0 to 5 or
+        -100 for missing), `subject`, `task` (recording session or kind of take), `frame` (number within the task) and
+        `fold` (1 to 3, subject-disjoint).
+    """
+    if num_aus < 1:
+        raise ValueError(f"A data set needs at least one Action Unit, got num_aus={num_aus}.")
+    return Features(
+        {
+            "image": Image(),
+            "labels": List(Value("int8"), length=num_aus),
+            "intensities": List(Value("int8"), length=num_aus),
+            "subject": Value("string"),
+            "task": Value("string"),
+            "frame": Value("int32"),
+            "fold": Value("int8"),
+        }
+    )

@@ -1,0 +1,1 @@
+"""Training of HiVA's two stages with Accelerate."""

@@ -1,0 +1,39 @@
+import torch
+
+from hiva_hf import HiVAForAUDetection
+from hiva_hf.facs import get_action_unit
+from hiva_hf.training.descriptions import DescriptionBank
+
+
+def test_the_bank_holds_every_sentence_of_every_au(tiny_detector, tokenizer):
+    bank = DescriptionBank(tiny_detector, tokenizer)
+    units = [get_action_unit(label) for label in tiny_detector.config.au_labels]
+    assert bank.counts == [1 + len(unit.variants) for unit in units]
+    assert bank.hidden_states.shape[0] == sum(bank.counts)
+
+
+def test_a_draw_from_the_bank_equals_running_the_text_encoder(tiny_detector, tokenizer, faces):
+    tiny_detector.config.variant = "no_augmentation"
+    bank = DescriptionBank(tiny_detector, tokenizer)
+    drawn = tiny_detector(pixel_values=faces, **bank.draw(torch.Generator()))
+    sentences = [get_action_unit(label).description for label in tiny_detector.config.au_labels]
+    encoded = tokenizer(sentences, padding=True, return_tensors="pt")
+    live = tiny_detector(pixel_values=faces, input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"])
+    torch.testing.assert_close(drawn.logits, live.logits)
+
+
+def test_draws_vary_and_follow_the_generator(tiny_detector, tokenizer):
+    bank = DescriptionBank(tiny_detector, tokenizer)
+    first = bank.draw(torch.Generator().manual_seed(1))["text_hidden_states"]
+    again = bank.draw(torch.Generator().manual_seed(1))["text_hidden_states"]
+    other = bank.draw(torch.Generator().manual_seed(2))["text_hidden_states"]
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_names_only_reads_the_names(make_config, tokenizer):
+    model = HiVAForAUDetection(make_config(variant="names_only"))
+    bank = DescriptionBank(model, tokenizer)
+    assert bank.counts == [1] * 4
+    longest_name = max(len(tokenizer(get_action_unit(label).name)["input_ids"]) for label in model.config.au_labels)
+    assert bank.attention_mask.shape[1] == longest_name
