@@ -1,0 +1,10 @@
+# Copyright 2026 The HiVA-HF Authors. Licensed under the Apache License, Version 2.0.
+"""SynthFACS: rendered faces whose Action Units are known exactly.
+
+The package ships a sample of it; `python -m hiva_hf.synthesis --help` renders as many more as one wants.
+"""
+
+from .recipes import RECIPES, SYNTHFACS_AUS
+
+
+__all__ = ["RECIPES", "SYNTHFACS_AUS"]

