@@ -1,15 +1,15 @@
 """The whole run on small real towers and a few faces of the embedded set."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, BertConfig, BertModel, Dinov2Config, Dinov2Model
+from transformers import AutoModel, BertConfig, BertModel, Dinov2Config, Dinov2Model, TimmWrapperConfig
 
 from hiva_hf import HiVAForAUDetection, HiVAForPreTraining
 from hiva_hf.data import AU_SETS, load_au_dataset
+from hiva_hf.training import engine
 from hiva_hf.training.arguments import AUTrainingArguments
 from hiva_hf.training.checkpoints import checkpoint_folder
 from hiva_hf.training.engine import freeze_backbone, parameter_groups
@@ -134,31 +134,26 @@ def test_only_what_should_learn_has_moved(finished_run, towers):
 
 def test_a_stopped_run_goes_on_and_ends_at_the_same_weights(finished_run, make_arguments, tmp_path, monkeypatch):
     whole_run, _ = finished_run
-    stopped = TrainingRun(make_arguments(tmp_path / "run"))
-    detector, _ = stopped.build_detector()
-    trainer_arguments = stopped.arguments
-    # Stops after the first of two epochs, with a complete state on disk.
-    import hiva_hf.training.engine as engine
-
-    real_save = engine.save_checkpoint
+    save_checkpoint = engine.save_checkpoint
 
     def save_and_stop(*args):
-        real_save(*args)
+        save_checkpoint(*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine, "save_checkpoint", save_and_stop)
-    with pytest.raises(KeyboardInterrupt):
-        stopped.run()
-    monkeypatch.setattr(engine, "save_checkpoint", real_save)
-    assert [path.name for path in checkpoint_folder(stopped.output_dir, "stage1").iterdir()] == ["epoch-001"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(engine, "save_checkpoint", save_and_stop)
+        TrainingRun(make_arguments(tmp_path)).run()
+    assert [path.name for path in checkpoint_folder(tmp_path, "stage1").iterdir()] == ["epoch-001"]
 
-    trainer_arguments.resume_from_checkpoint = True
-    resumed = TrainingRun(trainer_arguments)
-    resumed.run()
+    TrainingRun(make_arguments(tmp_path, resume_from_checkpoint=True)).run()
     expected = AutoModel.from_pretrained(whole_run.output_dir).state_dict()
-    actual = AutoModel.from_pretrained(resumed.output_dir).state_dict()
+    actual = AutoModel.from_pretrained(tmp_path).state_dict()
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
-    shutil.rmtree(tmp_path)
+
+
+def test_a_finished_run_leaves_no_training_states(finished_run):
+    run, _ = finished_run
+    assert not (run.output_dir / "checkpoints").exists()
 
 
 def test_towers_learn_more_slowly_and_norms_do_not_decay(tiny_detector):
@@ -169,11 +164,9 @@ def test_towers_learn_more_slowly_and_norms_do_not_decay(tiny_detector):
 
 
 def test_a_tower_that_is_no_plain_stack_is_not_frozen_by_halves(make_config):
-    from transformers import SwinConfig
-
-    backbone = SwinConfig(image_size=56, patch_size=2, embed_dim=8, depths=[1, 1], num_heads=[1, 1], window_size=7)
+    backbone = TimmWrapperConfig(architecture="test_convnext", do_pooling=False)
     model = HiVAForPreTraining(make_config(backbone_config=backbone))
-    with pytest.raises(ValueError, match="`trainable_backbone_layers` is 1, but SwinModel is not a stack"):
+    with pytest.raises(ValueError, match="`trainable_backbone_layers` is 1, but TimmWrapperModel is not a stack"):
         freeze_backbone(model, 1)
 
 

@@ -29,8 +29,8 @@ class AUTrainingArguments:
     trainable_backbone_layers: int | None = field(
         default=4, metadata={"help": "Train only the last layers of a ViT tower; -1 trains all of any tower."}
     )
-    stage1_epochs: int = field(default=5, metadata={"help": "Epochs of stage 1 (vision and graph)."})
-    stage2_epochs: int = field(default=4, metadata={"help": "Epochs of stage 2 (vision, text and interaction)."})
+    stage1_epochs: int = field(default=3, metadata={"help": "Epochs of stage 1 (vision and graph)."})
+    stage2_epochs: int = field(default=2, metadata={"help": "Epochs of stage 2 (vision, text and interaction)."})
     stage1_learning_rate: float = field(default=1e-3, metadata={"help": "Peak rate of stage 1, new layers."})
     stage2_learning_rate: float = field(default=5e-4, metadata={"help": "Peak rate of stage 2, new layers."})
     backbone_learning_rate_scale: float = field(

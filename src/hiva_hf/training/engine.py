@@ -144,7 +144,6 @@ class StageTrainer:
         self.stage = stage
         self.num_epochs = num_epochs
         self.arguments = arguments
-        self.train_faces = train_faces
         self.step_inputs = step_inputs
         self.before_evaluation = before_evaluation
         self.output_dir = Path(arguments.output_dir)
@@ -197,7 +196,8 @@ class StageTrainer:
 
     def _train_epoch(self, epoch: int) -> float:
         self.model.train()
-        self.train_faces.set_epoch(epoch)
+        # Also sets the epoch of the faces. Left alone, Accelerate's loader counts from 0 again in a resumed run.
+        self.train_loader.set_epoch(epoch)
         self.order.manual_seed(hash((self.arguments.seed, epoch)))
         drawing = torch.Generator().manual_seed(hash((self.arguments.seed, epoch, self.stage == "stage2")))
         bar = tqdm(

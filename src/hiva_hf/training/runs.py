@@ -19,6 +19,7 @@ from ..image_processing_hiva import HiVAImageProcessor
 from ..modeling_hiva import HiVAForAUDetection, HiVAForPreTraining, label_weights_from_positive_rates
 from .arguments import AUTrainingArguments
 from .augmentation import AugmentedFaces, EvaluationFaces, FaceAugmentation
+from .checkpoints import remove_checkpoints
 from .descriptions import DescriptionBank
 from .engine import StageTrainer, evaluate, freeze_backbone
 from .towers import packaged_text_tower, packaged_vision_tower
@@ -220,4 +221,5 @@ class TrainingRun:
         results["test_subjects"] = sorted(set(self.splits["test"]["subject"]))
         if self.accelerator.is_main_process:
             (self.output_dir / RESULTS_FILE).write_text(json.dumps(results, indent=2))
+            remove_checkpoints(self.output_dir)
         return results
