@@ -1,0 +1,207 @@
+# Copyright 2026 The hiva-hf authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""HiVA model configuration"""
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig
+from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
+from transformers.utils import auto_docstring
+
+
+# The AUs that BP4D codes, in the order of the paper's Table I.
+BP4D_LABELS = ("AU1", "AU2", "AU4", "AU6", "AU7", "AU10", "AU12", "AU14", "AU15", "AU17", "AU23", "AU24")
+
+Variant = Literal[
+    "full",
+    "no_augmentation",
+    "no_difference_loss",
+    "no_augmentation_no_difference_loss",
+    "no_ddca",
+    "no_cdca",
+    "no_attention",
+    "baseline",
+    "shuffled_descriptions",
+    "random_vectors",
+    "names_only",
+]
+
+
+@auto_docstring(checkpoint="hiva-hf/hiva-bp4d")
+@strict
+class HiVAConfig(PreTrainedConfig):
+    r"""
+    image_size (`int`, *optional*, defaults to 224):
+        Height and width of the square face crop that the network reads, in pixels.
+    hidden_size (`int`, *optional*, defaults to 512):
+        Width `d` of the AU features, the text memory and both cross attentions.
+    num_attention_heads (`int`, *optional*, defaults to 8):
+        Heads of the Transformer encoder over the AUs (the contextual text encoder). The cross attentions DDCA and
+        CDCA have one head.
+    intermediate_size (`int`, *optional*, defaults to 2048):
+        Width of the feed-forward layers of the contextual text encoder.
+    num_context_layers (`int`, *optional*, defaults to 3):
+        Layers of the contextual text encoder, which turns the description embeddings `H` into `Z`.
+    hidden_dropout_prob (`float`, *optional*, defaults to 0.1):
+        Dropout in the contextual text encoder. The visual side and the cross attentions have none.
+    num_trainable_text_layers (`int`, *optional*, defaults to 2):
+        How many of the last layers of the text encoder are trained. Everything below is frozen, so its output for a
+        sentence is a constant that is computed once.
+    num_neighbors (`int`, *optional*, defaults to 4):
+        `K`, the AUs that each AU keeps in the stage-1 graph, itself included (4 for BP4D and GFT, 3 for DISFA).
+    text_level (`str`, *optional*, defaults to `"token"`):
+        What an AU's visual tokens attend to in DDCA. `"token"`: the AU's contextual embedding `Z_i` and the word
+        pieces `W_i` of its description. `"sentence"`: `Z_i` alone, Eq. 5 to the letter; a softmax over one key is 1,
+        so that direction is a learned bias and its query and key projections get no gradient.
+    variant (`str`, *optional*, defaults to `"full"`):
+        One switch for the paper's ablations (Tables IV to VI) and for three controls. `"no_augmentation"`: training
+        sees the canonical descriptions only. `"no_difference_loss"`: lambda = 0.
+        `"no_augmentation_no_difference_loss"`: both. `"no_ddca"`: fusion on `[U_i ; C_i]`. `"no_cdca"`: fusion on
+        `[U_i ; D_i]`. `"no_attention"`: text without attention, `D_i = U_i + Z_i`, `C_i = mean(X_g) + Z_i`.
+        `"baseline"`: no text, fusion on `[U_i ; mean(X_g)]`. Controls: `"shuffled_descriptions"` (each AU reads its
+        neighbour's description), `"random_vectors"` (a fixed random vector for each AU in place of the text encoder's
+        output) and `"names_only"` (the AU's name as its description).
+    difference_loss_weight (`float`, *optional*, defaults to 1e-05):
+        `lambda`, the weight of `L_diff` (Eq. 1) in the stage-2 loss.
+    label_weights (`list[float]`, *optional*):
+        `w_i` of the AU loss, one for each AU (see [`~hiva_hf.modeling_hiva.label_weights_from_positive_rates`]).
+        `None` weighs all AUs alike.
+    loss_reduction (`str`, *optional*, defaults to `"sum"`):
+        How the AU loss is reduced over AUs, `"sum"` (Eq. 4 to the letter) or `"mean"` over the labelled ones. Over the
+        batch it is always the mean.
+    use_text_encoder (`bool`, *optional*, defaults to `True`):
+        Whether the model holds the text side. `False` after [`HiVAForAUDetection.drop_text_encoder`]: the model then
+        lives on its cached text memory.
+    text_memory_length (`int`, *optional*, defaults to 0):
+        Keys of the cached text memory, 1 + word pieces of the longest description in token mode, 0 without a cache.
+        Written by [`HiVAForAUDetection.encode_descriptions`].
+
+    Example:
+
+    ```python
+    >>> from hiva_hf import HiVAConfig, HiVAForAUDetection
+
+    >>> # The paper's network for BP4D: Swin-B, BERT-large, 12 AUs
+    >>> configuration = HiVAConfig()
+
+    >>> # Initializing a model (with random weights) from it
+    >>> model = HiVAForAUDetection(configuration)
+
+    >>> # Accessing the model configuration
+    >>> configuration = model.config
+    ```"""
+
+    model_type = "hiva"
+    sub_configs_defaults = {
+        "backbone_config": SubConfigSpec(
+            config_class=AutoConfig,
+            model_type="timm_wrapper",
+            init_kwargs={"architecture": "swin_base_patch4_window7_224", "do_pooling": False},
+        ),
+        "text_config": SubConfigSpec(
+            config_class=AutoConfig,
+            model_type="bert",
+            init_kwargs={
+                "hidden_size": 1024,
+                "num_hidden_layers": 24,
+                "num_attention_heads": 16,
+                "intermediate_size": 4096,
+            },
+        ),
+    }
+
+    backbone_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    image_size: int = 224
+    hidden_size: int = 512
+    num_attention_heads: int = 8
+    intermediate_size: int = 2048
+    num_context_layers: int = 3
+    hidden_dropout_prob: float | int = 0.1
+    num_trainable_text_layers: int = 2
+    num_neighbors: int = 4
+    text_level: Literal["token", "sentence"] = "token"
+    variant: Variant = "full"
+    difference_loss_weight: float | int = 1e-5
+    label_weights: list[float] | tuple[float, ...] | None = None
+    loss_reduction: Literal["sum", "mean"] = "sum"
+    use_text_encoder: bool = True
+    text_memory_length: int = 0
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-5
+    problem_type: str | None = "multi_label_classification"
+
+    def __post_init__(self, **kwargs):
+        if self.id2label is None and kwargs.get("num_labels") is None:
+            self.id2label = dict(enumerate(BP4D_LABELS))
+        if self.id2label is not None and self.label2id is None:
+            self.label2id = {label: int(index) for index, label in self.id2label.items()}
+        super().__post_init__(**kwargs)
+
+    @property
+    def au_labels(self) -> list[str]:
+        """The AU labels in the order of the logits, such as `["AU1", "AU2", ...]`."""
+        return [self.id2label[index] for index in range(self.num_labels)]
+
+    @property
+    def uses_text(self) -> bool:
+        """Whether the network has a text memory at all."""
+        return self.variant != "baseline"
+
+    @property
+    def reads_descriptions(self) -> bool:
+        """Whether the text memory comes from sentences that a text encoder reads."""
+        return self.variant not in ("baseline", "random_vectors")
+
+    @property
+    def augments_descriptions(self) -> bool:
+        """Whether training draws among the written variants of a description."""
+        return self.reads_descriptions and self.variant not in (
+            "no_augmentation",
+            "no_augmentation_no_difference_loss",
+            "names_only",
+        )
+
+    @property
+    def effective_difference_loss_weight(self) -> float:
+        """`lambda` with the ablation switch applied."""
+        without = ("no_difference_loss", "no_augmentation_no_difference_loss", "random_vectors", "baseline")
+        return 0.0 if self.variant in without else float(self.difference_loss_weight)
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation. Validates the architecture of the config."""
+        if self.num_labels < 1:
+            raise ValueError("HiVA needs at least one AU: pass `id2label={0: 'AU1', ...}`.")
+        if not 1 <= self.num_neighbors <= self.num_labels:
+            raise ValueError(
+                f"`num_neighbors` is {self.num_neighbors}, but a graph over {self.num_labels} AUs keeps between 1 and "
+                f"{self.num_labels} neighbours for each AU (itself included)."
+            )
+        if self.hidden_size % self.num_attention_heads != 0:
+            raise ValueError(
+                f"`hidden_size` ({self.hidden_size}) is not a multiple of `num_attention_heads` "
+                f"({self.num_attention_heads})."
+            )
+        if self.label_weights is not None and len(self.label_weights) != self.num_labels:
+            raise ValueError(
+                f"`label_weights` has {len(self.label_weights)} entries, but the model has {self.num_labels} AUs."
+            )
+        if self.text_memory_length < 0:
+            raise ValueError(f"`text_memory_length` is {self.text_memory_length}, but a length is at least 0.")
+        if self.text_level == "sentence" and self.text_memory_length > 1:
+            raise ValueError("A sentence-level text memory has one key per AU: `text_memory_length` must be 0 or 1.")
+
+
+__all__ = ["HiVAConfig"]

@@ -1,0 +1,905 @@
+# Copyright 2026 The hiva-hf authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""PyTorch HiVA model.
+
+Equation numbers are those of "Hierarchical Vision-Language Interaction for Facial Action Unit Detection"
+(arXiv 2602.14425). Shapes: B images, N AUs, T = h * w visual tokens, L word pieces, d = `config.hidden_size`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import AutoModel
+from transformers import initialization as init
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring, logging
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_hiva import HiVAConfig
+from .facs import get_action_unit
+
+
+logger = logging.get_logger(__name__)
+
+# A label with this value is unknown: it moves neither the loss nor a gradient.
+MISSING_LABEL = -100
+
+
+@auto_docstring(custom_intro="Output of [`HiVAForPreTraining`], stage 1 of HiVA.")
+@dataclass
+class HiVAForPreTrainingOutput(ModelOutput):
+    r"""
+    loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is provided):
+        `L_au`, the weighted binary cross entropy over the labelled AUs.
+    logits (`torch.FloatTensor` of shape `(batch_size, num_labels)`):
+        AU scores before the sigmoid, in the order of `config.id2label`.
+    au_features (`torch.FloatTensor` of shape `(batch_size, num_labels, hidden_size)`):
+        AU features `U` before the graph.
+    adjacency (`torch.FloatTensor` of shape `(batch_size, num_labels, num_labels)`):
+        The directed 0/1 graph over the AUs: row i marks the AUs that AU i listens to.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    au_features: torch.FloatTensor | None = None
+    adjacency: torch.FloatTensor | None = None
+
+
+@auto_docstring(custom_intro="Output of [`HiVAForAUDetection`].")
+@dataclass
+class HiVAAUDetectionOutput(ModelOutput):
+    r"""
+    loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is provided):
+        `L_au + lambda L_diff`; `L_diff` enters where the text encoder ran, with the cached memory it is a constant
+        and left out.
+    logits (`torch.FloatTensor` of shape `(batch_size, num_labels)`):
+        AU scores before the sigmoid, in the order of `config.id2label`.
+    au_features (`torch.FloatTensor` of shape `(batch_size, num_labels, hidden_size)`):
+        The fused AU features that the heads read.
+    ddca_attentions (`torch.FloatTensor` of shape `(batch_size, num_labels, num_tokens)`, *optional*, returned when `output_attentions=True`):
+        Where each AU's description looks on that AU's own feature map, row-major over the token grid; sums to 1.
+    cdca_attentions (`torch.FloatTensor` of shape `(batch_size, num_labels, num_tokens)`, *optional*, returned when `output_attentions=True`):
+        Where each AU's description looks on the feature map of the whole face (Eq. 6), row-major; sums to 1.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    au_features: torch.FloatTensor | None = None
+    ddca_attentions: torch.FloatTensor | None = None
+    cdca_attentions: torch.FloatTensor | None = None
+
+
+@dataclass
+class HiVATextMemory:
+    """
+    What the visual side reads of the descriptions.
+
+    Args:
+        memory (`torch.FloatTensor` of shape `(num_labels, num_keys, hidden_size)`):
+            `M = [Z ; W]`. Key 0 is the AU's contextual embedding `Z_i`, the rest are its word pieces `W_i`.
+        mask (`torch.BoolTensor` of shape `(num_labels, num_keys)`):
+            True for real keys, False for padding.
+        description_embeddings (`torch.FloatTensor` of shape `(num_labels, text_hidden_size)`, *optional*):
+            `H`, on which `L_diff` is defined. None for a cached memory.
+    """
+
+    memory: torch.Tensor
+    mask: torch.Tensor
+    description_embeddings: torch.Tensor | None = None
+
+
+def label_weights_from_positive_rates(positive_rates: Sequence[float]) -> list[float]:
+    r"""
+    The weights of the AU loss: `w_i = N (1 / r_i) / sum_j (1 / r_j)`, which average to 1.
+
+    Args:
+        positive_rates (`Sequence[float]` of length N):
+            `r_i`, the share of positive labels of AU i among its known labels in the training fold, above 0.
+
+    Raises:
+        ValueError: if a rate is not in (0, 1]: an AU that never occurs in the training set can't be learned.
+    """
+    for index, rate in enumerate(positive_rates):
+        if not 0 < rate <= 1:
+            raise ValueError(
+                f"The AU at position {index} has a positive rate of {rate} in the training set. It can't be learned "
+                "from it: leave it out of `id2label`, or add samples that show it."
+            )
+    inverse = [1 / rate for rate in positive_rates]
+    return [len(inverse) * value / sum(inverse) for value in inverse]
+
+
+def au_detection_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    label_weights: Sequence[float] | None = None,
+    reduction: str = "sum",
+) -> torch.Tensor:
+    r"""
+    `L_au` (Eq. 4, with the minus on both terms): weighted binary cross entropy with missing labels left out.
+
+    Args:
+        logits (`torch.Tensor` of shape `(batch_size, num_labels)`):
+            AU scores before the sigmoid.
+        labels (`torch.Tensor` of shape `(batch_size, num_labels)`):
+            1 (present), 0 (absent) or -100 (unknown).
+        label_weights (`Sequence[float]`, *optional*):
+            `w_i`, one for each AU.
+        reduction (`str`, *optional*, defaults to `"sum"`):
+            `"sum"` over AUs or `"mean"` over the labelled AUs of a sample; the mean over the batch in both cases.
+    """
+    known = labels != MISSING_LABEL
+    targets = torch.where(known, labels, 0).to(logits.dtype)
+    losses = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    if label_weights is not None:
+        losses = losses * logits.new_tensor(label_weights)
+    per_sample = torch.where(known, losses, 0).sum(dim=-1)
+    if reduction == "mean":
+        per_sample = per_sample / known.sum(dim=-1).clamp(min=1)
+    return per_sample.mean()
+
+
+def description_difference_loss(description_embeddings: torch.Tensor) -> torch.Tensor:
+    r"""
+    `L_diff` (Eq. 1): mean squared entry of `rownorm(H) rownorm(H)^T - I`, 0 for orthogonal descriptions.
+
+    Args:
+        description_embeddings (`torch.Tensor` of shape `(num_labels, text_hidden_size)`):
+            `H`, one row for each AU.
+    """
+    # In fp32 also under autocast: the entries are differences of numbers close to 1.
+    with torch.autocast(device_type=description_embeddings.device.type, enabled=False):
+        rows = nn.functional.normalize(description_embeddings.float(), dim=-1)
+        identity = torch.eye(rows.shape[0], device=rows.device)
+        return (rows @ rows.T - identity).pow(2).mean()
+
+
+def adjacency(au_features: torch.Tensor, num_neighbors: int) -> torch.Tensor:
+    r"""
+    The dynamic AU graph of Figure 7: each AU keeps its `K` most similar AUs by inner product, itself first.
+
+    Equal similarities are decided by AU order (the lower index wins), so every row has exactly `K` ones.
+
+    Args:
+        au_features (`torch.Tensor` of shape `(batch_size, num_labels, hidden_size)`):
+            `U`. No gradient flows through the choice.
+        num_neighbors (`int`):
+            `K`, between 1 and `num_labels`.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, num_labels, num_labels)`, 0/1 in the dtype of `au_features`.
+    """
+    features = au_features.detach()
+    similarity = features @ features.transpose(1, 2)
+    is_self = torch.eye(similarity.shape[-1], dtype=torch.bool, device=similarity.device)
+    similarity = similarity.masked_fill(is_self, torch.finfo(similarity.dtype).max)
+    # A stable sort, not topk, whose choice among ties is undefined.
+    neighbors = similarity.sort(dim=-1, descending=True, stable=True).indices[..., :num_neighbors]
+    return torch.zeros_like(similarity).scatter(-1, neighbors, 1.0)
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: Unpack[TransformersKwargs],
+):
+    attn_weights = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        attn_weights = attn_weights + attention_mask
+
+    attn_weights = nn.functional.softmax(attn_weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    attn_weights = nn.functional.dropout(attn_weights, p=dropout, training=module.training)
+
+    attn_output = torch.matmul(attn_weights, value)
+    attn_output = attn_output.transpose(1, 2).contiguous()
+
+    return attn_output, attn_weights
+
+
+class HiVAGroupedLinear(nn.Module):
+    """
+    `num_groups` linear layers at once, one for each AU.
+
+    `(batch_size, num_groups, seq_len, in_features)` -> `(batch_size, num_groups, seq_len, out_features)`.
+    """
+
+    def __init__(self, num_groups: int, in_features: int, out_features: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_groups, in_features, out_features))
+        self.bias = nn.Parameter(torch.empty(num_groups, 1, out_features))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("bgsi,gio->bgso", hidden_states, self.weight) + self.bias
+
+
+class HiVAGroupedLayerNorm(nn.Module):
+    """Layer norm with its own scale and shift for each group of `(batch_size, num_groups, seq_len, hidden_size)`."""
+
+    def __init__(self, num_groups: int, hidden_size: int, eps: float):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(num_groups, 1, hidden_size))
+        self.bias = nn.Parameter(torch.empty(num_groups, 1, hidden_size))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        normalized = nn.functional.layer_norm(hidden_states, hidden_states.shape[-1:], eps=self.eps)
+        return normalized * self.weight + self.bias
+
+
+class HiVAVisionModel(nn.Module):
+    """Part (a): face crop -> map of the whole face `X_g` and one map `F_i` for each AU."""
+
+    def __init__(self, config: HiVAConfig):
+        super().__init__()
+        self.image_size = config.image_size
+        self.num_labels = config.num_labels
+        self.backbone = AutoModel.from_config(config.backbone_config)
+        self.num_channels = self._num_backbone_channels()
+        self._use_fused_attention(config._attn_implementation != "eager")
+
+        self.stem = nn.Conv2d(self.num_channels, config.hidden_size, kernel_size=1)
+        self.stem_norm = nn.BatchNorm2d(config.hidden_size)
+        # All branches read the same map: N independent d -> d convolutions are one d -> N * d convolution.
+        self.branches = nn.Conv2d(config.hidden_size, config.num_labels * config.hidden_size, kernel_size=1)
+        self.branches_norm = nn.BatchNorm2d(config.num_labels * config.hidden_size)
+        self.activation = nn.ReLU()
+
+    def _num_backbone_channels(self) -> int:
+        timm_model = getattr(self.backbone, "timm_model", None)
+        if timm_model is not None:
+            return timm_model.num_features
+        backbone_config = self.backbone.config
+        if getattr(backbone_config, "hidden_sizes", None):
+            return backbone_config.hidden_sizes[-1]
+        return backbone_config.hidden_size
+
+    def _use_fused_attention(self, enabled: bool):
+        # timm keeps its Swin on eager attention unless an experimental process-wide switch is set (timm 1.0).
+        for module in self.backbone.modules():
+            if hasattr(module, "fused_attn"):
+                module.fused_attn = enabled
+
+    def _to_feature_map(self, hidden_state: torch.Tensor) -> torch.Tensor:
+        """Any backbone's last hidden state -> `(batch_size, num_channels, height, width)`."""
+        if hidden_state.ndim == 3:
+            # Tokens: the patches of a square grid, after the class token and its like.
+            grid_size = math.isqrt(hidden_state.shape[1])
+            patches = hidden_state[:, hidden_state.shape[1] - grid_size**2 :]
+            return patches.transpose(1, 2).unflatten(2, (grid_size, grid_size))
+        timm_model = getattr(self.backbone, "timm_model", None)
+        if getattr(timm_model, "output_fmt", "NCHW") == "NHWC":
+            return hidden_state.permute(0, 3, 1, 2)
+        return hidden_state
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch_size, 3, image_size, image_size)`).
+
+        Returns:
+            `X_g` of shape `(batch_size, num_tokens, hidden_size)` and `F` of shape
+            `(batch_size, num_labels, num_tokens, hidden_size)`.
+        """
+        if pixel_values.ndim != 4 or pixel_values.shape[-2:] != (self.image_size, self.image_size):
+            raise ValueError(
+                f"`pixel_values` has the shape {tuple(pixel_values.shape)}, but this model reads batches of "
+                f"(3, {self.image_size}, {self.image_size}): pass the faces through its image processor."
+            )
+        feature_map = self._to_feature_map(self.backbone(pixel_values).last_hidden_state)
+        global_map = self.activation(self.stem_norm(self.stem(feature_map)))
+        au_maps = self.activation(self.branches_norm(self.branches(global_map)))
+        au_maps = au_maps.flatten(2).unflatten(1, (self.num_labels, -1))
+        return global_map.flatten(2).transpose(1, 2), au_maps.transpose(2, 3)
+
+
+class HiVAAUGraph(nn.Module):
+    """Part (c), stage 1 only: `U_upd = ReLU(U + BN_N(W_u U + A W_v U))` (Eq. 3) over the dynamic AU graph."""
+
+    def __init__(self, config: HiVAConfig):
+        super().__init__()
+        self.num_neighbors = config.num_neighbors
+        self.self_projection = nn.Linear(config.hidden_size, config.hidden_size)
+        self.neighbor_projection = nn.Linear(config.hidden_size, config.hidden_size)
+        # BN_N: one mean and variance for each AU, over the batch and the features.
+        self.norm = nn.BatchNorm1d(config.num_labels)
+
+    def forward(self, au_features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`(batch_size, num_labels, hidden_size)` -> updated features of that shape, and the 0/1 graph."""
+        graph = adjacency(au_features, self.num_neighbors)
+        # Every row has K ones: dividing by the degree is dividing by K.
+        messages = (graph / self.num_neighbors) @ self.neighbor_projection(au_features)
+        update = self.norm(self.self_projection(au_features) + messages)
+        return nn.functional.relu(au_features + update), graph
+
+
+class HiVAContextAttention(nn.Module):
+    def __init__(self, config: HiVAConfig):
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.is_causal = False
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        input_shape = hidden_states.shape[:-1]
+        hidden_shape = (*input_shape, -1, self.head_dim)
+        query = self.q_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+        key = self.k_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+        value = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        attn_output, _ = attention_interface(self, query, key, value, None, scaling=self.scaling)
+        return self.o_proj(attn_output.reshape(*input_shape, -1))
+
+
+class HiVAContextLayer(GradientCheckpointingLayer):
+    """A post-norm Transformer encoder layer over the AUs, which are a set: no position encoding."""
+
+    def __init__(self, config: HiVAConfig):
+        super().__init__()
+        self.attention = HiVAContextAttention(config)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.output_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        hidden_states = self.attention_norm(hidden_states + self.dropout(self.attention(hidden_states)))
+        intermediate = self.dropout(nn.functional.relu(self.up_proj(hidden_states)))
+        return self.output_norm(hidden_states + self.dropout(self.down_proj(intermediate)))
+
+
+class HiVATextModel(nn.Module):
+    """
+    Part (b): one description for each AU -> the text memory that the visual side reads.
+
+    The text encoder is a BERT; embeddings and all but its last `config.num_trainable_text_layers` layers are frozen.
+    """
+
+    def __init__(self, config: HiVAConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = None
+        if config.reads_descriptions:
+            self.encoder = AutoModel.from_config(config.text_config, add_pooling_layer=False)
+        else:
+            self.random_states = nn.Buffer(torch.empty(config.num_labels, 1, config.text_config.hidden_size))
+        self.projection = nn.Linear(config.text_config.hidden_size, config.hidden_size)
+        self.context_layers = nn.ModuleList([HiVAContextLayer(config) for _ in range(config.num_context_layers)])
+
+    @property
+    def num_frozen_layers(self) -> int:
+        return self.encoder.config.num_hidden_layers - self.config.num_trainable_text_layers
+
+    def _run_layers(
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor, layers: Sequence[nn.Module]
+    ) -> torch.Tensor:
+        mask = create_bidirectional_mask(
+            config=self.encoder.config, inputs_embeds=hidden_states, attention_mask=attention_mask
+        )
+        for layer in layers:
+            hidden_states = layer(hidden_states, mask)
+        return hidden_states
+
+    @torch.no_grad()
+    def encode_frozen(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """
+        Hidden states after the last frozen layer: constants of a sentence, without gradient and without dropout.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(num_sentences, sequence_length)`).
+            attention_mask (`torch.LongTensor` of shape `(num_sentences, sequence_length)`).
+
+        Returns:
+            `torch.FloatTensor` of shape `(num_sentences, sequence_length, text_hidden_size)`.
+        """
+        frozen_layers = self.encoder.encoder.layer[: self.num_frozen_layers]
+        frozen_modules = [self.encoder.embeddings, *frozen_layers]
+        was_training = self.training
+        for module in frozen_modules:
+            module.eval()
+        try:
+            return self._run_layers(self.encoder.embeddings(input_ids=input_ids), attention_mask, frozen_layers)
+        finally:
+            for module in frozen_modules:
+                module.train(was_training)
+
+    def forward(self, text_hidden_states: torch.Tensor | None, attention_mask: torch.Tensor | None) -> HiVATextMemory:
+        """
+        Args:
+            text_hidden_states (`torch.FloatTensor` of shape `(num_labels, sequence_length, text_hidden_size)`):
+                Output of [`~HiVATextModel.encode_frozen`], one description for each AU in the order of the labels;
+                None where fixed random vectors take the place of descriptions.
+            attention_mask (`torch.LongTensor` of shape `(num_labels, sequence_length)`):
+                1 for real tokens, 0 for padding.
+        """
+        if self.encoder is None:
+            token_states = self.random_states
+            attention_mask = torch.ones(token_states.shape[:2], device=token_states.device)
+        else:
+            trained_layers = self.encoder.encoder.layer[self.num_frozen_layers :]
+            token_states = self._run_layers(text_hidden_states, attention_mask, trained_layers)
+        if self.config.variant == "shuffled_descriptions":
+            token_states, attention_mask = token_states.roll(1, dims=0), attention_mask.roll(1, dims=0)
+
+        is_token = attention_mask.bool()
+        weights = is_token.unsqueeze(-1).to(token_states.dtype)
+        description_embeddings = (token_states * weights).sum(dim=1) / weights.sum(dim=1)
+
+        context = self.projection(description_embeddings).unsqueeze(0)
+        for layer in self.context_layers:
+            context = layer(context)
+        # Z: [N, 1, d]
+        memory = context.squeeze(0).unsqueeze(1)
+        mask = is_token.new_ones(memory.shape[:2])
+        if self.config.text_level == "token":
+            memory = torch.cat([memory, self.projection(token_states)], dim=1)
+            mask = torch.cat([mask, is_token], dim=1)
+        return HiVATextMemory(memory=memory, mask=mask, description_embeddings=description_embeddings)
+
+
+class HiVACrossAttention(nn.Module):
+    """
+    Residual single-head attention without output projection, `LN(query + Attn(query, memory))`, in `num_groups`
+    independent copies (one for each AU in DDCA, one for all in CDCA).
+    """
+
+    def __init__(self, config: HiVAConfig, num_groups: int):
+        super().__init__()
+        self.config = config
+        self.scaling = config.hidden_size**-0.5
+        self.is_causal = False
+        self.q_proj = HiVAGroupedLinear(num_groups, config.hidden_size, config.hidden_size)
+        self.k_proj = HiVAGroupedLinear(num_groups, config.hidden_size, config.hidden_size)
+        self.v_proj = HiVAGroupedLinear(num_groups, config.hidden_size, config.hidden_size)
+        self.norm = HiVAGroupedLayerNorm(num_groups, config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        memory: torch.Tensor,
+        memory_mask: torch.Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Args:
+            hidden_states (`torch.Tensor` of shape `(batch_size or 1, num_groups, query_len, hidden_size)`):
+                Queries, and what the attended values are added to.
+            memory (`torch.Tensor` of shape `(batch_size or 1, num_groups, key_len, hidden_size)`):
+                Keys and values. A side that is the same for the whole batch has a batch size of 1: it is projected once.
+            memory_mask (`torch.BoolTensor` of shape `(num_groups, key_len)`, *optional*):
+                False for keys that are padding.
+            output_attentions (`bool`, *optional*, defaults to `False`):
+                Whether to return the weights, of shape `(batch_size, num_groups, query_len, key_len)`.
+        """
+        batch_size = max(hidden_states.shape[0], memory.shape[0])
+        query = self.q_proj(hidden_states).expand(batch_size, -1, -1, -1)
+        key = self.k_proj(memory).expand(batch_size, -1, -1, -1)
+        value = self.v_proj(memory).expand(batch_size, -1, -1, -1)
+        attention_mask = None
+        if memory_mask is not None:
+            blocked = torch.zeros_like(memory_mask, dtype=query.dtype)
+            blocked = blocked.masked_fill(~memory_mask, torch.finfo(query.dtype).min)
+            attention_mask = blocked[None, :, None, :]
+
+        attention_interface: Callable = eager_attention_forward
+        if not output_attentions:
+            # Fused kernels don't return the weights.
+            attention_interface = ALL_ATTENTION_FUNCTIONS.get_interface(
+                self.config._attn_implementation, eager_attention_forward
+            )
+        attn_output, attn_weights = attention_interface(self, query, key, value, attention_mask, scaling=self.scaling)
+        output = self.norm(hidden_states + attn_output.transpose(1, 2))
+        return output, attn_weights if output_attentions else None
+
+
+class HiVADisentangledDualCrossAttention(nn.Module):
+    """DDCA: each AU's map and its own description attend to each other, with weights of that AU (Eq. 5)."""
+
+    def __init__(self, config: HiVAConfig):
+        super().__init__()
+        self.vision_to_text = HiVACrossAttention(config, num_groups=config.num_labels)
+        self.text_to_vision = HiVACrossAttention(config, num_groups=config.num_labels)
+
+    def forward(
+        self, au_maps: torch.Tensor, text: HiVATextMemory, output_attentions: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Returns `D` of shape `(batch_size, num_labels, hidden_size)` and the maps `(batch_size, num_labels, num_tokens)`."""
+        memory = text.memory.unsqueeze(0)
+        visual, _ = self.vision_to_text(au_maps, memory, memory_mask=text.mask)
+        textual, attentions = self.text_to_vision(memory[:, :, :1], au_maps, output_attentions=output_attentions)
+        return visual.mean(dim=2) + textual.squeeze(2), None if attentions is None else attentions.squeeze(2)
+
+
+class HiVAContextualDualCrossAttention(nn.Module):
+    """CDCA: the whole face and all descriptions attend to each other, with weights shared over AUs (Eq. 6)."""
+
+    def __init__(self, config: HiVAConfig):
+        super().__init__()
+        self.text_to_vision = HiVACrossAttention(config, num_groups=1)
+        self.vision_to_text = HiVACrossAttention(config, num_groups=1)
+
+    def forward(
+        self, global_map: torch.Tensor, text: HiVATextMemory, output_attentions: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Returns `C` of shape `(batch_size, num_labels, hidden_size)` and the maps `(batch_size, num_labels, num_tokens)`."""
+        face = global_map.unsqueeze(1)
+        context = text.memory[None, None, :, 0]
+        textual, attentions = self.text_to_vision(context, face, output_attentions=output_attentions)
+        visual, _ = self.vision_to_text(face, context)
+        return visual.mean(dim=2) + textual.squeeze(1), None if attentions is None else attentions.squeeze(1)
+
+
+class HiVAInteraction(nn.Module):
+    """Part (d): fuses `[U_i ; D_i ; C_i]` into one feature for each AU; `config.variant` drops or replaces parts."""
+
+    def __init__(self, config: HiVAConfig):
+        super().__init__()
+        self.variant = config.variant
+        has_attention = config.variant not in ("no_attention", "baseline")
+        self.ddca = self.cdca = None
+        if has_attention and config.variant != "no_ddca":
+            self.ddca = HiVADisentangledDualCrossAttention(config)
+        if has_attention and config.variant != "no_cdca":
+            self.cdca = HiVAContextualDualCrossAttention(config)
+        num_parts = 2 if config.variant in ("no_ddca", "no_cdca", "baseline") else 3
+        self.fusion = HiVAGroupedLinear(config.num_labels, num_parts * config.hidden_size, config.hidden_size)
+
+    def forward(
+        self,
+        global_map: torch.Tensor,
+        au_maps: torch.Tensor,
+        text: HiVATextMemory | None,
+        output_attentions: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Returns fused features `(batch_size, num_labels, hidden_size)`, the DDCA maps and the CDCA maps."""
+        ddca_attentions = cdca_attentions = None
+        parts = [au_maps.mean(dim=2)]
+        if self.ddca is not None:
+            ddca_features, ddca_attentions = self.ddca(au_maps, text, output_attentions)
+            parts.append(ddca_features)
+        if self.cdca is not None:
+            cdca_features, cdca_attentions = self.cdca(global_map, text, output_attentions)
+            parts.append(cdca_features)
+        if self.variant == "no_attention":
+            parts += [parts[0] + text.memory[:, 0], global_map.mean(dim=1, keepdim=True) + text.memory[:, 0]]
+        if self.variant == "baseline":
+            parts.append(global_map.mean(dim=1, keepdim=True).expand_as(parts[0]))
+        fused = self.fusion(torch.cat(parts, dim=-1).unsqueeze(2)).squeeze(2)
+        return fused, ddca_attentions, cdca_attentions
+
+
+@auto_docstring
+class HiVAPreTrainedModel(PreTrainedModel):
+    config: HiVAConfig
+    base_model_prefix = "hiva"
+    main_input_name = "pixel_values"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    # The loss is a mean over the batch already: Trainer must not rescale it under gradient accumulation.
+    accepts_loss_kwargs = False
+    _no_split_modules = ["HiVAVisionModel", "HiVATextModel", "HiVAInteraction", "HiVAAUGraph"]
+    _supports_sdpa = True
+    _can_compile_fullgraph = True
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, HiVAGroupedLinear):
+            init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
+            init.zeros_(module.bias)
+        elif isinstance(module, HiVAGroupedLayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, HiVATextModel) and module.encoder is None:
+            # "Fixed": the same vectors whatever the global seed is.
+            generator = torch.Generator().manual_seed(0)
+            init.copy_(module.random_states, torch.randn(module.random_states.shape, generator=generator))
+        elif isinstance(module, HiVAForAUDetection) and module.text_memory is not None:
+            init.zeros_(module.text_memory)
+            init.zeros_(module.text_memory_mask)
+
+    def _set_gradient_checkpointing(self, enable: bool = True, *args, **kwargs):
+        super()._set_gradient_checkpointing(enable, *args, **kwargs)
+        timm_model = getattr(self.vision_model.backbone, "timm_model", None)
+        if timm_model is not None:
+            # timm's modules don't know transformers' switch.
+            timm_model.set_grad_checkpointing(enable)
+
+    def _check_labels(self, labels: torch.Tensor, logits: torch.Tensor):
+        if labels.shape != logits.shape:
+            raise ValueError(
+                f"`labels` has the shape {tuple(labels.shape)}, but {tuple(logits.shape)} is needed: one row for each "
+                f"image and one column for each of this model's {self.config.num_labels} AUs "
+                f"({', '.join(self.config.au_labels)}), with {MISSING_LABEL} where a label is unknown."
+            )
+
+    def _au_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        self._check_labels(labels, logits)
+        return self.loss_function(logits, labels, self.config.label_weights, self.config.loss_reduction)
+
+
+@auto_docstring(
+    custom_intro="HiVA's stage 1: the visual side with the dynamic AU graph. Its vision weights start stage 2."
+)
+class HiVAForPreTraining(HiVAPreTrainedModel):
+    input_modalities = ("image",)
+    _keys_to_ignore_on_load_unexpected = [r"^text_model\.", r"^interaction\.", r"^classifier\.", r"^text_memory"]
+
+    def __init__(self, config: HiVAConfig):
+        super().__init__(config)
+        self.vision_model = HiVAVisionModel(config)
+        self.graph = HiVAAUGraph(config)
+        self.graph_classifier = HiVAGroupedLinear(config.num_labels, config.hidden_size, 1)
+        self.loss_function = au_detection_loss
+        self.post_init()
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        pixel_values: torch.FloatTensor,
+        labels: torch.FloatTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> HiVAForPreTrainingOutput:
+        r"""
+        labels (`torch.FloatTensor` of shape `(batch_size, num_labels)`, *optional*):
+            1 where the AU is present, 0 where it is absent, -100 where it is unknown.
+        """
+        _, au_maps = self.vision_model(pixel_values)
+        au_features = au_maps.mean(dim=2)
+        updated_features, graph = self.graph(au_features)
+        logits = self.graph_classifier(updated_features.unsqueeze(2)).flatten(1)
+        loss = None if labels is None else self._au_loss(logits, labels)
+        return HiVAForPreTrainingOutput(loss=loss, logits=logits, au_features=au_features, adjacency=graph)
+
+
+@auto_docstring(
+    custom_intro="""
+    HiVA's stage 2, the detector: faces and descriptions of what each AU looks like -> one score for each AU.
+
+    Without text inputs the model reads its cached text memory, which [`~HiVAForAUDetection.encode_descriptions`] fills.
+    """
+)
+class HiVAForAUDetection(HiVAPreTrainedModel):
+    _keys_to_ignore_on_load_unexpected = [r"^graph\.", r"^graph_classifier\."]
+
+    def __init__(self, config: HiVAConfig):
+        super().__init__(config)
+        self.vision_model = HiVAVisionModel(config)
+        self.text_model = HiVATextModel(config) if config.uses_text and config.use_text_encoder else None
+        self.interaction = HiVAInteraction(config)
+        self.classifier = HiVAGroupedLinear(config.num_labels, config.hidden_size, 1)
+        self._allocate_text_memory(config.text_memory_length)
+        self.loss_function = au_detection_loss
+        self.post_init()
+
+    @classmethod
+    def from_vision_text_pretrained(
+        cls, vision_model_name_or_path: str, text_model_name_or_path: str, **kwargs
+    ) -> "HiVAForAUDetection":
+        """
+        A new detector from two pretrained towers; everything between them starts at random.
+
+        Args:
+            vision_model_name_or_path (`str`):
+                Folder or Hub id of a vision model that `AutoModel` loads: Swin, ConvNeXt, DINOv2, any timm model.
+            text_model_name_or_path (`str`):
+                Folder or Hub id of a BERT.
+            kwargs:
+                Fields of [`HiVAConfig`], such as `id2label` and `image_size`.
+        """
+        vision_model = AutoModel.from_pretrained(vision_model_name_or_path)
+        text_model = AutoModel.from_pretrained(text_model_name_or_path, add_pooling_layer=False)
+        config = HiVAConfig(backbone_config=vision_model.config, text_config=text_model.config, **kwargs)
+        model = cls(config)
+        model.vision_model.backbone.load_state_dict(vision_model.state_dict())
+        if model.text_model is not None and model.text_model.encoder is not None:
+            model.text_model.encoder.load_state_dict(text_model.state_dict())
+        return model
+
+    def _allocate_text_memory(self, length: int):
+        shape = (self.config.num_labels, length)
+        has_memory = length > 0
+        self.register_buffer("text_memory", torch.zeros(*shape, self.config.hidden_size) if has_memory else None)
+        self.register_buffer("text_memory_mask", torch.zeros(shape, dtype=torch.bool) if has_memory else None)
+
+    def freeze_text_encoder(self):
+        """
+        Turns off the gradients of the text encoder's embeddings and all but its last
+        `config.num_trainable_text_layers` layers. To be called after loading: `from_pretrained` rebuilds every
+        parameter as a trainable one.
+        """
+        if self.text_model is None or self.text_model.encoder is None:
+            return
+        frozen_layers = self.text_model.encoder.encoder.layer[: self.text_model.num_frozen_layers]
+        for module in (self.text_model.encoder.embeddings, *frozen_layers):
+            module.requires_grad_(False)
+
+    def _default_descriptions(self) -> list[str]:
+        units = [get_action_unit(label) for label in self.config.au_labels]
+        return [unit.name if self.config.variant == "names_only" else unit.description for unit in units]
+
+    @torch.no_grad()
+    def encode_descriptions(self, tokenizer=None, descriptions: Sequence[str] | None = None):
+        """
+        Computes the text memory once and keeps it as buffers, which are saved with the model. To be called again when
+        the text side has been trained further.
+
+        Args:
+            tokenizer ([`PreTrainedTokenizerBase`], *optional*):
+                Tokenizer of the text encoder. Not needed by variants that read no descriptions.
+            descriptions (`Sequence[str]`, *optional*):
+                One description for each AU in the order of `config.id2label`. Defaults to the canonical ones of
+                [`hiva_hf.facs`].
+
+        Raises:
+            ValueError: if the model has no text side, or the number of descriptions is not the number of AUs.
+        """
+        if not self.config.uses_text:
+            return
+        if self.text_model is None:
+            raise ValueError(
+                "This checkpoint has no text encoder (`drop_text_encoder` was called before it was saved), so its "
+                "descriptions can't be encoded again. Load the training checkpoint instead."
+            )
+        text_inputs = {}
+        if self.config.reads_descriptions:
+            descriptions = self._default_descriptions() if descriptions is None else list(descriptions)
+            if len(descriptions) != self.config.num_labels:
+                raise ValueError(
+                    f"`descriptions` has {len(descriptions)} entries, but the model has {self.config.num_labels} AUs: "
+                    f"{', '.join(self.config.au_labels)}."
+                )
+            encoded = tokenizer(descriptions, padding=True, return_tensors="pt").to(self.device)
+            text_inputs = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+        was_training = self.training
+        self.eval()
+        text = self._encode_text(**text_inputs)
+        self.train(was_training)
+        self.config.text_memory_length = text.memory.shape[1]
+        self.text_memory, self.text_memory_mask = text.memory, text.mask
+
+    def drop_text_encoder(self):
+        """
+        Turns the model into an inference checkpoint: the whole text side goes, its cached output stays.
+        """
+        if self.config.uses_text and self.text_memory is None:
+            logger.warning(
+                "The text encoder is dropped from a model without a text memory: this model can't detect AUs. Call "
+                "`encode_descriptions(tokenizer)` first."
+            )
+        self.text_model = None
+        self.config.use_text_encoder = False
+
+    def _encode_text(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        text_hidden_states: torch.Tensor | None = None,
+    ) -> HiVATextMemory:
+        given = text_hidden_states if input_ids is None else input_ids
+        if given is not None and given.shape[0] != self.config.num_labels:
+            raise ValueError(
+                f"There are {given.shape[0]} descriptions, but the model has {self.config.num_labels} AUs: pass one "
+                f"for each of {', '.join(self.config.au_labels)}."
+            )
+        if attention_mask is None and given is not None:
+            attention_mask = torch.ones(given.shape[:2], dtype=torch.long, device=given.device)
+        if input_ids is not None:
+            text_hidden_states = self.text_model.encode_frozen(input_ids, attention_mask)
+        return self.text_model(text_hidden_states, attention_mask)
+
+    def _get_text_memory(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        text_hidden_states: torch.Tensor | None,
+    ) -> HiVATextMemory | None:
+        if not self.config.uses_text:
+            return None
+        has_text_inputs = input_ids is not None or text_hidden_states is not None
+        if has_text_inputs and self.text_model is None:
+            raise ValueError(
+                "Text inputs were passed to a checkpoint without a text encoder. Leave them out to use its cached "
+                "text memory, or load the training checkpoint."
+            )
+        if has_text_inputs or (self.text_model is not None and not self.config.reads_descriptions):
+            return self._encode_text(input_ids, attention_mask, text_hidden_states)
+        if self.text_memory is None:
+            raise ValueError(
+                "The model has no text memory: call `model.encode_descriptions(tokenizer)` once, or pass `input_ids` "
+                "with one description for each AU."
+            )
+        return HiVATextMemory(memory=self.text_memory, mask=self.text_memory_mask)
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        pixel_values: torch.FloatTensor,
+        labels: torch.FloatTensor | None = None,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.LongTensor | None = None,
+        text_hidden_states: torch.FloatTensor | None = None,
+        output_attentions: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> HiVAAUDetectionOutput:
+        r"""
+        labels (`torch.FloatTensor` of shape `(batch_size, num_labels)`, *optional*):
+            1 where the AU is present, 0 where it is absent, -100 where it is unknown.
+        input_ids (`torch.LongTensor` of shape `(num_labels, sequence_length)`, *optional*):
+            One tokenized description for each AU, the same for the whole batch. Without it the cached text memory is
+            used.
+        attention_mask (`torch.LongTensor` of shape `(num_labels, sequence_length)`, *optional*):
+            1 for real tokens of the descriptions, 0 for padding.
+        text_hidden_states (`torch.FloatTensor` of shape `(num_labels, sequence_length, text_hidden_size)`, *optional*):
+            In place of `input_ids`: the descriptions after the frozen part of the text encoder, from
+            `model.text_model.encode_frozen`, so that training runs that part once for each sentence.
+
+        Examples:
+
+        ```python
+        >>> import torch
+        >>> from transformers import AutoTokenizer
+        >>> from hiva_hf import HiVAConfig, HiVAForAUDetection
+
+        >>> model = HiVAForAUDetection(HiVAConfig()).eval()
+        >>> model.encode_descriptions(AutoTokenizer.from_pretrained("google-bert/bert-large-uncased"))
+        >>> with torch.no_grad():
+        ...     logits = model(pixel_values=torch.rand(1, 3, 224, 224)).logits
+        >>> logits.shape
+        torch.Size([1, 12])
+        ```"""
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
+        global_map, au_maps = self.vision_model(pixel_values)
+        text = self._get_text_memory(input_ids, attention_mask, text_hidden_states)
+        fused, ddca_attentions, cdca_attentions = self.interaction(global_map, au_maps, text, output_attentions)
+        logits = self.classifier(fused.unsqueeze(2)).flatten(1)
+
+        loss = None
+        if labels is not None:
+            loss = self._au_loss(logits, labels)
+            difference_weight = self.config.effective_difference_loss_weight
+            if difference_weight > 0 and text is not None and text.description_embeddings is not None:
+                loss = loss + difference_weight * description_difference_loss(text.description_embeddings)
+
+        return HiVAAUDetectionOutput(
+            loss=loss,
+            logits=logits,
+            au_features=fused,
+            ddca_attentions=ddca_attentions,
+            cdca_attentions=cdca_attentions,
+        )
+
+
+__all__ = ["HiVAForAUDetection", "HiVAForPreTraining", "HiVAPreTrainedModel"]
