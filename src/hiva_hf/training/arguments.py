@@ -17,7 +17,7 @@ class AUTrainingArguments:
     text_model_name_or_path: str | None = field(
         default=None, metadata={"help": "Hub id or folder of the BERT; default: a packaged MiniLM."}
     )
-    image_size: int = field(default=112, metadata={"help": "Side of the crop that the network reads, in pixels."})
+    image_size: int = field(default=98, metadata={"help": "Side of the crop that the network reads, in pixels."})
     hidden_size: int = field(default=128, metadata={"help": "Width d of AU features and cross attentions."})
     intermediate_size: int = field(default=512, metadata={"help": "Feed-forward width of the text context layers."})
     num_attention_heads: int = field(default=4, metadata={"help": "Heads of the text context layers."})
@@ -29,7 +29,11 @@ class AUTrainingArguments:
     trainable_backbone_layers: int | None = field(
         default=4, metadata={"help": "Train only the last layers of a ViT tower; -1 trains all of any tower."}
     )
-    stage1_epochs: int = field(default=3, metadata={"help": "Epochs of stage 1 (vision and graph)."})
+    attn_implementation: str = field(
+        default="eager",
+        metadata={"help": "eager (faster on a CPU with few tokens), sdpa, or another of transformers'."},
+    )
+    stage1_epochs: int = field(default=2, metadata={"help": "Epochs of stage 1 (vision and graph)."})
     stage2_epochs: int = field(default=2, metadata={"help": "Epochs of stage 2 (vision, text and interaction)."})
     stage1_learning_rate: float = field(default=1e-3, metadata={"help": "Peak rate of stage 1, new layers."})
     stage2_learning_rate: float = field(default=5e-4, metadata={"help": "Peak rate of stage 2, new layers."})
@@ -39,7 +43,7 @@ class AUTrainingArguments:
     weight_decay: float = field(default=5e-4, metadata={"help": "AdamW's weight decay."})
     warmup_ratio: float = field(default=0.05, metadata={"help": "Share of a stage's steps with a rising rate."})
     max_grad_norm: float = field(default=1.0, metadata={"help": "Gradient norm is clipped to it; 0 switches it off."})
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Faces per step and process."})
+    per_device_train_batch_size: int = field(default=16, metadata={"help": "Faces per step and process."})
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Faces per evaluation step and process."})
     gradient_accumulation_steps: int = field(default=1, metadata={"help": "Batches per optimizer step."})
     dataloader_num_workers: int = field(default=0, metadata={"help": "Processes that load and augment faces."})

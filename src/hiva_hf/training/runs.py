@@ -13,7 +13,6 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from ..configuration_hiva import HiVAConfig
 from ..data import AU_SETS, MISSING_LABEL, load_au_dataset
 from ..image_processing_hiva import HiVAImageProcessor
 from ..modeling_hiva import HiVAForAUDetection, HiVAForPreTraining, label_weights_from_positive_rates
@@ -123,6 +122,7 @@ class TrainingRun:
             difference_loss_weight=arguments.difference_loss_weight,
             loss_reduction=arguments.loss_reduction,
             label_weights=self._label_weights(),
+            attn_implementation=arguments.attn_implementation,
         )
         return detector, AutoTokenizer.from_pretrained(text)
 
@@ -133,10 +133,10 @@ class TrainingRun:
             EvaluationFaces(self.splits["validation"], self.image_processor),
         )
 
-    def train_stage1(self, config: HiVAConfig, vision_state: dict[str, torch.Tensor]) -> Path:
-        """Vision and graph, from the pretrained vision tower. Returns the folder of the best epoch."""
-        model = HiVAForPreTraining(config)
-        model.vision_model.backbone.load_state_dict(vision_state)
+    def train_stage1(self, detector: HiVAForAUDetection) -> Path:
+        """Vision and graph, from the detector's untrained vision. Returns the folder of the best epoch."""
+        model = HiVAForPreTraining(detector.config)
+        model.vision_model.load_state_dict(detector.vision_model.state_dict())
         freeze_backbone(model, self.arguments.trainable_backbone_layers)
         train_faces, validation_faces = self._faces()
         trainer = StageTrainer(
@@ -153,19 +153,17 @@ class TrainingRun:
         self.accelerator.free_memory(trainer.model, trainer.optimizer, trainer.scheduler)
         return folder
 
-    def train_stage2(self, stage1: Path, detector: HiVAForAUDetection, tokenizer: PreTrainedTokenizerBase) -> Path:
+    def train_stage2(self, stage1: Path, model: HiVAForAUDetection, tokenizer: PreTrainedTokenizerBase) -> Path:
         """Vision, text and interaction, from stage 1's vision. Returns the folder of the best epoch.
 
         Args:
             stage1: Folder of the stage-1 network.
-            detector: A detector whose text encoder has its pretrained weights.
-            tokenizer: Tokenizer of that text encoder.
+            model: A detector on its pretrained towers; it is trained in place.
+            tokenizer: Tokenizer of its text encoder.
         """
-        model = HiVAForAUDetection.from_pretrained(stage1)
-        bank = None
-        if model.config.reads_descriptions:
-            model.text_model.encoder.load_state_dict(detector.text_model.encoder.state_dict())
-            bank = DescriptionBank(model.to(self.accelerator.device), tokenizer)
+        model.vision_model.load_state_dict(HiVAForPreTraining.from_pretrained(stage1).vision_model.state_dict())
+        model.to(self.accelerator.device)
+        bank = DescriptionBank(model, tokenizer) if model.config.reads_descriptions else None
         model.freeze_text_encoder()
         freeze_backbone(model, self.arguments.trainable_backbone_layers)
         train_faces, validation_faces = self._faces()
@@ -212,8 +210,11 @@ class TrainingRun:
             Test metrics under `test_...`, and how long training took under `train_runtime` (seconds).
         """
         started = time.monotonic()
+        if self.accelerator.is_main_process and not self.arguments.resume_from_checkpoint:
+            remove_checkpoints(self.output_dir)
+        self.accelerator.wait_for_everyone()
         detector, tokenizer = self.build_detector()
-        stage1 = self.train_stage1(detector.config, detector.vision_model.backbone.state_dict())
+        stage1 = self.train_stage1(detector)
         stage2 = self.train_stage2(stage1, detector, tokenizer)
         self.export(stage2)
         results = {f"test_{name}": value for name, value in self.test().items()}
