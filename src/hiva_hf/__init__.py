@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .data import AU_SETS, load_au_dataset
     from .facs import ACTION_UNITS
     from .image_loading import load_image
+    from .profiling import profile
     from .viz import draw_faces
 
 __version__ = "0.1.0"
@@ -31,6 +32,7 @@ _LAZY_ATTRIBUTES = {
     "AU_SETS": "data",
     "load_au_dataset": "data",
     "load_image": "image_loading",
+    "profile": "profiling",
     "draw_faces": "viz",
 }
 
@@ -64,4 +66,5 @@ __all__ = [
     "draw_faces",
     "load_au_dataset",
     "load_image",
+    "profile",
 ]

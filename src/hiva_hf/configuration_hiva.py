@@ -21,6 +21,9 @@ from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.utils import auto_docstring
 
 
+# Text encoders of BERT's layout: `embeddings` and a list of layers `encoder.layer`, with nothing between or after.
+TEXT_MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")
+
 # The AUs that BP4D codes, in the order of the paper's Table I.
 BP4D_LABELS = ("AU1", "AU2", "AU4", "AU6", "AU7", "AU10", "AU12", "AU14", "AU15", "AU17", "AU23", "AU24")
 
@@ -39,32 +42,52 @@ Variant = Literal[
 ]
 
 
-@auto_docstring(checkpoint="hiva-hf/hiva-bp4d")
+@auto_docstring(
+    custom_intro="""
+    The configuration of [`HiVAForAUDetection`] and [`HiVAForPreTraining`]. Its defaults give the paper's network for
+    BP4D: Swin-B, BERT-large and `N` = 12 AUs.
+
+    Symbols and equation numbers are those of "Hierarchical Vision-Language Interaction for Facial Action Unit
+    Detection" (arXiv 2602.14425). `N`, the number of AUs, is `num_labels`, the length of `id2label`.
+
+    Configuration objects inherit from [`PreTrainedConfig`] and can be used to control the model outputs. Read the
+    documentation from [`PreTrainedConfig`] for more information.
+    """
+)
 @strict
 class HiVAConfig(PreTrainedConfig):
     r"""
+    id2label (`dict[int, str]`, *optional*):
+        The `N` AUs in the order of the logits, such as `{0: "AU1", 1: "AU2"}`. Defaults to the 12 AUs of BP4D.
+    backbone_config (`dict` or `PreTrainedConfig`, *optional*):
+        The vision backbone under `X_g`: any model that `AutoModel` builds and that ends in a square map or in the
+        tokens of one (timm models through `TimmWrapperConfig`, Swin, DINOv2). Defaults to timm's Swin-B at 224 pixels.
+    text_config (`dict` or `PreTrainedConfig`, *optional*):
+        The text encoder behind `H`, of BERT's layout. Defaults to BERT-large (24 layers of width 1024).
     image_size (`int`, *optional*, defaults to 224):
-        Height and width of the square face crop that the network reads, in pixels.
+        Height and width of the square face crop that the network reads, in pixels. With the default backbone, 224
+        pixels give `T` = 7 x 7 visual tokens.
     hidden_size (`int`, *optional*, defaults to 512):
-        Width `d` of the AU features, the text memory and both cross attentions.
+        `d`, the width of the face map `X_g`, the AU features `U`, the text memory `[Z ; W]` and both cross attentions.
     num_attention_heads (`int`, *optional*, defaults to 8):
-        Heads of the Transformer encoder over the AUs (the contextual text encoder). The cross attentions DDCA and
-        CDCA have one head.
+        Heads of the contextual text encoder, the Transformer encoder over the AUs that turns `H` into `Z`. The cross
+        attentions DDCA and CDCA have one head.
     intermediate_size (`int`, *optional*, defaults to 2048):
-        Width of the feed-forward layers of the contextual text encoder.
+        Width of the feed-forward layers of the contextual text encoder (`H` to `Z`).
     num_context_layers (`int`, *optional*, defaults to 3):
-        Layers of the contextual text encoder, which turns the description embeddings `H` into `Z`.
+        Layers of the contextual text encoder (`H` to `Z`).
     hidden_dropout_prob (`float`, *optional*, defaults to 0.1):
-        Dropout in the contextual text encoder. The visual side and the cross attentions have none.
+        Dropout in the contextual text encoder (`H` to `Z`). The visual side and the cross attentions have none.
     num_trainable_text_layers (`int`, *optional*, defaults to 2):
-        How many of the last layers of the text encoder are trained. Everything below is frozen, so its output for a
-        sentence is a constant that is computed once.
+        How many of the last layers of the text encoder are trained (layers 23 and 24 of BERT-large). Everything below
+        is frozen, so its output for a sentence is a constant that is computed once.
     num_neighbors (`int`, *optional*, defaults to 4):
         `K`, the AUs that each AU keeps in the stage-1 graph, itself included (4 for BP4D and GFT, 3 for DISFA).
     text_level (`str`, *optional*, defaults to `"token"`):
-        What an AU's visual tokens attend to in DDCA. `"token"`: the AU's contextual embedding `Z_i` and the word
-        pieces `W_i` of its description. `"sentence"`: `Z_i` alone, Eq. 5 to the letter; a softmax over one key is 1,
-        so that direction is a learned bias and its query and key projections get no gradient.
+        `M_i`, what the visual tokens `F_i` of an AU attend to in DDCA (Eq. 5). `"token"`: the AU's contextual
+        embedding `Z_i` and the word pieces `W_i` of its description. `"sentence"`: `Z_i` alone, the equation to the
+        letter; a softmax over one key is 1, so that direction is a learned bias and its query and key projections get
+        no gradient.
     variant (`str`, *optional*, defaults to `"full"`):
         One switch for the paper's ablations (Tables IV to VI) and for three controls. `"no_augmentation"`: training
         sees the canonical descriptions only. `"no_difference_loss"`: lambda = 0.
@@ -85,8 +108,14 @@ class HiVAConfig(PreTrainedConfig):
         Whether the model holds the text side. `False` after [`HiVAForAUDetection.drop_text_encoder`]: the model then
         lives on its cached text memory.
     text_memory_length (`int`, *optional*, defaults to 0):
-        Keys of the cached text memory, 1 + word pieces of the longest description in token mode, 0 without a cache.
-        Written by [`HiVAForAUDetection.encode_descriptions`].
+        Keys of the cached text memory `M`: 1 + `L`, the word pieces of the longest description, at the token level, 1
+        at the sentence level, 0 without a cache. Written by [`HiVAForAUDetection.encode_descriptions`].
+    initializer_range (`float`, *optional*, defaults to 0.02):
+        Standard deviation of the normal distribution that new weights start from.
+    layer_norm_eps (`float`, *optional*, defaults to 1e-05):
+        Epsilon of the layer norms `LN` in the contextual text encoder and in Eq. 5 and 6.
+    problem_type (`str`, *optional*, defaults to `"multi_label_classification"`):
+        Several AUs can be present at once. No other value is supported.
 
     Example:
 
@@ -122,6 +151,7 @@ class HiVAConfig(PreTrainedConfig):
         ),
     }
 
+    id2label: dict[int, str] | dict[str, str] | None = None
     backbone_config: dict | PreTrainedConfig | None = None
     text_config: dict | PreTrainedConfig | None = None
     image_size: int = 224
@@ -144,11 +174,32 @@ class HiVAConfig(PreTrainedConfig):
     problem_type: str | None = "multi_label_classification"
 
     def __post_init__(self, **kwargs):
+        # An entry of published checkpoints that gives `pipeline` to users of `trust_remote_code=True`. The installed
+        # package has registered its pipeline, and with the entry `pipeline` would ask its users for that, too.
+        if not __name__.startswith("transformers_modules."):
+            kwargs.pop("custom_pipelines", None)
+        if isinstance(self.backbone_config, dict) and self.backbone_config.get("model_type") == "timm_wrapper":
+            # TimmWrapperConfig insists on a number of classes in dictionaries, also where it needs none.
+            self.backbone_config = {"num_classes": 2} | self.backbone_config
         if self.id2label is None and kwargs.get("num_labels") is None:
             self.id2label = dict(enumerate(BP4D_LABELS))
         if self.id2label is not None and self.label2id is None:
             self.label2id = {label: int(index) for index, label in self.id2label.items()}
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
+        config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        model_type = config_dict.get("model_type")
+        # Without this check another model's checkpoint would become a HiVA of random weights, with a warning only.
+        if model_type != cls.model_type:
+            found = "no `config.json` of a model" if model_type is None else f"a model of type {model_type!r}"
+            raise ValueError(
+                f"'{pretrained_model_name_or_path}' holds {found}, but a HiVA is needed. Pass a folder or repository "
+                "that a HiVA model was saved to; pretrained towers enter by "
+                "`HiVAForAUDetection.from_vision_text_pretrained(vision, text)`."
+            )
+        return config_dict, kwargs
 
     @property
     def au_labels(self) -> list[str]:
@@ -164,6 +215,16 @@ class HiVAConfig(PreTrainedConfig):
     def reads_descriptions(self) -> bool:
         """Whether the text memory comes from sentences that a text encoder reads."""
         return self.variant not in ("baseline", "random_vectors")
+
+    @property
+    def uses_ddca(self) -> bool:
+        """Whether each AU's map and description attend to each other (Eq. 5)."""
+        return self.variant not in ("no_ddca", "no_attention", "baseline")
+
+    @property
+    def uses_cdca(self) -> bool:
+        """Whether the whole face and all descriptions attend to each other (Eq. 6)."""
+        return self.variant not in ("no_cdca", "no_attention", "baseline")
 
     @property
     def augments_descriptions(self) -> bool:
@@ -188,6 +249,22 @@ class HiVAConfig(PreTrainedConfig):
             raise ValueError(
                 f"`num_neighbors` is {self.num_neighbors}, but a graph over {self.num_labels} AUs keeps between 1 and "
                 f"{self.num_labels} neighbours for each AU (itself included)."
+            )
+        if self.problem_type not in (None, "multi_label_classification"):
+            raise ValueError(
+                f"`problem_type` is {self.problem_type!r}, but AUs occur together: HiVA is a "
+                "`multi_label_classification` model."
+            )
+        if self.text_config.model_type not in TEXT_MODEL_TYPES:
+            raise ValueError(
+                f"`text_config` is a {self.text_config.model_type!r}, but the text encoder must have BERT's layout, "
+                f"since its first layers are run apart from its last ones: {', '.join(TEXT_MODEL_TYPES)}."
+            )
+        num_text_layers = self.text_config.num_hidden_layers
+        if not 0 <= self.num_trainable_text_layers <= num_text_layers:
+            raise ValueError(
+                f"`num_trainable_text_layers` is {self.num_trainable_text_layers}, but the text encoder has "
+                f"{num_text_layers} layers."
             )
         if self.hidden_size % self.num_attention_heads != 0:
             raise ValueError(

@@ -15,14 +15,16 @@
 
 from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
+from transformers.utils import auto_docstring
 
 
-class HiVAImageProcessor(TorchvisionBackend):
-    """
+@auto_docstring(
+    custom_intro="""
     Aligned face crops -> `pixel_values`: resize to 256, centre crop of 224, ImageNet mean and standard deviation, as
     the paper evaluates. Training augmentation is not part of it.
     """
-
+)
+class HiVAImageProcessor(TorchvisionBackend):
     resample = PILImageResampling.BILINEAR
     image_mean = IMAGENET_DEFAULT_MEAN
     image_std = IMAGENET_DEFAULT_STD

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -231,7 +231,11 @@ class HiVAGroupedLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(num_groups, 1, out_features))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return torch.einsum("bgsi,gio->bgso", hidden_states, self.weight) + self.bias
+        batch_size, _, seq_len, _ = hidden_states.shape
+        # One matrix product for each group, over all its tokens in the batch.
+        grouped = hidden_states.transpose(0, 1).flatten(1, 2)
+        output = torch.baddbmm(self.bias, grouped, self.weight)
+        return output.unflatten(1, (batch_size, seq_len)).transpose(0, 1)
 
 
 class HiVAGroupedLayerNorm(nn.Module):
@@ -251,13 +255,17 @@ class HiVAGroupedLayerNorm(nn.Module):
 class HiVAVisionModel(nn.Module):
     """Part (a): face crop -> map of the whole face `X_g` and one map `F_i` for each AU."""
 
+    # Set by `activation_checkpointing_enable`, which looks for it: timm's layers have a switch of their own.
+    gradient_checkpointing = False
+
     def __init__(self, config: HiVAConfig):
         super().__init__()
         self.image_size = config.image_size
         self.num_labels = config.num_labels
         self.backbone = AutoModel.from_config(config.backbone_config)
+        self._check_backbone_image_size()
         self.num_channels = self._num_backbone_channels()
-        self._use_fused_attention(config._attn_implementation != "eager")
+        self._fuse_timm_attention()
 
         self.stem = nn.Conv2d(self.num_channels, config.hidden_size, kernel_size=1)
         self.stem_norm = nn.BatchNorm2d(config.hidden_size)
@@ -265,6 +273,20 @@ class HiVAVisionModel(nn.Module):
         self.branches = nn.Conv2d(config.hidden_size, config.num_labels * config.hidden_size, kernel_size=1)
         self.branches_norm = nn.BatchNorm2d(config.num_labels * config.hidden_size)
         self.activation = nn.ReLU()
+
+    def _check_backbone_image_size(self):
+        patch_embed = getattr(getattr(self.backbone, "timm_model", None), "patch_embed", None)
+        backbone_size = getattr(patch_embed, "img_size", None)
+        if (
+            backbone_size is not None
+            and getattr(patch_embed, "strict_img_size", True)
+            and backbone_size != (self.image_size, self.image_size)
+        ):
+            raise ValueError(
+                f"`image_size` is {self.image_size}, but the timm backbone is built for {backbone_size[0]} pixels: set "
+                f"`image_size={backbone_size[0]}`, or `model_args={{'img_size': {self.image_size}}}` in "
+                "`backbone_config`."
+            )
 
     def _num_backbone_channels(self) -> int:
         timm_model = getattr(self.backbone, "timm_model", None)
@@ -275,11 +297,11 @@ class HiVAVisionModel(nn.Module):
             return backbone_config.hidden_sizes[-1]
         return backbone_config.hidden_size
 
-    def _use_fused_attention(self, enabled: bool):
-        # timm keeps its Swin on eager attention unless an experimental process-wide switch is set (timm 1.0).
+    def _fuse_timm_attention(self):
+        # timm owns the attention of its models and fuses all but Swin's, which needs a process-wide switch (timm 1.0).
         for module in self.backbone.modules():
             if hasattr(module, "fused_attn"):
-                module.fused_attn = enabled
+                module.fused_attn = True
 
     def _to_feature_map(self, hidden_state: torch.Tensor) -> torch.Tensor:
         """Any backbone's last hidden state -> `(batch_size, num_channels, height, width)`."""
@@ -302,7 +324,7 @@ class HiVAVisionModel(nn.Module):
             `X_g` of shape `(batch_size, num_tokens, hidden_size)` and `F` of shape
             `(batch_size, num_labels, num_tokens, hidden_size)`.
         """
-        if pixel_values.ndim != 4 or pixel_values.shape[-2:] != (self.image_size, self.image_size):
+        if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, self.image_size, self.image_size):
             raise ValueError(
                 f"`pixel_values` has the shape {tuple(pixel_values.shape)}, but this model reads batches of "
                 f"(3, {self.image_size}, {self.image_size}): pass the faces through its image processor."
@@ -384,10 +406,14 @@ class HiVATextModel(nn.Module):
     The text encoder is a BERT; embeddings and all but its last `config.num_trainable_text_layers` layers are frozen.
     """
 
+    # Set by `activation_checkpointing_enable`.
+    gradient_checkpointing = False
+
     def __init__(self, config: HiVAConfig):
         super().__init__()
         self.config = config
         self.encoder = None
+        # CODEPATH: checkpoints of the control "random_vectors" have fixed vectors in place of a text encoder.
         if config.reads_descriptions:
             self.encoder = AutoModel.from_config(config.text_config, add_pooling_layer=False)
         else:
@@ -398,6 +424,13 @@ class HiVATextModel(nn.Module):
     @property
     def num_frozen_layers(self) -> int:
         return self.encoder.config.num_hidden_layers - self.config.num_trainable_text_layers
+
+    @property
+    def frozen_modules(self) -> list[nn.Module]:
+        """The embeddings of the text encoder and its frozen layers, in the order in which they run."""
+        if self.encoder is None:
+            return []
+        return [self.encoder.embeddings, *self.encoder.encoder.layer[: self.num_frozen_layers]]
 
     def _run_layers(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor, layers: Sequence[nn.Module]
@@ -421,15 +454,14 @@ class HiVATextModel(nn.Module):
         Returns:
             `torch.FloatTensor` of shape `(num_sentences, sequence_length, text_hidden_size)`.
         """
-        frozen_layers = self.encoder.encoder.layer[: self.num_frozen_layers]
-        frozen_modules = [self.encoder.embeddings, *frozen_layers]
+        embeddings, *layers = self.frozen_modules
         was_training = self.training
-        for module in frozen_modules:
+        for module in self.frozen_modules:
             module.eval()
         try:
-            return self._run_layers(self.encoder.embeddings(input_ids=input_ids), attention_mask, frozen_layers)
+            return self._run_layers(embeddings(input_ids=input_ids), attention_mask, layers)
         finally:
-            for module in frozen_modules:
+            for module in self.frozen_modules:
                 module.train(was_training)
 
     def forward(self, text_hidden_states: torch.Tensor | None, attention_mask: torch.Tensor | None) -> HiVATextMemory:
@@ -445,8 +477,12 @@ class HiVATextModel(nn.Module):
             token_states = self.random_states
             attention_mask = torch.ones(token_states.shape[:2], device=token_states.device)
         else:
+            if self.gradient_checkpointing and self.training:
+                # Reentrant checkpointing drops the gradients of a layer none of whose inputs needs one.
+                text_hidden_states = text_hidden_states.detach().requires_grad_()
             trained_layers = self.encoder.encoder.layer[self.num_frozen_layers :]
             token_states = self._run_layers(text_hidden_states, attention_mask, trained_layers)
+        # CODEPATH: in checkpoints of the control "shuffled_descriptions" each AU reads its neighbour's description.
         if self.config.variant == "shuffled_descriptions":
             token_states, attention_mask = token_states.roll(1, dims=0), attention_mask.roll(1, dims=0)
 
@@ -460,6 +496,7 @@ class HiVATextModel(nn.Module):
         # Z: [N, 1, d]
         memory = context.squeeze(0).unsqueeze(1)
         mask = is_token.new_ones(memory.shape[:2])
+        # CODEPATH: checkpoints trained at the sentence level (Eq. 5 to the letter) keep Z alone.
         if self.config.text_level == "token":
             memory = torch.cat([memory, self.projection(token_states)], dim=1)
             mask = torch.cat([mask, is_token], dim=1)
@@ -487,7 +524,7 @@ class HiVACrossAttention(nn.Module):
         hidden_states: torch.Tensor,
         memory: torch.Tensor,
         memory_mask: torch.Tensor | None = None,
-        output_attentions: bool = False,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         Args:
@@ -497,8 +534,10 @@ class HiVACrossAttention(nn.Module):
                 Keys and values. A side that is the same for the whole batch has a batch size of 1: it is projected once.
             memory_mask (`torch.BoolTensor` of shape `(num_groups, key_len)`, *optional*):
                 False for keys that are padding.
-            output_attentions (`bool`, *optional*, defaults to `False`):
-                Whether to return the weights, of shape `(batch_size, num_groups, query_len, key_len)`.
+
+        Returns:
+            The attended `hidden_states`, and with `output_attentions=True` the weights of shape
+            `(batch_size, num_groups, query_len, key_len)`.
         """
         batch_size = max(hidden_states.shape[0], memory.shape[0])
         query = self.q_proj(hidden_states).expand(batch_size, -1, -1, -1)
@@ -510,13 +549,16 @@ class HiVACrossAttention(nn.Module):
             blocked = blocked.masked_fill(~memory_mask, torch.finfo(query.dtype).min)
             attention_mask = blocked[None, :, None, :]
 
-        attention_interface: Callable = eager_attention_forward
-        if not output_attentions:
+        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        output_attentions = kwargs.get("output_attentions", False)
+        if output_attentions:
             # Fused kernels don't return the weights.
-            attention_interface = ALL_ATTENTION_FUNCTIONS.get_interface(
-                self.config._attn_implementation, eager_attention_forward
-            )
-        attn_output, attn_weights = attention_interface(self, query, key, value, attention_mask, scaling=self.scaling)
+            attention_interface = eager_attention_forward
+        attn_output, attn_weights = attention_interface(
+            self, query, key, value, attention_mask, scaling=self.scaling, **kwargs
+        )
         output = self.norm(hidden_states + attn_output.transpose(1, 2))
         return output, attn_weights if output_attentions else None
 
@@ -530,12 +572,12 @@ class HiVADisentangledDualCrossAttention(nn.Module):
         self.text_to_vision = HiVACrossAttention(config, num_groups=config.num_labels)
 
     def forward(
-        self, au_maps: torch.Tensor, text: HiVATextMemory, output_attentions: bool = False
+        self, au_maps: torch.Tensor, text: HiVATextMemory, **kwargs: Unpack[TransformersKwargs]
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Returns `D` of shape `(batch_size, num_labels, hidden_size)` and the maps `(batch_size, num_labels, num_tokens)`."""
         memory = text.memory.unsqueeze(0)
         visual, _ = self.vision_to_text(au_maps, memory, memory_mask=text.mask)
-        textual, attentions = self.text_to_vision(memory[:, :, :1], au_maps, output_attentions=output_attentions)
+        textual, attentions = self.text_to_vision(memory[:, :, :1], au_maps, **kwargs)
         return visual.mean(dim=2) + textual.squeeze(2), None if attentions is None else attentions.squeeze(2)
 
 
@@ -548,12 +590,12 @@ class HiVAContextualDualCrossAttention(nn.Module):
         self.vision_to_text = HiVACrossAttention(config, num_groups=1)
 
     def forward(
-        self, global_map: torch.Tensor, text: HiVATextMemory, output_attentions: bool = False
+        self, global_map: torch.Tensor, text: HiVATextMemory, **kwargs: Unpack[TransformersKwargs]
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Returns `C` of shape `(batch_size, num_labels, hidden_size)` and the maps `(batch_size, num_labels, num_tokens)`."""
         face = global_map.unsqueeze(1)
         context = text.memory[None, None, :, 0]
-        textual, attentions = self.text_to_vision(context, face, output_attentions=output_attentions)
+        textual, attentions = self.text_to_vision(context, face, **kwargs)
         visual, _ = self.vision_to_text(face, context)
         return visual.mean(dim=2) + textual.squeeze(1), None if attentions is None else attentions.squeeze(1)
 
@@ -564,12 +606,11 @@ class HiVAInteraction(nn.Module):
     def __init__(self, config: HiVAConfig):
         super().__init__()
         self.variant = config.variant
-        has_attention = config.variant not in ("no_attention", "baseline")
-        self.ddca = self.cdca = None
-        if has_attention and config.variant != "no_ddca":
-            self.ddca = HiVADisentangledDualCrossAttention(config)
-        if has_attention and config.variant != "no_cdca":
-            self.cdca = HiVAContextualDualCrossAttention(config)
+        # CODEPATH: checkpoints of the ablations in Tables IV to VI lack one attention or both, all others have both.
+        self.ddca = HiVADisentangledDualCrossAttention(config) if config.uses_ddca else None
+        # CODEPATH: as above.
+        self.cdca = HiVAContextualDualCrossAttention(config) if config.uses_cdca else None
+        # CODEPATH: the ablations that drop a part without a substitute fuse two parts, all other checkpoints three.
         num_parts = 2 if config.variant in ("no_ddca", "no_cdca", "baseline") else 3
         self.fusion = HiVAGroupedLinear(config.num_labels, num_parts * config.hidden_size, config.hidden_size)
 
@@ -578,16 +619,16 @@ class HiVAInteraction(nn.Module):
         global_map: torch.Tensor,
         au_maps: torch.Tensor,
         text: HiVATextMemory | None,
-        output_attentions: bool = False,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """Returns fused features `(batch_size, num_labels, hidden_size)`, the DDCA maps and the CDCA maps."""
         ddca_attentions = cdca_attentions = None
         parts = [au_maps.mean(dim=2)]
         if self.ddca is not None:
-            ddca_features, ddca_attentions = self.ddca(au_maps, text, output_attentions)
+            ddca_features, ddca_attentions = self.ddca(au_maps, text, **kwargs)
             parts.append(ddca_features)
         if self.cdca is not None:
-            cdca_features, cdca_attentions = self.cdca(global_map, text, output_attentions)
+            cdca_features, cdca_attentions = self.cdca(global_map, text, **kwargs)
             parts.append(cdca_features)
         if self.variant == "no_attention":
             parts += [parts[0] + text.memory[:, 0], global_map.mean(dim=1, keepdim=True) + text.memory[:, 0]]
@@ -695,10 +736,17 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
     def __init__(self, config: HiVAConfig):
         super().__init__(config)
         self.vision_model = HiVAVisionModel(config)
+        # CODEPATH: inference checkpoints (`drop_text_encoder`) and those of the ablation "baseline" have no text side.
         self.text_model = HiVATextModel(config) if config.uses_text and config.use_text_encoder else None
         self.interaction = HiVAInteraction(config)
         self.classifier = HiVAGroupedLinear(config.num_labels, config.hidden_size, 1)
-        self._allocate_text_memory(config.text_memory_length)
+        memory_shape = (config.num_labels, config.text_memory_length)
+        self.text_memory = nn.Buffer(torch.zeros(*memory_shape, config.hidden_size))
+        self.text_memory_mask = nn.Buffer(torch.zeros(memory_shape, dtype=torch.bool))
+        # CODEPATH: training checkpoints saved before `encode_descriptions` have no text memory: the names of the
+        # buffers stay taken, nothing is saved.
+        if config.text_memory_length == 0:
+            self.text_memory = self.text_memory_mask = None
         self.loss_function = au_detection_loss
         self.post_init()
 
@@ -713,24 +761,22 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             vision_model_name_or_path (`str`):
                 Folder or Hub id of a vision model that `AutoModel` loads: Swin, ConvNeXt, DINOv2, any timm model.
             text_model_name_or_path (`str`):
-                Folder or Hub id of a BERT.
+                Folder or Hub id of a BERT or RoBERTa.
             kwargs:
                 Fields of [`HiVAConfig`], such as `id2label` and `image_size`.
         """
-        vision_model = AutoModel.from_pretrained(vision_model_name_or_path)
-        text_model = AutoModel.from_pretrained(text_model_name_or_path, add_pooling_layer=False)
-        config = HiVAConfig(backbone_config=vision_model.config, text_config=text_model.config, **kwargs)
+        config = HiVAConfig(
+            backbone_config=AutoConfig.from_pretrained(vision_model_name_or_path),
+            text_config=AutoConfig.from_pretrained(text_model_name_or_path),
+            **kwargs,
+        )
         model = cls(config)
+        vision_model = AutoModel.from_pretrained(vision_model_name_or_path)
         model.vision_model.backbone.load_state_dict(vision_model.state_dict())
         if model.text_model is not None and model.text_model.encoder is not None:
+            text_model = AutoModel.from_pretrained(text_model_name_or_path, add_pooling_layer=False)
             model.text_model.encoder.load_state_dict(text_model.state_dict())
         return model
-
-    def _allocate_text_memory(self, length: int):
-        shape = (self.config.num_labels, length)
-        has_memory = length > 0
-        self.register_buffer("text_memory", torch.zeros(*shape, self.config.hidden_size) if has_memory else None)
-        self.register_buffer("text_memory_mask", torch.zeros(shape, dtype=torch.bool) if has_memory else None)
 
     def freeze_text_encoder(self):
         """
@@ -738,15 +784,29 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         `config.num_trainable_text_layers` layers. To be called after loading: `from_pretrained` rebuilds every
         parameter as a trainable one.
         """
-        if self.text_model is None or self.text_model.encoder is None:
-            return
-        frozen_layers = self.text_model.encoder.encoder.layer[: self.text_model.num_frozen_layers]
-        for module in (self.text_model.encoder.embeddings, *frozen_layers):
-            module.requires_grad_(False)
+        if self.text_model is not None:
+            for module in self.text_model.frozen_modules:
+                module.requires_grad_(False)
 
     def _default_descriptions(self) -> list[str]:
         units = [get_action_unit(label) for label in self.config.au_labels]
+        # CODEPATH: checkpoints of the control "names_only" read names, all others descriptions.
         return [unit.name if self.config.variant == "names_only" else unit.description for unit in units]
+
+    def _tokenize_descriptions(self, tokenizer, descriptions: Sequence[str] | None) -> dict[str, torch.Tensor]:
+        if tokenizer is None:
+            raise ValueError(
+                "Descriptions are read through the text encoder's tokenizer: pass `tokenizer`, for example "
+                '`AutoTokenizer.from_pretrained("google-bert/bert-large-uncased")`.'
+            )
+        descriptions = self._default_descriptions() if descriptions is None else list(descriptions)
+        if len(descriptions) != self.config.num_labels:
+            raise ValueError(
+                f"`descriptions` has {len(descriptions)} entries, but the model has {self.config.num_labels} AUs: "
+                f"{', '.join(self.config.au_labels)}."
+            )
+        encoded = tokenizer(descriptions, padding=True, return_tensors="pt").to(self.device)
+        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
 
     @torch.no_grad()
     def encode_descriptions(self, tokenizer=None, descriptions: Sequence[str] | None = None):
@@ -762,8 +822,10 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
                 [`hiva_hf.facs`].
 
         Raises:
-            ValueError: if the model has no text side, or the number of descriptions is not the number of AUs.
+            ValueError: if the model has no text side, the tokenizer is missing, or the number of descriptions is not
+                the number of AUs.
         """
+        # CODEPATH: checkpoints of the ablation "baseline" have no text memory.
         if not self.config.uses_text:
             return
         if self.text_model is None:
@@ -772,19 +834,13 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
                 "descriptions can't be encoded again. Load the training checkpoint instead."
             )
         text_inputs = {}
+        # CODEPATH: checkpoints of the control "random_vectors" need no tokenizer.
         if self.config.reads_descriptions:
-            descriptions = self._default_descriptions() if descriptions is None else list(descriptions)
-            if len(descriptions) != self.config.num_labels:
-                raise ValueError(
-                    f"`descriptions` has {len(descriptions)} entries, but the model has {self.config.num_labels} AUs: "
-                    f"{', '.join(self.config.au_labels)}."
-                )
-            encoded = tokenizer(descriptions, padding=True, return_tensors="pt").to(self.device)
-            text_inputs = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
-        was_training = self.training
-        self.eval()
+            text_inputs = self._tokenize_descriptions(tokenizer, descriptions)
+        was_training = self.text_model.training
+        self.text_model.eval()
         text = self._encode_text(**text_inputs)
-        self.train(was_training)
+        self.text_model.train(was_training)
         self.config.text_memory_length = text.memory.shape[1]
         self.text_memory, self.text_memory_mask = text.memory, text.mask
 
@@ -824,6 +880,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         attention_mask: torch.Tensor | None,
         text_hidden_states: torch.Tensor | None,
     ) -> HiVATextMemory | None:
+        # CODEPATH: checkpoints of the ablation "baseline" see the face alone.
         if not self.config.uses_text:
             return None
         has_text_inputs = input_ids is not None or text_hidden_states is not None
@@ -832,7 +889,10 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
                 "Text inputs were passed to a checkpoint without a text encoder. Leave them out to use its cached "
                 "text memory, or load the training checkpoint."
             )
-        if has_text_inputs or (self.text_model is not None and not self.config.reads_descriptions):
+        # CODEPATH: in checkpoints of the control "random_vectors" the text side has no inputs, but runs in training.
+        if self.text_model is not None and not self.config.reads_descriptions:
+            return self._encode_text()
+        if has_text_inputs:
             return self._encode_text(input_ids, attention_mask, text_hidden_states)
         if self.text_memory is None:
             raise ValueError(
@@ -850,7 +910,6 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.LongTensor | None = None,
         text_hidden_states: torch.FloatTensor | None = None,
-        output_attentions: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> HiVAAUDetectionOutput:
         r"""
@@ -879,11 +938,10 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         >>> logits.shape
         torch.Size([1, 12])
         ```"""
-        if output_attentions is None:
-            output_attentions = self.config.output_attentions
+        kwargs.setdefault("output_attentions", self.config.output_attentions)
         global_map, au_maps = self.vision_model(pixel_values)
         text = self._get_text_memory(input_ids, attention_mask, text_hidden_states)
-        fused, ddca_attentions, cdca_attentions = self.interaction(global_map, au_maps, text, output_attentions)
+        fused, ddca_attentions, cdca_attentions = self.interaction(global_map, au_maps, text, **kwargs)
         logits = self.classifier(fused.unsqueeze(2)).flatten(1)
 
         loss = None

@@ -1,0 +1,143 @@
+"""How large and how fast a model is."""
+
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from .modeling_hiva import HiVAForAUDetection, HiVAPreTrainedModel
+
+
+# Word pieces of a text memory that stands in for a missing one: as many as BERT's tokenizer makes of the longest
+# canonical description.
+STAND_IN_TEXT_LENGTH = 24
+
+
+@dataclass(frozen=True)
+class ModelProfile:
+    """Size and cost of a model at inference, with cached text.
+
+    Attributes:
+        name: Class of the model.
+        total_parameters: All parameters, the frozen text encoder included.
+        trainable_parameters: Those that training moves.
+        inference_parameters: Those that detection needs: all but the text side.
+        macs_per_image: Multiply-adds of matrix products, convolutions and attention for one image.
+        batch_size: Images in a timed batch.
+        seconds_per_batch: Median over the timed batches; None on the meta device.
+    """
+
+    name: str
+    total_parameters: int
+    trainable_parameters: int
+    inference_parameters: int
+    macs_per_image: int
+    batch_size: int
+    seconds_per_batch: float | None
+
+    @property
+    def seconds_per_image(self) -> float | None:
+        return None if self.seconds_per_batch is None else self.seconds_per_batch / self.batch_size
+
+    def __str__(self) -> str:
+        rows = [
+            ("parameters, total", f"{self.total_parameters:,}"),
+            ("parameters, trainable", f"{self.trainable_parameters:,}"),
+            ("parameters, inference", f"{self.inference_parameters:,}"),
+            ("multiply-adds per image", f"{self.macs_per_image / 1e9:.3f} G"),
+        ]
+        if self.seconds_per_batch is not None:
+            rows.append((f"latency per batch of {self.batch_size}", f"{1000 * self.seconds_per_batch:.1f} ms"))
+            rows.append(("latency per image", f"{1000 * self.seconds_per_image:.1f} ms"))
+        return "\n".join([self.name, *(f"  {label:<26}{value:>16}" for label, value in rows)])
+
+
+def profile(
+    model: HiVAPreTrainedModel, batch_size: int = 1, num_batches: int = 10, verbose: bool = True
+) -> ModelProfile:
+    """Measures a model on its own device and in its own dtype, with random images and cached text.
+
+    Args:
+        model: Either stage's network; it is left as it was. On the meta device everything but time is measured.
+        batch_size: Images in a batch whose time is taken.
+        num_batches: Batches whose time is taken, after one to warm up.
+        verbose: Whether to print the result.
+    """
+    if batch_size < 1 or num_batches < 1:
+        raise ValueError(f"`batch_size` ({batch_size}) and `num_batches` ({num_batches}) must be at least 1.")
+    was_training = model.training
+    model.eval()
+    has_no_memory = isinstance(model, HiVAForAUDetection) and model.config.uses_text and model.text_memory is None
+    if has_no_memory:
+        model.text_memory, model.text_memory_mask = _stand_in_text_memory(model)
+    try:
+        with torch.no_grad():
+            macs = _count_macs(model)
+            seconds = None if model.device.type == "meta" else _time_batch(model, batch_size, num_batches)
+    finally:
+        if has_no_memory:
+            model.text_memory = model.text_memory_mask = None
+        model.train(was_training)
+    result = ModelProfile(
+        name=type(model).__name__,
+        total_parameters=model.num_parameters(),
+        trainable_parameters=_count_trainable_parameters(model),
+        inference_parameters=_count_inference_parameters(model),
+        macs_per_image=macs,
+        batch_size=batch_size,
+        seconds_per_batch=seconds,
+    )
+    if verbose:
+        sys.stdout.write(f"{result}\n")
+    return result
+
+
+def _stand_in_text_memory(model: HiVAForAUDetection) -> tuple[torch.Tensor, torch.Tensor]:
+    length = 1 + (STAND_IN_TEXT_LENGTH if model.config.text_level == "token" else 0)
+    mask = torch.ones(model.config.num_labels, length, dtype=torch.bool, device=model.device)
+    return torch.zeros(*mask.shape, model.config.hidden_size, dtype=model.dtype, device=model.device), mask
+
+
+def _random_images(model: HiVAPreTrainedModel, batch_size: int) -> torch.Tensor:
+    size = model.config.image_size
+    return torch.randn(batch_size, 3, size, size, dtype=model.dtype, device=model.device)
+
+
+def _count_macs(model: HiVAPreTrainedModel) -> int:
+    # Plain matrix products instead of fused attention: not every fused kernel has a formula in the counter.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        model(_random_images(model, 1))
+    return counter.get_total_flops() // 2
+
+
+def _time_batch(model: HiVAPreTrainedModel, batch_size: int, num_batches: int) -> float:
+    images = _random_images(model, batch_size)
+    seconds = []
+    for _ in range(num_batches + 1):
+        _synchronize(model.device)
+        started = time.perf_counter()
+        model(images)
+        _synchronize(model.device)
+        seconds.append(time.perf_counter() - started)
+    return sorted(seconds[1:])[num_batches // 2]
+
+
+def _synchronize(device: torch.device):
+    # A CPU has nothing to wait for.
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def _count_trainable_parameters(model: HiVAPreTrainedModel) -> int:
+    text_model = getattr(model, "text_model", None)
+    frozen_modules = [] if text_model is None else text_model.frozen_modules
+    # Frozen whether or not `freeze_text_encoder` was called: they run without gradient.
+    frozen = {id(parameter) for module in frozen_modules for parameter in module.parameters()}
+    return sum(p.numel() for p in model.parameters() if p.requires_grad and id(p) not in frozen)
+
+
+def _count_inference_parameters(model: HiVAPreTrainedModel) -> int:
+    return sum(p.numel() for name, p in model.named_parameters() if not name.startswith("text_model."))

@@ -1,0 +1,122 @@
+"""The configuration: the paper's defaults, every field explained, contradictions refused."""
+
+import dataclasses
+import re
+
+import pytest
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, BertConfig, DistilBertConfig, PreTrainedConfig, SwinConfig, TimmWrapperConfig
+
+from hiva_hf import HiVAConfig
+
+
+# How the paper calls what a field sets.
+SYMBOLS = {
+    "id2label": "`N`",
+    "backbone_config": "`X_g`",
+    "text_config": "`H`",
+    "image_size": "`T`",
+    "hidden_size": "`d`",
+    "num_attention_heads": "`H` into `Z`",
+    "intermediate_size": "`H` to `Z`",
+    "num_context_layers": "`H` to `Z`",
+    "hidden_dropout_prob": "`H` to `Z`",
+    "num_trainable_text_layers": "layers 23 and 24",
+    "num_neighbors": "`K`",
+    "text_level": "`M_i`",
+    "variant": "Tables IV to VI",
+    "difference_loss_weight": "`lambda`",
+    "label_weights": "`w_i`",
+    "loss_reduction": "Eq. 4",
+    "use_text_encoder": "text side",
+    "text_memory_length": "`M`",
+    "initializer_range": "Standard deviation",
+    "layer_norm_eps": "`LN`",
+    "problem_type": "at once",
+}
+
+
+def test_defaults_are_the_papers_network_for_bp4d():
+    config = HiVAConfig()
+    assert config.num_labels == 12
+    assert config.au_labels == "AU1 AU2 AU4 AU6 AU7 AU10 AU12 AU14 AU15 AU17 AU23 AU24".split()
+    assert config.label2id["AU12"] == config.au_labels.index("AU12")
+    assert (config.hidden_size, config.image_size, config.num_neighbors) == (512, 224, 4)
+    assert (config.num_attention_heads, config.intermediate_size, config.num_context_layers) == (8, 2048, 3)
+    assert config.difference_loss_weight == 1e-5
+    assert isinstance(config.backbone_config, TimmWrapperConfig)
+    assert config.backbone_config.architecture == "swin_base_patch4_window7_224"
+    assert isinstance(config.text_config, BertConfig)
+    assert (config.text_config.num_hidden_layers, config.text_config.hidden_size) == (24, 1024)
+    assert config.problem_type == "multi_label_classification"
+
+
+def test_help_explains_every_field_with_its_paper_symbol():
+    inherited = {field.name for field in dataclasses.fields(PreTrainedConfig)}
+    own = {field.name for field in dataclasses.fields(HiVAConfig)} - inherited
+    assert own <= SYMBOLS.keys()
+    entries = re.split(r"\n {4}(?=\w+ \()", HiVAConfig.__doc__)
+    documented = {entry.split(" ", 1)[0]: " ".join(entry.split()) for entry in entries[1:]}
+    for field, symbol in SYMBOLS.items():
+        assert symbol in documented[field], field
+
+
+def test_config_survives_saving(make_config, tmp_path):
+    config = make_config(variant="no_ddca", text_level="sentence", label_weights=[0.5, 1.5, 1.0, 1.0])
+    config.save_pretrained(tmp_path)
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert type(loaded) is HiVAConfig
+    assert loaded.au_labels == ["AU1", "AU4", "AU12", "AU25"]
+    assert (loaded.variant, loaded.text_level, loaded.label_weights) == ("no_ddca", "sentence", [0.5, 1.5, 1.0, 1.0])
+    assert loaded.backbone_config.to_dict() == config.backbone_config.to_dict()
+    assert loaded.text_config.to_dict() == config.text_config.to_dict()
+
+
+def test_backbone_is_chosen_by_configuration_or_dictionary():
+    swin = SwinConfig(embed_dim=8)
+    assert HiVAConfig(backbone_config=swin).backbone_config.embed_dim == 8
+    from_dictionary = HiVAConfig(backbone_config={"model_type": "swin", "embed_dim": 8}).backbone_config
+    assert isinstance(from_dictionary, SwinConfig)
+    timm = HiVAConfig(backbone_config={"model_type": "timm_wrapper", "architecture": "convnext_base"}).backbone_config
+    assert timm.architecture == "convnext_base"
+
+
+def test_labels_saved_as_strings_come_back_in_order():
+    """JSON has only strings for keys, and "10" stands before "2" among them."""
+    labels = {str(index): f"AU{index + 1}" for index in reversed(range(12))}
+    assert HiVAConfig(id2label=labels).au_labels == [f"AU{index + 1}" for index in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_neighbors": 0}, "`num_neighbors` is 0.*between 1 and 12"),
+        ({"num_neighbors": 13}, "`num_neighbors` is 13.*12 AUs"),
+        ({"id2label": {}}, "at least one AU"),
+        ({"hidden_size": 100}, r"`hidden_size` \(100\).*`num_attention_heads` \(8\)"),
+        ({"label_weights": [1.0]}, "`label_weights` has 1 entries.*12 AUs"),
+        ({"num_trainable_text_layers": 25}, "`num_trainable_text_layers` is 25.*24 layers"),
+        ({"num_trainable_text_layers": -1}, "`num_trainable_text_layers` is -1"),
+        ({"text_memory_length": -1}, "`text_memory_length` is -1"),
+        ({"text_level": "sentence", "text_memory_length": 2}, "one key per AU"),
+        ({"problem_type": "single_label_classification"}, "AUs occur together"),
+        ({"text_config": DistilBertConfig()}, "'distilbert'.*BERT's layout.*bert, roberta"),
+        ({"text_level": "word"}, "text_level"),
+        ({"loss_reduction": "max"}, "loss_reduction"),
+        ({"image_size": "large"}, "image_size"),
+    ],
+)
+def test_contradictions_are_refused(settings, message):
+    with pytest.raises(StrictDataclassError) as error:
+        HiVAConfig(**settings)
+    assert re.search(message, str(error.value), flags=re.DOTALL)
+
+
+def test_variants_say_what_they_use(make_config):
+    for variant in ("full", "shuffled_descriptions", "names_only", "random_vectors"):
+        config = make_config(variant=variant)
+        assert config.uses_ddca
+        assert config.uses_cdca
+    assert not make_config(variant="baseline").uses_text
+    assert make_config(variant="random_vectors").uses_text
+    assert not make_config(variant="random_vectors").reads_descriptions
