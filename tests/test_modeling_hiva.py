@@ -359,6 +359,7 @@ def test_encoding_descriptions_leaves_modes_and_seeds_alone(tiny_detector, token
     """Training encodes before each evaluation, also with parts of the network in another mode."""
     tiny_detector.train()
     tiny_detector.vision_model.backbone.eval()
+    tiny_detector.text_model.encoder.encoder.layer[-1].eval()
     modes = [module.training for module in tiny_detector.modules()]
     before, state = tiny_detector.text_memory, torch.random.get_rng_state()
     tiny_detector.encode_descriptions(tokenizer)

@@ -19,6 +19,7 @@ Equation numbers are those of "Hierarchical Vision-Language Interaction for Faci
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -216,6 +217,19 @@ def eager_attention_forward(
     attn_output = attn_output.transpose(1, 2).contiguous()
 
     return attn_output, attn_weights
+
+
+@contextmanager
+def evaluation_mode(modules: Sequence[nn.Module]):
+    """Puts modules into evaluation mode for a while; every part of them returns to the mode that it was in."""
+    was_training = [(part, part.training) for module in modules for part in module.modules()]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in was_training:
+            part.training = mode
 
 
 class HiVAGroupedLinear(nn.Module):
@@ -455,14 +469,8 @@ class HiVATextModel(nn.Module):
             `torch.FloatTensor` of shape `(num_sentences, sequence_length, text_hidden_size)`.
         """
         embeddings, *layers = self.frozen_modules
-        was_training = self.training
-        for module in self.frozen_modules:
-            module.eval()
-        try:
+        with evaluation_mode(self.frozen_modules):
             return self._run_layers(embeddings(input_ids=input_ids), attention_mask, layers)
-        finally:
-            for module in self.frozen_modules:
-                module.train(was_training)
 
     def forward(self, text_hidden_states: torch.Tensor | None, attention_mask: torch.Tensor | None) -> HiVATextMemory:
         """
@@ -608,7 +616,7 @@ class HiVAInteraction(nn.Module):
         self.variant = config.variant
         # CODEPATH: checkpoints of the ablations in Tables IV to VI lack one attention or both, all others have both.
         self.ddca = HiVADisentangledDualCrossAttention(config) if config.uses_ddca else None
-        # CODEPATH: as above.
+        # CODEPATH: likewise.
         self.cdca = HiVAContextualDualCrossAttention(config) if config.uses_cdca else None
         # CODEPATH: the ablations that drop a part without a substitute fuse two parts, all other checkpoints three.
         num_parts = 2 if config.variant in ("no_ddca", "no_cdca", "baseline") else 3
@@ -656,9 +664,6 @@ class HiVAPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, HiVAGroupedLinear):
             init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
-            init.zeros_(module.bias)
-        elif isinstance(module, HiVAGroupedLayerNorm):
-            init.ones_(module.weight)
             init.zeros_(module.bias)
         elif isinstance(module, HiVATextModel) and module.encoder is None:
             # "Fixed": the same vectors whatever the global seed is.
@@ -728,6 +733,7 @@ class HiVAForPreTraining(HiVAPreTrainedModel):
     HiVA's stage 2, the detector: faces and descriptions of what each AU looks like -> one score for each AU.
 
     Without text inputs the model reads its cached text memory, which [`~HiVAForAUDetection.encode_descriptions`] fills.
+    With `output_attentions=True` it also returns the maps of Figure 6: where each AU's description looks.
     """
 )
 class HiVAForAUDetection(HiVAPreTrainedModel):
@@ -837,10 +843,8 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         # CODEPATH: checkpoints of the control "random_vectors" need no tokenizer.
         if self.config.reads_descriptions:
             text_inputs = self._tokenize_descriptions(tokenizer, descriptions)
-        was_training = self.text_model.training
-        self.text_model.eval()
-        text = self._encode_text(**text_inputs)
-        self.text_model.train(was_training)
+        with evaluation_mode([self.text_model]):
+            text = self._encode_text(**text_inputs)
         self.config.text_memory_length = text.memory.shape[1]
         self.text_memory, self.text_memory_mask = text.memory, text.mask
 
