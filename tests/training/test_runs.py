@@ -132,18 +132,22 @@ def test_only_what_should_learn_has_moved(finished_run, towers):
     assert all("layer.1." in name or "layer.2." in name for name in moved)
 
 
-def test_a_stopped_run_goes_on_and_ends_at_the_same_weights(finished_run, make_arguments, tmp_path, monkeypatch):
+@pytest.mark.parametrize("stopped_stage", ["stage1", "stage2"])
+def test_a_stopped_run_goes_on_and_ends_at_the_same_weights(
+    finished_run, make_arguments, tmp_path, monkeypatch, stopped_stage
+):
     whole_run, _ = finished_run
     save_checkpoint = engine.save_checkpoint
 
-    def save_and_stop(*args):
-        save_checkpoint(*args)
-        raise KeyboardInterrupt
+    def save_and_stop(accelerator, output_dir, stage, progress):
+        save_checkpoint(accelerator, output_dir, stage, progress)
+        if stage == stopped_stage:
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(engine, "save_checkpoint", save_and_stop)
         TrainingRun(make_arguments(tmp_path)).run()
-    assert [path.name for path in checkpoint_folder(tmp_path, "stage1").iterdir()] == ["epoch-001"]
+    assert [path.name for path in checkpoint_folder(tmp_path, stopped_stage).iterdir()] == ["epoch-001"]
 
     TrainingRun(make_arguments(tmp_path, resume_from_checkpoint=True)).run()
     expected = AutoModel.from_pretrained(whole_run.output_dir).state_dict()
@@ -154,6 +158,22 @@ def test_a_stopped_run_goes_on_and_ends_at_the_same_weights(finished_run, make_a
 def test_a_finished_run_leaves_no_training_states(finished_run):
     run, _ = finished_run
     assert not (run.output_dir / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("variant", ["baseline", "no_cdca", "shuffled_descriptions", "random_vectors", "names_only"])
+def test_an_ablation_or_control_is_one_setting(make_arguments, tmp_path, variant):
+    arguments = make_arguments(tmp_path, variant=variant, stage1_epochs=1, stage2_epochs=1, max_eval_samples=64)
+    TrainingRun(arguments).run()
+    model = AutoModel.from_pretrained(tmp_path)
+    assert model.config.variant == variant
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 56, 56)).logits.isfinite().all()
+
+
+def test_an_au_that_never_occurs_in_training_is_named(make_arguments, tmp_path):
+    run = TrainingRun(make_arguments(tmp_path, max_train_samples=2))
+    with pytest.raises(ValueError, match=r"AU\d+ has a positive rate of 0.0 in the training set"):
+        run.build_detector()
 
 
 def test_towers_learn_more_slowly_and_norms_do_not_decay(tiny_detector):

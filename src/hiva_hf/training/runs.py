@@ -95,7 +95,7 @@ class TrainingRun:
         labels = np.array(self.splits["train"]["labels"])
         known = labels != MISSING_LABEL
         rates = (labels == 1).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-        return label_weights_from_positive_rates(rates.tolist())
+        return label_weights_from_positive_rates(rates.tolist(), self.au_labels)
 
     def _towers(self) -> tuple[str, str]:
         vision, text = self.arguments.vision_model_name_or_path, self.arguments.text_model_name_or_path
@@ -164,6 +164,8 @@ class TrainingRun:
         model.vision_model.load_state_dict(HiVAForPreTraining.from_pretrained(stage1).vision_model.state_dict())
         model.to(self.accelerator.device)
         bank = DescriptionBank(model, tokenizer) if model.config.reads_descriptions else None
+        # From here on the text memory is part of the state that a stopped run restores.
+        model.encode_descriptions(tokenizer)
         model.freeze_text_encoder()
         freeze_backbone(model, self.arguments.trainable_backbone_layers)
         train_faces, validation_faces = self._faces()
