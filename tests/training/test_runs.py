@@ -155,6 +155,13 @@ def test_a_stopped_run_goes_on_and_ends_at_the_same_weights(
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
 
 
+def test_resuming_a_finished_run_trains_nothing(finished_run, make_arguments):
+    run, results = finished_run
+    weights = (run.output_dir / "model.safetensors").stat().st_mtime_ns
+    assert TrainingRun(make_arguments(run.output_dir, resume_from_checkpoint=True)).run() == results
+    assert (run.output_dir / "model.safetensors").stat().st_mtime_ns == weights
+
+
 def test_a_finished_run_leaves_no_training_states(finished_run):
     run, _ = finished_run
     assert not (run.output_dir / "checkpoints").exists()

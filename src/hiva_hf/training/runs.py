@@ -206,14 +206,20 @@ class TrainingRun:
         return evaluate(self.accelerator, model, loader, "test")
 
     def run(self) -> dict:
-        """Everything in order; `all_results.json` in the run's folder holds what it returns.
+        """Everything in order; `all_results.json` in the run's folder holds what it returns. A finished run that is
+        resumed returns that and trains nothing.
 
         Returns:
             Test metrics under `test_...`, and how long training took under `train_runtime` (seconds).
         """
         started = time.monotonic()
+        results_file = self.output_dir / RESULTS_FILE
+        if self.arguments.resume_from_checkpoint and results_file.exists():
+            logger.warning("%s is finished: nothing is left to resume.", self.output_dir)
+            return json.loads(results_file.read_text())
         if self.accelerator.is_main_process and not self.arguments.resume_from_checkpoint:
             remove_checkpoints(self.output_dir)
+            results_file.unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
         detector, tokenizer = self.build_detector()
         stage1 = self.train_stage1(detector)
@@ -223,6 +229,6 @@ class TrainingRun:
         results |= {"fold": self.arguments.fold, "train_runtime": time.monotonic() - started}
         results["test_subjects"] = sorted(set(self.splits["test"]["subject"]))
         if self.accelerator.is_main_process:
-            (self.output_dir / RESULTS_FILE).write_text(json.dumps(results, indent=2))
+            results_file.write_text(json.dumps(results, indent=2))
             remove_checkpoints(self.output_dir)
         return results
