@@ -1,6 +1,7 @@
 """The whole run on small real towers and a few faces of the embedded set."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hiva_hf.training import engine
 from hiva_hf.training.arguments import AUTrainingArguments
 from hiva_hf.training.checkpoints import checkpoint_folder
 from hiva_hf.training.engine import freeze_backbone, parameter_groups
-from hiva_hf.training.runs import TrainingRun
+from hiva_hf.training.runs import TrainingRun, use_cpu_cores
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +182,18 @@ def test_an_au_that_never_occurs_in_training_is_named(make_arguments, tmp_path):
     run = TrainingRun(make_arguments(tmp_path, max_train_samples=2))
     with pytest.raises(ValueError, match=r"AU\d+ has a positive rate of 0.0 in the training set"):
         run.build_detector()
+
+
+def test_processes_share_the_cores(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(2 * os.cpu_count()))
+    use_cpu_cores(None)
+    assert torch.get_num_threads() == 1
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    use_cpu_cores(None)
+    assert torch.get_num_threads() == os.cpu_count()
+    use_cpu_cores(before)
+    assert torch.get_num_threads() == before
 
 
 def test_towers_learn_more_slowly_and_norms_do_not_decay(tiny_detector):

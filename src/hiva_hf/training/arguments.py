@@ -33,7 +33,7 @@ class AUTrainingArguments:
         default="eager",
         metadata={"help": "eager (faster on a CPU with few tokens), sdpa, or another of transformers'."},
     )
-    stage1_epochs: int = field(default=2, metadata={"help": "Epochs of stage 1 (vision and graph)."})
+    stage1_epochs: int = field(default=3, metadata={"help": "Epochs of stage 1 (vision and graph)."})
     stage2_epochs: int = field(default=2, metadata={"help": "Epochs of stage 2 (vision, text and interaction)."})
     stage1_learning_rate: float = field(default=1e-3, metadata={"help": "Peak rate of stage 1, new layers."})
     stage2_learning_rate: float = field(default=5e-4, metadata={"help": "Peak rate of stage 2, new layers."})
@@ -52,6 +52,9 @@ class AUTrainingArguments:
     )
     mixed_precision: str = field(
         default="auto", metadata={"help": "no, bf16, or auto: bf16 where the hardware multiplies it natively."}
+    )
+    num_cpu_threads: int | None = field(
+        default=None, metadata={"help": "Threads of each process on a CPU; default: an equal share of the cores."}
     )
     seed: int = field(default=42, metadata={"help": "Seed of weights, order, augmentation and descriptions."})
     max_train_samples: int | None = field(default=None, metadata={"help": "Train on that many faces (a quick check)."})

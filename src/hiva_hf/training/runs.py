@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import time
 from pathlib import Path
 
@@ -41,6 +42,16 @@ def choose_mixed_precision(requested: str) -> str:
     return "bf16" if has_native_bf16 else "no"
 
 
+def use_cpu_cores(num_threads: int | None):
+    """Lets torch compute on `num_threads` threads, by default this process's share of the machine's cores.
+
+    `accelerate launch` sets `OMP_NUM_THREADS=1` where nothing else is asked for, which leaves all cores but one idle.
+    """
+    if num_threads is None:
+        num_threads = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    torch.set_num_threads(max(1, num_threads))
+
+
 class TrainingRun:
     """Trains, chooses and tests a HiVA.
 
@@ -55,6 +66,8 @@ class TrainingRun:
             mixed_precision=choose_mixed_precision(arguments.mixed_precision),
             gradient_accumulation_steps=arguments.gradient_accumulation_steps,
         )
+        if self.accelerator.device.type == "cpu":
+            use_cpu_cores(arguments.num_cpu_threads)
         set_seed(arguments.seed)
         self.image_processor = self._make_image_processor()
         self.splits = {split: self._load(split) for split in ("train", "validation", "test")}
@@ -83,7 +96,8 @@ class TrainingRun:
         )
         return (
             f"HiVA on {self.arguments.dataset}, fold {self.arguments.fold}, {len(self.au_labels)} AUs. {sizes}. "
-            f"{self.accelerator.num_processes} process(es), {self.accelerator.device}, mixed precision "
+            f"{self.accelerator.num_processes} process(es), {self.accelerator.device} "
+            f"({torch.get_num_threads()} threads each), mixed precision "
             f"{self.accelerator.mixed_precision}. Results go to {self.output_dir}."
         )
 
