@@ -24,6 +24,10 @@ from typing import Literal
 from .facs_descriptions import AU_DESCRIPTIONS
 
 
+# The label of an AU that nobody coded in a frame, beside 1 (present) and 0 (absent): it moves neither a loss nor a
+# metric. The value is the one that torch and transformers ignore.
+MISSING_LABEL = -100
+
 Region = Literal["brows", "eyes", "cheeks", "nose", "mouth", "chin", "jaw"]
 """Where the main evidence of an AU lies: "brows" includes the forehead, "eyes" the eyelids, "mouth" the lips, their
 corners and the furrows that run to them."""

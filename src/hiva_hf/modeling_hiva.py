@@ -34,13 +34,10 @@ from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring, 
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_hiva import HiVAConfig
-from .facs import get_action_unit
+from .facs import MISSING_LABEL, get_action_unit
 
 
 logger = logging.get_logger(__name__)
-
-# A label with this value is unknown: it moves neither the loss nor a gradient.
-MISSING_LABEL = -100
 
 
 @auto_docstring(custom_intro="Output of [`HiVAForPreTraining`], stage 1 of HiVA.")

@@ -4,10 +4,6 @@
 from datasets import Features, Image, List, Value
 
 
-#: Marks an Action Unit that nobody coded in a frame; it leaves both the loss and the metrics.
-MISSING_LABEL = -100
-
-
 def au_features(num_aus: int) -> Features:
     """Describes a table of aligned face crops with Action Unit labels.
 

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..facs import get_action_unit
+from ..facs import MISSING_LABEL, get_action_unit
 
 
-MISSING_LABEL = -100
 DEFAULT_THRESHOLD = 0.5
 AVERAGED_METRICS = ("f1", "accuracy", "roc_auc")
 

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,12 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from ..data import AU_SETS, MISSING_LABEL, load_au_dataset
 from ..image_processing_hiva import HiVAImageProcessor
-from ..modeling_hiva import HiVAForAUDetection, HiVAForPreTraining, label_weights_from_positive_rates
+from ..modeling_hiva import (
+    HiVAForAUDetection,
+    HiVAForPreTraining,
+    HiVAPreTrainedModel,
+    label_weights_from_positive_rates,
+)
 from .arguments import AUTrainingArguments
 from .augmentation import AugmentedFaces, EvaluationFaces, FaceAugmentation
 from .checkpoints import remove_checkpoints
@@ -48,7 +54,9 @@ def use_cpu_cores(num_threads: int | None):
     `accelerate launch` sets `OMP_NUM_THREADS=1` where nothing else is asked for, which leaves all cores but one idle.
     """
     if num_threads is None:
-        num_threads = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        # The cores this process may use, which in a container can be fewer than the machine's.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        num_threads = cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     torch.set_num_threads(max(1, num_threads))
 
 
@@ -140,32 +148,30 @@ class TrainingRun:
         )
         return detector, AutoTokenizer.from_pretrained(text)
 
-    def _faces(self) -> tuple[AugmentedFaces, EvaluationFaces]:
-        augmentation = FaceAugmentation(self.image_processor)
-        return (
-            AugmentedFaces(self.splits["train"], augmentation, self.arguments.seed),
+    def _train_stage(
+        self, model: HiVAPreTrainedModel, stage: str, num_epochs: int, learning_rate: float, **hooks: Callable
+    ) -> Path:
+        freeze_backbone(model, self.arguments.trainable_backbone_layers)
+        trainer = StageTrainer(
+            self.accelerator,
+            model,
+            stage,
+            num_epochs,
+            learning_rate,
+            AugmentedFaces(self.splits["train"], FaceAugmentation(self.image_processor), self.arguments.seed),
             EvaluationFaces(self.splits["validation"], self.image_processor),
+            self.arguments,
+            **hooks,
         )
+        folder = trainer.train()
+        self.accelerator.free_memory(trainer.model, trainer.optimizer, trainer.scheduler)
+        return folder
 
     def train_stage1(self, detector: HiVAForAUDetection) -> Path:
         """Vision and graph, from the detector's untrained vision. Returns the folder of the best epoch."""
         model = HiVAForPreTraining(detector.config)
         model.vision_model.load_state_dict(detector.vision_model.state_dict())
-        freeze_backbone(model, self.arguments.trainable_backbone_layers)
-        train_faces, validation_faces = self._faces()
-        trainer = StageTrainer(
-            self.accelerator,
-            model,
-            "stage1",
-            self.arguments.stage1_epochs,
-            self.arguments.stage1_learning_rate,
-            train_faces,
-            validation_faces,
-            self.arguments,
-        )
-        folder = trainer.train()
-        self.accelerator.free_memory(trainer.model, trainer.optimizer, trainer.scheduler)
-        return folder
+        return self._train_stage(model, "stage1", self.arguments.stage1_epochs, self.arguments.stage1_learning_rate)
 
     def train_stage2(self, stage1: Path, model: HiVAForAUDetection, tokenizer: PreTrainedTokenizerBase) -> Path:
         """Vision, text and interaction, from stage 1's vision. Returns the folder of the best epoch.
@@ -181,23 +187,14 @@ class TrainingRun:
         # From here on the text memory is part of the state that a stopped run restores.
         model.encode_descriptions(tokenizer)
         model.freeze_text_encoder()
-        freeze_backbone(model, self.arguments.trainable_backbone_layers)
-        train_faces, validation_faces = self._faces()
-        trainer = StageTrainer(
-            self.accelerator,
+        return self._train_stage(
             model,
             "stage2",
             self.arguments.stage2_epochs,
             self.arguments.stage2_learning_rate,
-            train_faces,
-            validation_faces,
-            self.arguments,
             step_inputs=(lambda generator: {}) if bank is None else bank.draw,
             before_evaluation=lambda model: model.encode_descriptions(tokenizer),
         )
-        folder = trainer.train()
-        self.accelerator.free_memory(trainer.model, trainer.optimizer, trainer.scheduler)
-        return folder
 
     def export(self, stage2: Path):
         """Writes the inference checkpoint to the run's folder: no text side, its cached memory, image processor."""
