@@ -12,8 +12,9 @@ def au_features(num_aus: int) -> Features:
 
     Returns:
         `image` (encoded crop), `labels` (0, 1 or -100 for missing), `intensities` (0 to 5 or
-        -100 for missing), `subject`, `task` (recording session or kind of take), `frame` (number within the task) and
-        `fold` (1 to 3, subject-disjoint).
+        -100 for missing), `subject`, `task` (recording session or kind of take), `frame` (number within the task),
+        `fold` (1 to 3, subject-disjoint; 0 for subjects that no fold tests) and `detector_score` (of the face
+        detector, 0 to 1; null where it was not kept).
     """
     if num_aus < 1:
         raise ValueError(f"A data set needs at least one Action Unit, got num_aus={num_aus}.")
@@ -26,5 +27,6 @@ def au_features(num_aus: int) -> Features:
             "task": Value("string"),
             "frame": Value("int32"),
             "fold": Value("int8"),
+            "detector_score": Value("float32"),
         }
     )
