@@ -104,8 +104,8 @@ DISFA = AUSet(
     is_licensed=True,
 )
 
-# Stretches of DISFA's videos in which face tracking was lost: first and last frame, counted from 1. Long parts of SN021
-# are bad too, but no list of them was published.
+# Stretches of DISFA's videos in which face tracking was lost: first and last frame, counted from 1. Long parts of
+# SN021 are bad too, but no list of them was published.
 DISFA_BAD_FRAMES: Mapping[str, tuple[tuple[int, int], ...]] = MappingProxyType(
     {
         "SN002": ((800, 826),),
