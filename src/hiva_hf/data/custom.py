@@ -1,0 +1,291 @@
+"""Read a user's own pictures: a table `path, subject, AU1, AU2, ...`, or an ImageFolder with metadata."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..facs import ACTION_UNITS, MISSING_LABEL
+from .frames import ImageFiles
+from .label_tables import Table, parse_au_header, parse_codes, parse_integer, read_json_lines, read_table
+from .layout import VIDEO_SUFFIXES, check_data_dir, describe_contents, relative, scan_folders
+from .raw import RawDataError, RawDataset, RawSequence
+
+
+_TABLES = ("labels.csv", "metadata.csv", "metadata.jsonl")
+_MISSING = dict.fromkeys(("9", "-100", "nan", ""), MISSING_LABEL)
+_LABEL_CODES = {"0": 0, "1": 1, **_MISSING}
+_INTENSITY_CODES = {**{str(level): level for level in range(6)}, **_MISSING}
+_KNOWN_COLUMNS = ("path", "file_name", "subject", "task", "frame", "fold")
+_LIKE_AU_HEADER = re.compile(r"AU[ _-]?\d", re.IGNORECASE)
+_INTENSITY_HEADER = re.compile(r"AU[ _-]?0*([1-9]\d?)[ _-](?:int|intensity)", re.IGNORECASE)
+_NUM_DEALT_PARTS = 3
+_MAX_PART = 100
+_MAX_NAME_BYTES = 200
+
+_Key = tuple[str, str]  # subject, task
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Where things stand in the table; None where it has no such column."""
+
+    path: int
+    subject: int
+    task: int | None
+    frame: int | None
+    fold: int | None
+    labels: Mapping[int, int]
+    intensities: Mapping[int, int]
+
+
+def read_custom(data_dir: str | Path, labels_file: str | Path | None = None) -> RawDataset:
+    """Reads pictures with labels that are none of the known releases.
+
+    The table has one row for each picture and these columns, in any order:
+
+    - `path`: the picture, relative to `data_dir`; or `file_name`, relative to the table, as an ImageFolder has it;
+    - `subject`: who it shows. Folds and validation subjects are made from this;
+    - `AU1`, `AU2`, ...: 1 (present), 0 (absent); 9, -100, nan or nothing where it is not known;
+    - optional `AU1_intensity`, ...: 0 to 5, or missing in the same way;
+    - optional `task`: which recording of the subject; optional `frame`: the picture's number in it, in the order of
+      the table by default;
+    - optional `fold`: the fold in which the subject is tested, 0 for never. By default the sorted subjects are dealt
+      to three.
+
+    Args:
+        data_dir: Folder with the pictures.
+        labels_file: The table, absolute or relative to `data_dir`. By default `labels.csv`, `metadata.csv` or
+            `metadata.jsonl` there, or else the only CSV file.
+
+    Returns:
+        The sequences. Pictures that don't exist come up when they are read.
+
+    Raises:
+        RawDataError: if there is no table or it can't be right; names the line.
+    """
+    root = check_data_dir(data_dir)
+    path = _find_table(root, labels_file)
+    table = read_json_lines(path) if path.suffix.lower() == ".jsonl" else read_table(path)
+    if not table.rows:
+        raise RawDataError(f"{path} has no row. Expected a header `path,subject,AU1,...` and a row for each picture.")
+    notes: list[str] = [f"Labels come from {relative(path, root)}."]
+    columns = _find_columns(table, notes)
+    aus = tuple(sorted(columns.labels))
+    labels = parse_codes(table, {f"AU{au}": columns.labels[au] for au in aus}, _LABEL_CODES)
+    intensities = _read_intensities(table, columns, aus)
+    rows_of = _group_rows(table, columns)
+    parts = _find_parts(table, columns, notes)
+    pictures = _find_pictures(root, table, columns)
+    sequences = []
+    for key, of_sequence in rows_of.items():
+        frames, rows = _order_frames(table, columns, of_sequence)
+        sequences.append(
+            RawSequence(
+                *key,
+                part=parts[key[0]],
+                frames=frames,
+                labels=labels[rows],
+                intensities=intensities[rows],
+                source=ImageFiles({frame: pictures[row] for frame, row in zip(frames.tolist(), rows, strict=True)}),
+            )
+        )
+    if columns.frame is None:
+        notes.append("There is no column `frame`: pictures are numbered from 0 in the order of the table.")
+    settings = {"labels_file": relative(path, root)}
+    sequences.sort(key=lambda sequence: sequence.name)
+    return RawDataset("custom", aus, root, sequences, settings=settings, notes=notes)
+
+
+def _find_table(root: Path, labels_file: str | Path | None) -> Path:
+    if labels_file is not None:
+        found = [path for path in (root / labels_file, Path(labels_file)) if path.is_file()]
+        if not found:
+            raise RawDataError(f"`labels_file` is {str(labels_file)!r}, but there is no such file, nor one in {root}.")
+        return found[0]
+    (folder,) = scan_folders(root, depth=0)
+    candidates = [root / name for name in folder.files if name.lower() in _TABLES] or folder.files_with((".csv",))
+    if len(candidates) > 1:
+        names = ", ".join(path.name for path in candidates)
+        raise RawDataError(
+            f"{root} has several tables ({names}). Pass one of them as `labels_file` (`--labels_file`)."
+        )
+    if not candidates:
+        raise RawDataError(
+            "There is no labels.csv, metadata.csv or metadata.jsonl with columns `path,subject,AU1,...`. "
+            f"{describe_contents(scan_folders(root, depth=1))} Pass `--labels_file` if it is elsewhere."
+        )
+    return candidates[0]
+
+
+def _find_columns(table: Table, notes: list[str]) -> _Columns:
+    names = [cell.lower() for cell in table.header]
+    known = {name: names.index(name) for name in _KNOWN_COLUMNS if name in names}
+    labels: dict[int, int] = {}
+    intensities: dict[int, int] = {}
+    ignored = []
+    for column, cell in enumerate(table.header):
+        match = _INTENSITY_HEADER.fullmatch(cell)
+        au = int(match[1]) if match else parse_au_header(cell)
+        if au is not None:
+            _add_au(table, intensities if match else labels, au, column)
+        elif _LIKE_AU_HEADER.match(cell):
+            raise RawDataError(f"{table.path}: column {cell!r} is not understood. Call it AU1 or AU1_intensity.")
+        elif cell and column not in known.values():
+            ignored.append(cell)
+    _check_columns(table, known, labels, intensities)
+    if ignored:
+        notes.append(f"Columns that were not used: {', '.join(ignored)}.")
+    path = known.get("path", known.get("file_name"))
+    optional = (known.get(name) for name in ("task", "frame", "fold"))
+    return _Columns(path, known["subject"], *optional, labels, intensities)
+
+
+def _add_au(table: Table, columns: dict[int, int], au: int, column: int) -> None:
+    if au not in ACTION_UNITS:
+        raise RawDataError(
+            f"{table.path}: AU{au} of column {table.header[column]!r} is not a known Action Unit. Known are "
+            f"{', '.join(map(str, ACTION_UNITS))}."
+        )
+    if au in columns:
+        first = table.header[columns[au]]
+        raise RawDataError(f"{table.path}: {first!r} and {table.header[column]!r} are the same. Keep one column.")
+    columns[au] = column
+
+
+def _check_columns(
+    table: Table, known: Mapping[str, int], labels: Mapping[int, int], intensities: Mapping[int, int]
+) -> None:
+    lacking = [] if "path" in known or "file_name" in known else ["path"]
+    lacking += [] if "subject" in known else ["subject"]
+    lacking += [] if labels else ["AU1"]
+    if lacking:
+        found = ", ".join(map(repr, table.header))
+        raise RawDataError(f"{table.path} has no column {' and no '.join(lacking)}. Its columns are {found}.")
+    if orphans := sorted(intensities.keys() - labels.keys()):
+        au = orphans[0]
+        raise RawDataError(f"{table.path} has AU{au}'s intensity, but no column AU{au} with 0 and 1. Add it.")
+
+
+def _read_intensities(table: Table, columns: _Columns, aus: Sequence[int]) -> NDArray[np.int8]:
+    """Intensities `[n, N]` of all rows; missing for AUs without a column."""
+    intensities = np.full((len(table.rows), len(aus)), MISSING_LABEL, dtype=np.int8)
+    for au, column in columns.intensities.items():
+        codes = parse_codes(table, {f"the intensity of AU{au}": column}, _INTENSITY_CODES)
+        intensities[:, aus.index(au)] = codes[:, 0]
+    return intensities
+
+
+def _group_rows(table: Table, columns: _Columns) -> dict[_Key, list[int]]:
+    """Rows of each sequence, in the order of the table."""
+    rows_of: dict[_Key, list[int]] = {}
+    key_of_name: dict[str, _Key] = {}
+    for row, cells in enumerate(table.rows):
+        key = cells[columns.subject], "" if columns.task is None else cells[columns.task]
+        if key not in rows_of:
+            _check_key(table, row, key)
+            # Some file systems take Anna and anna for one.
+            other = key_of_name.setdefault("_".join(filter(None, key)).casefold(), key)
+            if other != key:
+                raise RawDataError(
+                    f"{_locate(table, row)}: subject and task {key} would be stored under the same name as {other}. "
+                    "Rename one of them."
+                )
+        rows_of.setdefault(key, []).append(row)
+    return rows_of
+
+
+def _check_key(table: Table, row: int, key: _Key) -> None:
+    """Sequences are stored in files that are named after subject and task."""
+    if not key[0]:
+        raise RawDataError(f"{_locate(table, row)}: there is no subject. Folds can't be made without.")
+    for name, text in zip(("subject", "task"), key, strict=True):
+        if text.startswith(".") or any(sign in r"\/" or unicodedata.category(sign)[0] == "C" for sign in text):
+            raise RawDataError(
+                f"{_locate(table, row)}: {name} is {text!r}, but files are named after it: it can't begin with a dot "
+                "or contain slashes or control characters."
+            )
+    if len("_".join(key).encode()) > _MAX_NAME_BYTES:
+        raise RawDataError(f"{_locate(table, row)}: subject and task are longer than {_MAX_NAME_BYTES} bytes.")
+
+
+def _find_parts(table: Table, columns: _Columns, notes: list[str]) -> dict[str, int]:
+    """Part of each subject."""
+    subjects = [cells[columns.subject] for cells in table.rows]
+    if columns.fold is None:
+        notes.append("There is no column `fold`: the sorted subjects were dealt to folds 1, 2, 3, 1, 2, 3 ...")
+        return {subject: index % _NUM_DEALT_PARTS + 1 for index, subject in enumerate(sorted(set(subjects)))}
+    parts: dict[str, int] = {}
+    for row, subject in enumerate(subjects):
+        text = table.rows[row][columns.fold]
+        fold = parse_integer(text)
+        if fold is None or not 0 <= fold <= _MAX_PART:
+            raise RawDataError(f"{_locate(table, row)}: fold is {text!r}, expected a number from 0 to {_MAX_PART}.")
+        if parts.setdefault(subject, fold) != fold:
+            raise RawDataError(
+                f"{_locate(table, row)}: {subject} is in fold {fold}, but in fold {parts[subject]} before. A subject "
+                "has one fold; otherwise a detector would be tested on people whom it was trained on."
+            )
+    return parts
+
+
+def _find_pictures(root: Path, table: Table, columns: _Columns) -> list[Path]:
+    """Picture of each row."""
+    is_image_folder = table.header[columns.path].lower() == "file_name"
+    base = table.path.parent if is_image_folder else root
+    pictures: dict[Path, int] = {}
+    for row, cells in enumerate(table.rows):
+        text = cells[columns.path]
+        path = _locate_picture(root, base, text)
+        if path is None:
+            raise RawDataError(f"{_locate(table, row)}: {text!r} is not a picture in {root}. Move the pictures there.")
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            raise RawDataError(
+                f"{_locate(table, row)}: {text!r} is a video. Videos are not read here: extract the frames that have "
+                "labels, and give each a row."
+            )
+        if path in pictures:
+            raise RawDataError(
+                f"{_locate(table, row)}: {text!r} stands in line {table.lines[pictures[path]]} already."
+            )
+        pictures[path] = row
+    return list(pictures)
+
+
+def _locate_picture(root: Path, base: Path, text: str) -> Path | None:
+    """The path that `text` means, if it lies in `root`; links are not followed."""
+    # Tables that were written on Windows.
+    path = os.path.abspath(base / text.replace("\\", "/"))
+    top = os.path.abspath(root)
+    if path == top or not Path(path).is_relative_to(top):
+        return None
+    return root / Path(path).relative_to(top)
+
+
+def _order_frames(table: Table, columns: _Columns, rows: Sequence[int]) -> tuple[NDArray[np.int32], list[int]]:
+    """Frames of one sequence, ascending, and their rows."""
+    if columns.frame is None:
+        return np.arange(len(rows), dtype=np.int32), list(rows)
+    row_of: dict[int, int] = {}
+    for row in rows:
+        text = table.rows[row][columns.frame]
+        frame = parse_integer(text)
+        if frame is None or frame < 0:
+            raise RawDataError(f"{_locate(table, row)}: frame is {text!r}, expected a number, 0 or higher.")
+        if frame in row_of:
+            raise RawDataError(
+                f"{_locate(table, row)}: frame {frame} of this subject and task stands in line "
+                f"{table.lines[row_of[frame]]} already."
+            )
+        row_of[frame] = row
+    frames = sorted(row_of)
+    return np.array(frames, dtype=np.int32), [row_of[frame] for frame in frames]
+
+
+def _locate(table: Table, row: int) -> str:
+    return f"{table.path}, line {table.lines[row]}"

@@ -1,0 +1,144 @@
+"""Where the pictures of one sequence are: a folder of images, or a video."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..image_loading import ImageLoadError, load_image
+from .raw import FrameReadError
+
+
+if TYPE_CHECKING:
+    import av
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """One picture file for each frame.
+
+    Attributes:
+        paths: Picture of each frame, by the frame numbers of the label file.
+        folder: What is named when a frame has no picture; the folder of the first picture by default.
+    """
+
+    paths: Mapping[int, Path]
+    folder: Path | None = None
+
+    def __post_init__(self):
+        if self.folder is None:
+            if not self.paths:
+                raise ValueError("`paths` is empty. Pass `folder`, which is named when a picture is missing.")
+            object.__setattr__(self, "folder", next(iter(self.paths.values())).parent)
+
+    @property
+    def files(self) -> Sequence[Path]:
+        return tuple(self.paths.values())
+
+    def read(self, frames: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8] | FrameReadError]]:
+        """Yields each of `frames` in order: RGB `uint8` `[height, width, 3]`, or why there is none."""
+        for frame in frames:
+            yield frame, self._read(frame)
+
+    def _read(self, frame: int) -> NDArray[np.uint8] | FrameReadError:
+        path = self.paths.get(frame)
+        if path is None:
+            return FrameReadError("missing frame", self.folder, f"there is no picture of frame {frame}")
+        if not path.is_file():
+            return FrameReadError("missing frame", path, "there is no such file")
+        try:
+            return np.array(load_image(path))
+        except ImageLoadError as error:
+            return FrameReadError("unreadable frame", path, str(error))
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """A video whose frames are counted in the order in which they are shown.
+
+    Frames are counted, not timed: this is how the label files were made, and time stamps of recorded videos jitter. A
+    picture that the decoder marks as damaged is not used, nor are those after it until the next key frame, because
+    they are built upon it.
+
+    Attributes:
+        path: The video.
+        first_frame: Number of the first frame in the label file.
+    """
+
+    path: Path
+    first_frame: int = 1
+
+    @property
+    def files(self) -> Sequence[Path]:
+        return (self.path,)
+
+    def read(self, frames: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8] | FrameReadError]]:
+        """Yields each of `frames` (ascending) in order: RGB `uint8` `[height, width, 3]`, or why there is none.
+
+        The video is decoded once, up to the last wanted frame, and only wanted pictures are converted to RGB.
+
+        Raises:
+            ImportError: if PyAV is missing.
+            ValueError: if `frames` do not ascend.
+        """
+        if any(frame >= following for frame, following in itertools.pairwise(frames)):
+            raise ValueError(f"The frames of a video are read in ascending order, each once, but got {list(frames)}.")
+        too_early = FrameReadError("missing frame", self.path, f"the video starts at frame {self.first_frame}")
+        with closing(self._decode()) as pictures:
+            numbered = zip(itertools.count(self.first_frame), pictures, strict=False)
+            for frame in frames:
+                if frame < self.first_frame:
+                    yield frame, too_early
+                else:
+                    yield frame, self._to_rgb(next(picture for number, picture in numbered if number == frame))
+
+    def _decode(self) -> Iterator["av.VideoFrame | FrameReadError"]:
+        """Yields every picture of the video, and after its end, for ever, why there are no more."""
+        av = import_av()
+        number = self.first_frame
+        try:
+            with av.open(str(self.path)) as container:
+                if not container.streams.video:
+                    raise ValueError("the file holds no video")
+                stream = container.streams.video[0]
+                # On several threads the decoder may lose other pictures of a damaged file from one run to the next.
+                stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+                is_damaged = False
+                for picture in container.decode(stream):
+                    is_damaged = picture.is_corrupt or (is_damaged and not picture.key_frame)
+                    yield self._unreadable(f"frame {number} is damaged") if is_damaged else picture
+                    number += 1
+                ending = FrameReadError("missing frame", self.path, self._describe_end(number, stream.frames))
+        # PyAV raises ValueError where a file lacks what its format needs.
+        except (av.FFmpegError, ValueError) as error:
+            ending = self._unreadable(f"decoding failed at frame {number}: {error}")
+        yield from itertools.repeat(ending)
+
+    def _to_rgb(self, picture: "av.VideoFrame | FrameReadError") -> NDArray[np.uint8] | FrameReadError:
+        if isinstance(picture, FrameReadError):
+            return picture
+        return picture.to_ndarray(format="rgb24")
+
+    def _unreadable(self, detail: str) -> FrameReadError:
+        return FrameReadError("unreadable frame", self.path, detail)
+
+    def _describe_end(self, end: int, promised: int) -> str:
+        """Says where the video ended; `promised` is the number of frames in its header, 0 if it has none."""
+        num_frames = end - self.first_frame
+        detail = f"the video has {num_frames} frames"
+        return f"{detail}, although its header promises {promised}" if promised > num_frames else detail
+
+
+def import_av() -> ModuleType:
+    """Imports PyAV, or raises an ImportError that tells what to install."""
+    try:
+        import av
+    except ImportError as error:
+        raise ImportError(f'Reading videos needs PyAV ({error}): pip install "hiva-hf[video]"') from error
+    return av

@@ -1,0 +1,261 @@
+"""Read the text tables in which labels come: tolerant of how they are written, strict about what they say."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .raw import RawDataError
+
+
+_DELIMITERS = ",;\t"
+_NUM_LISTED = 20
+# AU1, AU01, au 1, 1, AU1_occ, AU01_c; but not AU1_int or AU01_r, which are intensities.
+_AU_HEADER = re.compile(r"(?:AU)?[ _-]?0*([1-9]\d?)(?:[ _-]?(?:occ|occurrence|c|presence|present))?", re.IGNORECASE)
+# In order of preference. An index that pandas wrote has an empty header or none of these.
+_FRAME_HEADERS = ("frame", "frames", "framenumber", "frameno", "framenum", "frameid", "frameindex", "0", "")
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table of text.
+
+    Attributes:
+        path: Its file.
+        header: Stripped header cells, empty if the file has no header.
+        lines: `rows`' line numbers in the file, from 1.
+        rows: Stripped cells; all rows have the same number of cells.
+    """
+
+    path: Path
+    header: tuple[str, ...]
+    lines: tuple[int, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def read_table(path: Path, has_header: bool = True) -> Table:
+    """Reads a table separated by commas, semicolons or tabs; with blanks, a byte order mark, any line ends.
+
+    Blank lines and the empty cells that trailing separators make are dropped.
+
+    Raises:
+        RawDataError: naming the line, if a row has fewer or more cells than the table; or if the file is not text.
+    """
+    text = _read_text(path)
+    first_line = text.lstrip(" \r\n").partition("\n")[0]
+    delimiter = max(_DELIMITERS, key=first_line.count)
+    reader = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter, skipinitialspace=True)
+    numbered = []
+    try:
+        for num_rows, cells in enumerate(reader, start=1):
+            if reader.line_num != num_rows:
+                raise RawDataError(f"{path}, line {num_rows}: a quote is not closed.")
+            stripped = tuple(map(str.strip, cells))
+            if any(stripped):
+                numbered.append((reader.line_num, stripped))
+    except csv.Error as error:
+        raise RawDataError(f"{path}, line {reader.line_num}: this is no table ({error}).") from error
+    if not numbered:
+        return Table(path, (), (), ())
+    first = _drop_empty_end(numbered[0][1])
+    if has_header:
+        del numbered[0]
+    rows = tuple(_fit(path, line, cells, len(first)) for line, cells in numbered)
+    return Table(path, first if has_header else (), tuple(line for line, _ in numbered), rows)
+
+
+def read_json_lines(path: Path) -> Table:
+    """Reads one JSON object a line as a table: its columns are all keys, absent and null values are empty.
+
+    Raises:
+        RawDataError: naming the line, if it is no JSON object, or a value is a list or an object.
+    """
+    numbered = []
+    # Not `splitlines`, which also splits at characters that JSON strings may contain.
+    for line, text in enumerate(_read_text(path).split("\n"), start=1):
+        if text.strip():
+            numbered.append((line, _parse_json_object(path, line, text)))
+    header = tuple(dict.fromkeys(key for _, record in numbered for key in record))
+    rows = tuple(tuple(record.get(key, "") for key in header) for _, record in numbered)
+    return Table(path, header, tuple(line for line, _ in numbered), rows)
+
+
+def _parse_json_object(path: Path, line: int, text: str) -> dict[str, str]:
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RawDataError(f"{path}, line {line}: this is not JSON ({error.msg}).") from error
+    if not isinstance(record, dict) or any(isinstance(value, (list, dict)) for value in record.values()):
+        raise RawDataError(f"{path}, line {line}: expected a JSON object of texts and numbers.")
+    return {key.strip(): "" if value is None else str(value).strip() for key, value in record.items()}
+
+
+def _read_text(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise RawDataError(
+            f"{path}, line {line}: expected text in UTF-8 ({error.reason}). Convert the file."
+        ) from error
+
+
+def _drop_empty_end(cells: tuple[str, ...]) -> tuple[str, ...]:
+    return cells[: max(index for index, cell in enumerate(cells) if cell) + 1]
+
+
+def _fit(path: Path, line: int, cells: tuple[str, ...], width: int) -> tuple[str, ...]:
+    if len(cells) < width or any(cells[width:]):
+        raise RawDataError(f"{path}, line {line}: expected {width} cells as in the first line, found {len(cells)}.")
+    return cells[:width]
+
+
+@cache
+def parse_integer(text: str) -> int | None:
+    """The integer that `text` is (`7`, `7.0`), or None."""
+    match = re.fullmatch(r"([+-]?\d{1,9})(\.0*)?", text)
+    return int(match[1]) if match else None
+
+
+def parse_au_header(text: str) -> int | None:
+    """The AU whose presence a column with this header holds (`AU1`, `AU01`, `au1`, `1`, `AU1_occ`), or None."""
+    match = _AU_HEADER.fullmatch(text)
+    return int(match[1]) if match else None
+
+
+def find_au_columns(table: Table, aus: Sequence[int]) -> list[int]:
+    """Column of each of `aus`, found by the number in the header.
+
+    Raises:
+        RawDataError: if an AU has no column or several; names the columns found.
+    """
+    columns: dict[int, list[int]] = {}
+    for column, cell in enumerate(table.header):
+        au = parse_au_header(cell)
+        if au is not None:
+            columns.setdefault(au, []).append(column)
+    absent = [au for au in aus if au not in columns]
+    if absent:
+        raise RawDataError(
+            f"{table.path}: there is no column of {_name_aus(absent)}. The columns are: {_name_columns(table)}."
+        )
+    for au in aus:
+        if len(columns[au]) > 1:
+            found = ", ".join(repr(table.header[column]) for column in columns[au])
+            raise RawDataError(f"{table.path}: AU{au} has {len(columns[au])} columns: {found}. Keep one of them.")
+    return [columns[au][0] for au in aus]
+
+
+def find_frame_column(table: Table) -> int | None:
+    """The column of frame numbers, found by its header (`frame`, `Frame Number`, `0`, empty ...), or None."""
+    names = [re.sub(r"[^a-z0-9]", "", cell.lower()) for cell in table.header]
+    return next((names.index(name) for name in _FRAME_HEADERS if name in names), None)
+
+
+def parse_frames(table: Table, column: int, first: int = 0) -> NDArray[np.int32]:
+    """Frame numbers of the rows `[n]`, in the file's order.
+
+    Raises:
+        RawDataError: naming the line, if one is no whole number from `first` on, or stands there twice.
+    """
+    lines: dict[int, int] = {}
+    for line, row in zip(table.lines, table.rows, strict=True):
+        frame = parse_integer(row[column])
+        if frame is None or frame < first:
+            raise RawDataError(
+                f"{table.path}, line {line}: expected a frame number, {first} or higher, found {row[column]!r}."
+            )
+        if frame in lines:
+            raise RawDataError(f"{table.path}, line {line}: frame {frame} stands in line {lines[frame]} already.")
+        lines[frame] = line
+    return np.array(list(lines), dtype=np.int32)
+
+
+def parse_codes(
+    table: Table, columns: Mapping[str, int], meanings: Mapping[str, int], default: int | None = None
+) -> NDArray[np.int8]:
+    """Translates cells to labels.
+
+    Args:
+        table: The table.
+        columns: Column of each wanted label, by the name that errors call it.
+        meanings: Label that each code stands for; numbers are written as integers, words in lower case.
+        default: Label of all other cells. Without one they are errors.
+
+    Returns:
+        `[n, number of columns]`, in the file's order.
+
+    Raises:
+        RawDataError: naming the line, if a cell has none of the codes.
+    """
+    labels = np.empty((len(table.rows), len(columns)), dtype=np.int8)
+    for index, row in enumerate(table.rows):
+        for position, (name, column) in enumerate(columns.items()):
+            label = meanings.get(_normalize_code(row[column]), default)
+            if label is None:
+                *others, last = (code or "nothing" for code in meanings)
+                raise RawDataError(
+                    f"{table.path}, line {table.lines[index]}: {name} is {row[column]!r}, expected "
+                    f"{', '.join(others)} or {last}."
+                )
+            labels[index, position] = label
+    return labels
+
+
+@cache
+def _normalize_code(text: str) -> str:
+    number = parse_integer(text)
+    return text.lower() if number is None else str(number)
+
+
+def au_names(aus: Sequence[int], columns: Sequence[int]) -> dict[str, int]:
+    """`columns` by AU name, as [`parse_codes`] wants them."""
+    return {f"AU{au}": column for au, column in zip(aus, columns, strict=True)}
+
+
+def _name_aus(aus: Sequence[int]) -> str:
+    return ", ".join(f"AU{au}" for au in aus)
+
+
+def _name_columns(table: Table) -> str:
+    return ", ".join(map(repr, table.header))
+
+
+class Complaints:
+    """Collects what is wrong with many label files, so that users see all of it at once.
+
+    Args:
+        title: What they call the data set.
+    """
+
+    def __init__(self, title: str):
+        self.title = title
+        self.messages: list[str] = []
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Keeps a RawDataError that the block raises."""
+        try:
+            yield
+        except RawDataError as error:
+            self.messages.append(str(error))
+
+    def raise_any(self) -> None:
+        """Raises one RawDataError with all that was collected, if there is any."""
+        if not self.messages:
+            return
+        listed = "\n".join(f"- {message}" for message in self.messages[:_NUM_LISTED])
+        more = len(self.messages) - _NUM_LISTED
+        end = f"\n- and {more} more" if more > 0 else ""
+        raise RawDataError(
+            f"The labels of {self.title} can't be used as they are; get the files anew, or repair them:\n{listed}{end}"
+        )
