@@ -1,5 +1,10 @@
-"""Scores of Action Unit detection. The `evaluate` module over them is `hiva_hf.evaluation.au_f1`."""
+"""Scores of Action Unit detection, the protocol over folds, and what others published.
 
+The `evaluate` module over the scores is `hiva_hf.evaluation.au_f1`. What builds on training too is imported by its own
+name: `hiva_hf.evaluation.reproduction` and `.report` (the paper's experiments), `.checkpoint_evaluation`.
+"""
+
+from .bootstrap import BootstrapScores, bootstrap_scores, compare_paired
 from .metrics import (
     AUCounts,
     compute_au_metrics,
@@ -9,14 +14,27 @@ from .metrics import (
     mean_over_aus,
     tune_thresholds,
 )
+from .predictions import Predictions, read_predictions, write_predictions
+from .protocol import FoldPredictions, ProtocolScores, score_protocol
+from .published import published_tables
 
 
 __all__ = [
     "AUCounts",
+    "BootstrapScores",
+    "FoldPredictions",
+    "Predictions",
+    "ProtocolScores",
+    "bootstrap_scores",
+    "compare_paired",
     "compute_au_metrics",
     "compute_roc_auc",
     "count_au_predictions",
     "format_au_table",
     "mean_over_aus",
+    "published_tables",
+    "read_predictions",
+    "score_protocol",
     "tune_thresholds",
+    "write_predictions",
 ]

@@ -25,6 +25,8 @@ AVERAGED_METRICS = ("f1", "accuracy", "roc_auc")
 class AUCounts:
     """Confusion counts of N Action Units; `+` pools two sets of faces.
 
+    Counts of several sets of faces at once, [..., N], give scores of that shape.
+
     Attributes:
         true_positives: [N], present and found.
         false_positives: [N], absent but found.
@@ -130,6 +132,12 @@ def compute_roc_auc(
     """
     labels, probabilities = _check_inputs(labels, probabilities, au_names)
     return np.array([_roc_auc(*_known(labels, probabilities, au)) for au in range(labels.shape[1])])
+
+
+def average_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks [n] from 1; equal values share the mean of the ranks that they fill."""
+    _, group, group_sizes = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(group_sizes) - (group_sizes - 1) / 2)[group]
 
 
 def tune_thresholds(
@@ -269,7 +277,7 @@ def _action_name(au_name: str) -> str:
 
 def _divide(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> NDArray[np.float64]:
     """Divides element by element, 0 / 0 giving NaN without a warning."""
-    return np.divide(numerator, denominator, out=np.full(len(denominator), np.nan), where=denominator > 0)
+    return np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator > 0)
 
 
 def _none_if_nan(value: float) -> float | None:
@@ -290,10 +298,7 @@ def _roc_auc(present: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> 
     num_absent = len(present) - num_present
     if num_present == 0 or num_absent == 0:
         return float("nan")
-    _, group, group_sizes = np.unique(probabilities, return_inverse=True, return_counts=True)
-    # Equal probabilities share the mean of the ranks that they fill.
-    ranks = (np.cumsum(group_sizes) - (group_sizes - 1) / 2)[group]
-    rank_sum = ranks[present].sum()
+    rank_sum = average_ranks(probabilities)[present].sum()
     return float((rank_sum - num_present * (num_present + 1) / 2) / (num_present * num_absent))
 
 

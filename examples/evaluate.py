@@ -1,0 +1,100 @@
+"""Test a trained detector on subjects that it never saw, of its own data set or of another.
+
+python examples/evaluate.py --checkpoint hiva-synthfacs --dataset synthfacs
+python examples/evaluate.py --checkpoint hiva-bp4d-fold1 --dataset disfa --data_dir prepared/disfa --fold 1 2 3
+
+Only AUs that both the detector and the data set know are scored. Subjects that the detector learned from, or on whom
+its epoch was chosen, are refused unless you ask for them.
+"""
+
+import os
+
+
+# Waiting threads must not spin: on shared cores that costs more than the work. Read when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from accelerate import PartialState  # noqa: E402
+
+from hiva_hf.data.manifest import title_of  # noqa: E402
+from hiva_hf.evaluation.checkpoint_evaluation import predict_checkpoint  # noqa: E402
+from hiva_hf.evaluation.predictions import ROW_COLUMNS, Predictions, write_predictions  # noqa: E402
+from hiva_hf.evaluation.protocol import FoldPredictions  # noqa: E402
+from hiva_hf.evaluation.result_tables import make_detail_table, score_method  # noqa: E402
+from hiva_hf.training.hardware import use_cpu_cores  # noqa: E402
+
+
+def parse_options(words: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, help="Folder or Hub id of a detector.")
+    parser.add_argument("--dataset", default="synthfacs", help="Name of the data set [synthfacs].")
+    parser.add_argument("--data_dir", help="Its folder; the embedded set needs none.")
+    parser.add_argument("--fold", type=int, nargs="+", default=[1], help="Part(s) of the subjects to test [1].")
+    parser.add_argument("--split", default="test", choices=("test", "validation", "train"), help="[test]")
+    parser.add_argument("--tune_thresholds", action="store_true", help="Tune them on the validation subjects too.")
+    parser.add_argument("--allow_training_subjects", action="store_true", help="Score even on subjects it has met.")
+    parser.add_argument("--batch_size", type=int, default=64, help="Faces per step and process [64].")
+    parser.add_argument("--max_samples", type=int, help="Evenly spaced faces at most (a quick check).")
+    parser.add_argument("--mixed_precision", default="auto", choices=("auto", "no", "bf16"), help="[auto]")
+    parser.add_argument("--output_dir", help="Folder for scores as JSON and predictions as Parquet; default: none.")
+    options = parser.parse_args(words)
+    if options.tune_thresholds and options.split == "validation":
+        parser.error("--tune_thresholds tunes on the validation subjects, so it cannot score --split validation.")
+    return options
+
+
+def predict(options: argparse.Namespace, fold: int, split: str) -> Predictions:
+    return predict_checkpoint(
+        options.checkpoint,
+        options.dataset,
+        options.data_dir,
+        fold=fold,
+        split=split,
+        allow_training_subjects=options.allow_training_subjects,
+        batch_size=options.batch_size,
+        mixed_precision=options.mixed_precision,
+        max_samples=options.max_samples,
+    )
+
+
+def save(predictions: Predictions, path: Path):
+    rows = {name: getattr(predictions, name) for name in ROW_COLUMNS}
+    write_predictions(path, rows, predictions.labels, predictions.probabilities, predictions.au_labels)
+
+
+def main():
+    options = parse_options()
+    use_cpu_cores(None)
+    try:
+        folds = [
+            FoldPredictions(
+                fold,
+                seed=0,
+                test=predict(options, fold, options.split),
+                validation=predict(options, fold, "validation") if options.tune_thresholds else None,
+            )
+            for fold in options.fold
+        ]
+    except (ValueError, OSError) as error:
+        sys.exit(f"evaluate.py: {error}")
+    if not PartialState().is_main_process:
+        return
+    result = score_method(Path(options.checkpoint).name, folds)
+    where = f"{title_of(options.dataset)}, {options.split} subjects of fold {', '.join(map(str, options.fold))}"
+    table = make_detail_table("scores", f"{result.name} on {where}", result)
+    print(f"\n{table.to_markdown()}")
+    if options.output_dir is not None:
+        output_dir = Path(options.output_dir)
+        output_dir.mkdir(parents=True, exist_ok=True)
+        (output_dir / "scores.json").write_text(json.dumps(vars(options) | result.scores.as_dict(), indent=2))
+        (output_dir / "scores.md").write_text(table.to_markdown() + "\n")
+        for part in folds:
+            save(part.test, output_dir / f"predictions_{options.split}_fold{part.fold}.parquet")
+
+
+if __name__ == "__main__":
+    main()

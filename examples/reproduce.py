@@ -1,0 +1,109 @@
+"""Run the paper's ablations and three controls on a data set, and print Tables I to VI with ours beside the published.
+
+accelerate launch examples/reproduce.py --dataset synthfacs                       # the demonstration, fold 1
+accelerate launch examples/reproduce.py --dataset bp4d --data_dir prepared/bp4d   # the paper's settings, three folds
+accelerate launch examples/reproduce.py --dataset synthfacs --report_only         # tables and figures of what is there
+
+Every run has a folder of its own. Stop it when you like: the same command goes on, and finished runs are not repeated.
+All settings of examples/train.py (a YAML file, --preset, --stage1_epochs ...) are understood too; they hold for every
+run.
+"""
+
+import os
+
+
+# Waiting threads must not spin: on shared cores that costs more than the work. Read when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import argparse  # noqa: E402
+import shlex  # noqa: E402
+import sys  # noqa: E402
+from dataclasses import replace  # noqa: E402
+
+from torch import distributed  # noqa: E402
+
+from hiva_hf.evaluation.report import choose_published_tables, make_report  # noqa: E402
+from hiva_hf.evaluation.reproduction import VARIANTS, Reproduction, default_folds  # noqa: E402
+from hiva_hf.training.hardware import use_cpu_cores  # noqa: E402
+from hiva_hf.training.interruption import TrainingInterrupted  # noqa: E402
+from hiva_hf.training.settings import parse_arguments  # noqa: E402
+
+
+# What a shell expects of a process that Ctrl-C has ended.
+STOPPED = 130
+PRINTED_SCORES = {"F1": "test_mean_f1", "ROC-AUC": "test_mean_roc_auc"}
+
+
+def parse_options(words: list[str] | None = None) -> tuple[argparse.Namespace, Reproduction]:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--output_dir", help="Folder of all runs and the report; default: hiva-reproduction-DATASET.")
+    parser.add_argument("--folds", type=int, nargs="+", help="Folds to test; default: 1 of synthfacs, else all.")
+    parser.add_argument("--seeds", type=int, nargs="+", help="Seeds for each fold; default: that of --seed.")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS, help="Default: all of them.")
+    parser.add_argument(
+        "--tables", nargs="+", help="Published tables, I to VI, to show; default: those of the data set."
+    )
+    parser.add_argument("--report_only", action="store_true", help="Train nothing.")
+    parser.add_argument(
+        "--separate_stage1", action="store_true", help="Train a stage 1 for every variant, not one for each fold."
+    )
+    options, settings = parser.parse_known_args(words)
+    arguments = parse_arguments(settings)
+    arguments = replace(arguments, output_dir=options.output_dir or f"hiva-reproduction-{arguments.dataset}")
+    try:
+        choose_published_tables(arguments.dataset, options.tables)
+        reproduction = Reproduction(
+            arguments,
+            folds=options.folds or default_folds(arguments.dataset, arguments.data_dir),
+            seeds=options.seeds or (arguments.seed,),
+            variants=options.variants,
+            share_stage1=not options.separate_stage1,
+        )
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    return options, reproduction
+
+
+def print_once(text: str):
+    """Prints in one of the processes. Accelerate's own state can't be asked: the first run is to make it."""
+    if is_main_process():
+        print(text, flush=True)
+
+
+def is_main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def run_all(reproduction: Reproduction):
+    """Makes every run that is not finished."""
+    num_jobs = len(reproduction.jobs)
+    pending = reproduction.pending()
+    print_once(f"{num_jobs - len(pending)} of {num_jobs} runs are finished.")
+    for number, job in enumerate(pending, start=num_jobs - len(pending) + 1):
+        results = reproduction.run(job)
+        scores = [f"mean {name} {100 * results[key]:.1f}" for name, key in PRINTED_SCORES.items() if results[key]]
+        print_once(f"ours, run {number} of {num_jobs}, {job}: {', '.join(scores)}")
+
+
+def main():
+    options, reproduction = parse_options()
+    command = shlex.join(["accelerate", "launch", *sys.argv])
+    if not options.report_only:
+        try:
+            run_all(reproduction)
+        except (TrainingInterrupted, KeyboardInterrupt) as interruption:
+            print_once(f"\nStopped; {reproduction.output_dir} holds what is finished. The same command goes on:\n")
+            print_once(f"    {command}\n")
+            sys.exit(getattr(interruption, "exit_code", STOPPED))
+    if is_main_process():
+        use_cpu_cores(reproduction.arguments.num_cpu_threads)
+        report = make_report(reproduction, options.tables, command)
+        print(f"\n{report.to_markdown()}\n\nTables (Markdown, LaTeX, JSON) and figures: {report.folder}")
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

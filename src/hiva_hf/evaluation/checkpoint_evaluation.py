@@ -1,0 +1,167 @@
+"""Test a finished checkpoint on any data set: on the AUs that both know, never unknowingly on what it learned from."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from transformers import AutoImageProcessor, AutoModel
+
+from ..data import au_numbers, load_au_dataset
+from ..facs import get_action_unit
+from ..training.augmentation import EvaluationFaces
+from ..training.batches import evaluation_loader
+from ..training.hardware import choose_mixed_precision
+from ..training.prediction import predict
+from ..training.run_folder import RESULTS_FILE
+from .predictions import ROW_COLUMNS, Predictions
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SubjectRecord:
+    """Whom a checkpoint has met, as its training run wrote it down.
+
+    Attributes:
+        dataset: Name of the data set; subjects of another one are other people.
+        training: Subjects whose faces it learned from.
+        validation: Subjects on whom its epoch was chosen.
+    """
+
+    dataset: str
+    training: frozenset[str]
+    validation: frozenset[str]
+
+
+def read_subject_record(checkpoint: str) -> SubjectRecord | None:
+    """Finds out whom a checkpoint was trained on.
+
+    Args:
+        checkpoint: Folder or Hub id.
+
+    Returns:
+        The record in `all_results.json` beside the weights, or None if there is none.
+    """
+    path = Path(checkpoint) / RESULTS_FILE
+    if not Path(checkpoint).is_dir():
+        try:
+            path = Path(hf_hub_download(checkpoint, RESULTS_FILE))
+        except EntryNotFoundError:
+            return None
+    results = json.loads(path.read_text()) if path.is_file() else {}
+    if "dataset" not in results or "training_subjects" not in results:
+        return None
+    return SubjectRecord(
+        dataset=results["dataset"],
+        training=frozenset(results["training_subjects"]),
+        validation=frozenset(results.get("validation_subjects", ())),
+    )
+
+
+def check_unseen_subjects(checkpoint: str, dataset: str, subjects: Sequence[str], split: str):
+    """Refuses subjects on whom a score would flatter the checkpoint.
+
+    Args:
+        checkpoint: Folder or Hub id.
+        dataset: Name of the data set of the subjects.
+        subjects: Whom it is about to be evaluated on.
+        split: What they are called. Subjects that chose the checkpoint's epoch pass as `"validation"` only.
+
+    Raises:
+        ValueError: If some of them are known to the checkpoint, or it is not known whom it was trained on.
+    """
+    record = read_subject_record(checkpoint)
+    if record is None:
+        raise ValueError(
+            f"{checkpoint} does not tell whom it was trained on: there is no {RESULTS_FILE} with `dataset` and "
+            "`training_subjects` beside it. Pass `--allow_training_subjects true` to evaluate it all the same, and "
+            "say so beside the result."
+        )
+    if record.dataset != dataset:
+        return
+    for known, what in ((record.training, "was trained on"), (record.validation, "had its epoch chosen on")):
+        met = sorted(known & set(subjects))
+        if met and (split != "validation" or known is record.training):
+            raise ValueError(
+                f"{checkpoint} {what} {len(met)} of these {len(set(subjects))} subjects of {dataset} "
+                f"({', '.join(met[:5])}{', ...' if len(met) > 5 else ''}), so its score on them would flatter. "
+                "Evaluate it on the fold that it was tested on, or pass `--allow_training_subjects true`."
+            )
+
+
+def common_aus(model_aus: Sequence[str], dataset_aus: Sequence[int]) -> list[str]:
+    """The AUs of a model that a data set codes too, in the model's order.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    of_dataset = {f"AU{number}" for number in dataset_aus}
+    shared = [label for label in model_aus if label in of_dataset]
+    if not shared:
+        raise ValueError(
+            f"The model detects {', '.join(model_aus)}, none of which this data set codes "
+            f"({', '.join(f'AU{number}' for number in dataset_aus)}): there is nothing to score."
+        )
+    return shared
+
+
+def predict_checkpoint(
+    checkpoint: str,
+    dataset: str,
+    data_dir: str | None = None,
+    fold: int = 1,
+    split: str = "test",
+    allow_training_subjects: bool = False,
+    batch_size: int = 64,
+    mixed_precision: str = "auto",
+    max_samples: int | None = None,
+) -> Predictions:
+    """Predicts one split of a data set with a saved detector.
+
+    Args:
+        checkpoint: Folder or Hub id of the detector and its image processor.
+        dataset: Name of the data set.
+        data_dir: Its folder; the embedded set needs none.
+        fold: Which part of its subjects is the test split.
+        split: `"test"`, `"validation"` or `"train"`.
+        allow_training_subjects: Evaluate even on subjects that it learned from or was chosen on.
+        batch_size: Faces per step and process.
+        mixed_precision: As in training; `"auto"` gives what the run itself reported.
+        max_samples: Evenly spaced faces at most (a quick check).
+
+    Returns:
+        Predictions for the AUs that model and data set share.
+
+    Raises:
+        ValueError: If the subjects are known to the checkpoint, or no AU is shared.
+    """
+    model = AutoModel.from_pretrained(checkpoint)
+    model_aus = model.config.au_labels
+    shared = common_aus(model_aus, au_numbers(dataset, data_dir))
+    left_out = [label for label in model_aus if label not in shared]
+    if left_out:
+        logger.warning("%s does not code %s: left out of every score.", dataset, ", ".join(left_out))
+    numbers = [get_action_unit(label).number for label in shared]
+    faces = load_au_dataset(dataset, data_dir, fold=fold, split=split, aus=numbers)
+    if max_samples is not None and max_samples < len(faces):
+        faces = faces.select(np.linspace(0, len(faces) - 1, max_samples).astype(int))
+    if not allow_training_subjects:
+        check_unseen_subjects(checkpoint, dataset, faces["subject"][:], split)
+    accelerator = Accelerator(mixed_precision=choose_mixed_precision(mixed_precision))
+    prepared = EvaluationFaces(faces, AutoImageProcessor.from_pretrained(checkpoint))
+    loader = evaluation_loader(accelerator, prepared, batch_size, num_workers=0)
+    model.to(accelerator.device)
+    labels, probabilities = predict(accelerator, model, loader, f"{dataset} {split}")
+    return Predictions(
+        **{name: np.array(faces[name][:], dtype=kind.to_pandas_dtype()) for name, kind in ROW_COLUMNS.items()},
+        labels=labels.astype(np.int8),
+        probabilities=probabilities[:, [model_aus.index(label) for label in shared]].astype(np.float32),
+        au_labels=tuple(shared),
+    )

@@ -1,0 +1,172 @@
+"""What Figures 5 to 7 show: description embeddings over epochs, attention maps, and the graphs over the AUs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModel
+
+from ..modeling_hiva import adjacency
+from ..training.descriptions import EMBEDDINGS_FOLDER
+
+
+_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True, eq=False)
+class FaceReadings:
+    """What a network makes of n faces.
+
+    Attributes:
+        au_labels: The N AUs.
+        labels: [n, N], 1, 0 or -100 for unknown.
+        probabilities: [n, N].
+        graphs: [n, N, N], 0/1, row i marks the AUs that AU i is connected to; without self-connections.
+        ddca_maps: [n, N, h, w], where each AU's description looks on the AU's own map, summing to 1; None for
+            variants without DDCA.
+        cdca_maps: [n, N, h, w], where it looks on the whole face's map; None for variants without CDCA.
+    """
+
+    au_labels: tuple[str, ...]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    graphs: NDArray[np.bool_]
+    ddca_maps: NDArray[np.float32] | None
+    cdca_maps: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class GraphStatistics:
+    """What tells one method's graphs from another's; out-degree is the same for all AUs by construction.
+
+    Attributes:
+        active_in_degree: Mean number of AUs connected to an AU that is present.
+        inactive_in_degree: The same for AUs that are absent.
+        reciprocity: Share of connections that go both ways.
+        num_faces: Faces that these are means over.
+    """
+
+    active_in_degree: float
+    inactive_in_degree: float
+    reciprocity: float
+    num_faces: int
+
+
+def read_description_similarities(run_folder: Path) -> dict[str, NDArray[np.float64]]:
+    """Cosine similarity [N, N] of the AUs' descriptions, by moment of stage 2 and in order: "before training" if it
+    was kept, "epoch 1" and so on.
+
+    Raises:
+        FileNotFoundError: If no moment was kept.
+    """
+    folder = Path(run_folder) / EMBEDDINGS_FOLDER
+    similarities = {}
+    for path in sorted(folder.glob("epoch-*.npy")):
+        epoch = int(path.stem.removeprefix("epoch-"))
+        embeddings = np.load(path).astype(np.float64)
+        rows = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+        similarities[f"epoch {epoch}" if epoch > 0 else "before training"] = rows @ rows.T
+    if not similarities:
+        raise FileNotFoundError(f"{folder} holds no description embeddings; a run that reads descriptions keeps them.")
+    return similarities
+
+
+def mean_off_diagonal(matrix: NDArray[np.float64]) -> float:
+    """Mean of a square matrix without its diagonal: how alike different AUs' descriptions are."""
+    size = len(matrix)
+    return float((matrix.sum() - np.trace(matrix)) / (size * (size - 1)))
+
+
+@torch.no_grad()
+def read_faces(checkpoint: Path, faces: Dataset, num_neighbors: int | None = None) -> FaceReadings:
+    """Runs an exported detector over faces and keeps what the figures show.
+
+    Args:
+        checkpoint: Folder of the detector and its image processor.
+        faces: Rows with `image` and `labels`, the latter in the order of the detector's AUs.
+        num_neighbors: K of the graphs, an AU itself included. Defaults to the detector's own.
+    """
+    model = AutoModel.from_pretrained(checkpoint).eval()
+    processor = AutoImageProcessor.from_pretrained(checkpoint)
+    neighbors = model.config.num_neighbors if num_neighbors is None else num_neighbors
+    probabilities, graphs, ddca, cdca = [], [], [], []
+    for start in range(0, len(faces), _BATCH_SIZE):
+        pixels = processor(faces[start : start + _BATCH_SIZE]["image"], return_tensors="pt")["pixel_values"]
+        output = model(pixels, output_attentions=True)
+        probabilities.append(output.logits.sigmoid())
+        # U of stage 2's vision; the detector itself has no use for the graph.
+        au_features = model.vision_model(pixels)[1].mean(dim=2)
+        graphs.append(adjacency(au_features, neighbors))
+        ddca.append(output.ddca_attentions)
+        cdca.append(output.cdca_attentions)
+    connected = torch.cat(graphs).bool()
+    connected &= ~torch.eye(connected.shape[-1], dtype=torch.bool)
+    return FaceReadings(
+        au_labels=tuple(model.config.au_labels),
+        labels=np.array(faces["labels"][:]),
+        probabilities=torch.cat(probabilities).numpy(),
+        graphs=connected.numpy(),
+        ddca_maps=_square_maps(ddca),
+        cdca_maps=_square_maps(cdca),
+    )
+
+
+def graph_statistics(readings: FaceReadings) -> GraphStatistics:
+    """Means over all faces and AUs of the readings."""
+    in_degree = readings.graphs.sum(axis=1)
+    both_ways = readings.graphs & readings.graphs.transpose(0, 2, 1)
+    return GraphStatistics(
+        active_in_degree=float(in_degree[readings.labels == 1].mean()),
+        inactive_in_degree=float(in_degree[readings.labels == 0].mean()),
+        reciprocity=float(both_ways.sum() / max(1, readings.graphs.sum())),
+        num_faces=len(readings.labels),
+    )
+
+
+def choose_example_faces(faces: Dataset, num_faces: int, min_active: int = 3) -> list[int]:
+    """Rows to show, chosen by labels alone, so that nothing is picked for looking well.
+
+    Of each subject the first face with the most active AUs; of these subjects, evenly spaced ones.
+
+    Args:
+        faces: Rows with `subject` and `labels`.
+        num_faces: How many rows.
+        min_active: Active AUs that a face needs.
+
+    Raises:
+        ValueError: If too few subjects have such a face.
+    """
+    active = (np.array(faces["labels"][:]) == 1).sum(axis=1)
+    rows_of_subject: dict[str, list[int]] = {}
+    for row, subject in enumerate(faces["subject"][:]):
+        rows_of_subject.setdefault(subject, []).append(row)
+    best = [max(rows, key=lambda row: active[row]) for rows in rows_of_subject.values()]
+    best = [row for row in best if active[row] >= min_active]
+    if len(best) < num_faces:
+        raise ValueError(
+            f"{num_faces} faces of different subjects with at least {min_active} active AUs are needed, but there are "
+            f"{len(best)} among {len(faces)} faces."
+        )
+    return [best[index] for index in np.linspace(0, len(best) - 1, num_faces).astype(int)]
+
+
+def pictures_of(checkpoint: Path, faces: Dataset) -> list[Image.Image]:
+    """The faces as the network sees them: resized and cropped, not yet normalised."""
+    processor = AutoImageProcessor.from_pretrained(checkpoint)
+    pixels = processor(faces["image"][:], return_tensors="pt", do_normalize=False, do_rescale=False)["pixel_values"]
+    views = pixels.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8)
+    return [Image.fromarray(view.numpy()) for view in views]
+
+
+def _square_maps(batches: Sequence[torch.Tensor | None]) -> NDArray[np.float32] | None:
+    """[n, N, T] of several batches -> [n, N, h, w]."""
+    if batches[0] is None:
+        return None
+    maps = torch.cat(list(batches))
+    side = round(maps.shape[-1] ** 0.5)
+    return maps.unflatten(-1, (side, side)).numpy()

@@ -1,0 +1,262 @@
+"""The report on a reproduction: Tables I to VI and Figures 4 to 7 of its data set, as far as its runs finished."""
+
+import json
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from .. import __version__
+from ..data.manifest import title_of
+from ..viz.figures import save_figure
+from .bootstrap import BootstrapScores
+from .protocol import none_if_undefined
+from .published import PublishedTable, find_published_table, published_tables
+from .reproduction import (
+    ABLATIONS,
+    BASELINE,
+    CONTROLS,
+    FULL,
+    NO_DIFFERENCE_LOSS,
+    VARIANT_NAMES,
+    Reproduction,
+)
+from .result_figures import make_attention_figure, make_gain_figure, make_graph_figure, make_similarity_figure
+from .result_tables import (
+    PERCENT,
+    MethodResult,
+    make_detail_table,
+    make_difference_table,
+    make_f1_table,
+    score_method,
+)
+from .tables import OURS, PUBLISHED, Table
+
+
+REPORT_FOLDER = "report"
+# The finished variants that each figure is made of.
+FIGURE_VARIANTS = {
+    "figure4": (FULL, BASELINE),
+    "figure5": (NO_DIFFERENCE_LOSS, FULL),
+    "figure6": (FULL,),
+    "figure7": (BASELINE, FULL),
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written.
+
+    Attributes:
+        heading: What was run, when and on what kind of machine.
+        tables: In the order of printing.
+        figures: Paths of the pictures.
+        missing: One sentence for everything that could not be made yet.
+        folder: Where all of it lies.
+    """
+
+    heading: str
+    tables: tuple[Table, ...]
+    figures: tuple[Path, ...]
+    missing: tuple[str, ...]
+    folder: Path
+
+    def to_markdown(self) -> str:
+        """Heading, tables and what is missing."""
+        missing = [f"- {sentence}" for sentence in self.missing]
+        parts = [self.heading, *(table.to_markdown() for table in self.tables)]
+        return "\n\n".join([*parts, *(["\n".join(["### Missing", "", *missing])] if missing else [])])
+
+
+def make_report(reproduction: Reproduction, numbers: Sequence[str] | None = None, command: str = "") -> Report:
+    """Scores all finished runs and writes `tables.md`, `tables.tex`, `tables.json` and the figures.
+
+    Args:
+        reproduction: Finished or not; what is missing is said.
+        numbers: Published tables (`"I"` to `"VI"`) to show. Those of another data set are shown as published, without
+            a row of ours. Defaults to those of the data set.
+        command: What made the runs, for the record.
+
+    Raises:
+        ValueError: If a number is not that of a published table.
+    """
+    chosen = choose_published_tables(reproduction.arguments.dataset, numbers)
+    results = {
+        variant: score_method(VARIANT_NAMES[variant], reproduction.predictions(variant))
+        for variant in reproduction.finished_variants()
+    }
+    tables = _make_f1_tables(reproduction, results, chosen)
+    comparisons: list[dict] = []
+    if FULL in results:
+        detail, difference, comparisons = _make_full_tables(reproduction, results)
+        tables += [detail, difference] if difference is not None else [detail]
+    folder = reproduction.output_dir / REPORT_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    paths, facts = _make_figures(reproduction, results, folder)
+    record = _record(reproduction, command)
+    missing = _missing(reproduction, results)
+    report = Report(_heading(record), tuple(tables), tuple(paths), tuple(missing), folder)
+    record |= {
+        "missing": missing,
+        "tables": {table.key: table.as_dict() for table in tables},
+        "figures": facts,
+        "methods": {variant: result.scores.as_dict() for variant, result in results.items()},
+        "differences": comparisons,
+    }
+    _write(folder / "tables.json", json.dumps(record, indent=2))
+    _write(folder / "tables.md", report.to_markdown() + "\n")
+    _write(folder / "tables.tex", "\n\n".join(table.to_latex() for table in tables) + "\n")
+    return report
+
+
+def choose_published_tables(dataset: str, numbers: Sequence[str] | None) -> list[PublishedTable]:
+    """The published tables of these numbers, or those of the data set; none for a set on which nobody published.
+
+    Raises:
+        ValueError: If a number is not that of a published table.
+    """
+    known = published_tables()
+    if numbers is None:
+        return [table for table in known.values() if table.dataset == dataset]
+    unknown = [number for number in numbers if number not in known]
+    if unknown:
+        raise ValueError(f"There is no published table {', '.join(unknown)}; there are {', '.join(known)}.")
+    return [known[number] for number in numbers]
+
+
+def _make_f1_tables(
+    reproduction: Reproduction, results: Mapping[str, MethodResult], chosen: Sequence[PublishedTable]
+) -> list[Table]:
+    dataset = reproduction.arguments.dataset
+    title = title_of(dataset)
+    tables = []
+    for published in chosen:
+        names = ABLATIONS if published.kind == "ablation" else {FULL: VARIANT_NAMES[FULL]}
+        ours = results if published.dataset == dataset else {}
+        whose = f"{OURS} and {PUBLISHED}" if ours.keys() & names.keys() else f"{PUBLISHED} only"
+        name = f"Table {published.number}: {title_of(published.dataset)}, {published.kind} ({whose})"
+        tables.append(make_f1_table(f"table_{published.number}", name, names, ours, published))
+    if find_published_table(dataset, "ablation") is None and results.keys() & ABLATIONS.keys():
+        name = f"{title}: ablations of Tables IV to VI ({OURS}; nobody published on this set)"
+        tables.append(make_f1_table("ablations", name, ABLATIONS, results))
+    if results.keys() & CONTROLS.keys():
+        name = f"{title}: controls that the paper lacks ({OURS})"
+        tables.append(make_f1_table("controls", name, {FULL: VARIANT_NAMES[FULL]} | CONTROLS, results))
+    return tables
+
+
+def _make_full_tables(
+    reproduction: Reproduction, results: Mapping[str, MethodResult]
+) -> tuple[Table, Table | None, list[dict]]:
+    title = title_of(reproduction.arguments.dataset)
+    full = results[FULL]
+    detail = make_detail_table("details", f"{title}: every score of {full.name} ({OURS})", full)
+    pairs = [(full, other) for variant, other in results.items() if variant != FULL]
+    if not pairs:
+        return detail, None, []
+    table, comparisons = make_difference_table("differences", f"{title}: paired differences ({OURS})", pairs)
+    record = [
+        {"first": first.name, "second": second.name}
+        | {metric: _comparison_as_dict(comparison) for metric, comparison in by_metric.items()}
+        for (first, second), by_metric in zip(pairs, comparisons, strict=True)
+    ]
+    return detail, table, record
+
+
+def _comparison_as_dict(comparison: BootstrapScores) -> dict:
+    """A difference in points for JSON; None where it is undefined."""
+
+    def points(value: float) -> float | None:
+        return none_if_undefined(PERCENT * value)
+
+    per_au = zip(comparison.au_labels, comparison.estimate, comparison.intervals, strict=True)
+    return {
+        "mean": points(comparison.mean_estimate),
+        "interval": [points(end) for end in comparison.mean_interval],
+        "p": comparison.p_value,
+        "per_au": {
+            label: {"estimate": points(value), "interval": [points(end) for end in ends]}
+            for label, value, ends in per_au
+        },
+    }
+
+
+def _make_figures(
+    reproduction: Reproduction, results: Mapping[str, MethodResult], folder: Path
+) -> tuple[list[Path], dict[str, dict]]:
+    """Draws the figures whose runs are finished; returns their paths and the numbers that they show."""
+    dataset = reproduction.arguments.dataset
+    title = title_of(dataset)
+    first = f"{title}, fold {reproduction.folds[0]}, seed {reproduction.seeds[0]}"
+    published = find_published_table(dataset, "ablation")
+    makers: dict[str, Callable[[], tuple[Figure, dict]]] = {
+        "figure4": lambda: make_gain_figure(title, results[FULL], results[BASELINE], published),
+        "figure5": lambda: make_similarity_figure(reproduction, first, results[FULL].scores.au_labels),
+        "figure6": lambda: make_attention_figure(reproduction, first),
+        "figure7": lambda: make_graph_figure(reproduction, first),
+    }
+    paths, facts = [], {}
+    for name, make in makers.items():
+        if _is_drawable(name, results):
+            figure, facts[name] = make()
+            paths += save_figure(figure, folder / name)
+    return paths, facts
+
+
+def _is_drawable(figure: str, finished: Collection[str]) -> bool:
+    return set(FIGURE_VARIANTS[figure]) <= set(finished)
+
+
+def _missing(reproduction: Reproduction, finished: Collection[str]) -> list[str]:
+    sentences = [f"The run {job} is not finished." for job in reproduction.pending()]
+    for figure, variants in FIGURE_VARIANTS.items():
+        if not _is_drawable(figure, finished):
+            sentences.append(f"{figure} needs finished runs of {' and '.join(variants)}.")
+    return sentences
+
+
+def _record(reproduction: Reproduction, command: str) -> dict:
+    return {
+        "source": OURS,
+        "dataset": reproduction.arguments.dataset,
+        "folds": list(reproduction.folds),
+        "seeds": list(reproduction.seeds),
+        "share_stage1": reproduction.share_stage1,
+        "command": command,
+        "date": datetime.now(UTC).date().isoformat(),
+        "hiva_hf": __version__,
+        "environment": reproduction.environment(),
+        "finished_runs": len(reproduction.jobs) - len(reproduction.pending()),
+        "seconds": reproduction.seconds(),
+        "settings": asdict(reproduction.arguments),
+    }
+
+
+def _heading(record: Mapping) -> str:
+    stage1 = "one stage 1 for all variants" if record["share_stage1"] else "a stage 1 for each variant"
+    parts = [
+        f"## Reproduction on {title_of(record['dataset'])}",
+        f"    {record['command']}",
+        f"Written on {record['date']} by hiva_hf {record['hiva_hf']}: {record['finished_runs']} finished runs in "
+        f"{record['seconds'] / 60:.0f} minutes, {stage1} of a fold and seed. {_machine(record['environment'])}",
+    ]
+    return "\n\n".join(part for part in parts if part.strip())
+
+
+def _machine(environment: Mapping | None) -> str:
+    if environment is None:
+        return ""
+    return (
+        f"{environment['processor']}, {environment['num_processes']} process(es) of {environment['num_threads']} "
+        f"threads, device {environment['device']}, mixed precision {environment['mixed_precision']}, torch "
+        f"{environment['packages']['torch']}."
+    )
+
+
+def _write(path: Path, text: str):
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

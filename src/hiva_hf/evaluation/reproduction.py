@@ -1,0 +1,277 @@
+"""The paper's experiments on one data set: a run for every variant, fold and seed, each in a folder of its own.
+
+Stage 1 knows nothing of text, so by default all variants of a fold and seed start stage 2 from one stage 1. That is
+what isolates a variant: the alternative, a stage 1 for each, adds the luck of another initialisation to every
+comparison and costs more than half of all the time. `share_stage1=False` does it all the same.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from ..data.folds import folds_of
+from ..data.sets import SYNTHFACS
+from ..data.sources import open_source
+from ..modeling_hiva import HiVAForAUDetection
+from ..training.arguments import AUTrainingArguments
+from ..training.descriptions import DescriptionBank, write_description_embeddings
+from ..training.run_folder import (
+    ENVIRONMENT_FILE,
+    RESULTS_FILE,
+    TEST_PREDICTIONS_FILE,
+    VALIDATION_PREDICTIONS_FILE,
+    RunFolder,
+    write_json,
+)
+from ..training.runs import TrainingRun
+from ..training.tracking import finish_trackers
+from .predictions import read_predictions
+from .protocol import FoldPredictions
+
+
+logger = logging.getLogger(__name__)
+
+FULL, BASELINE, NO_DIFFERENCE_LOSS = "full", "baseline", "no_difference_loss"
+# Variants of HiVAConfig and their printed names, in the order of Table IV.
+ABLATIONS = {
+    "no_augmentation_no_difference_loss": "HiVA, w/o AUG, w/o L_diff",
+    "no_augmentation": "HiVA, w/o AUG",
+    NO_DIFFERENCE_LOSS: "HiVA, w/o L_diff",
+    FULL: "HiVA",
+    BASELINE: "Baseline (vision only)",
+    "no_ddca": "HiVA, w/o DDCA",
+    "no_cdca": "HiVA, w/o CDCA",
+    "no_attention": "HiVA, w/o CDCA, w/o DDCA",
+}
+# What the paper lacks: is it the descriptions that help, or the parameters that read them?
+CONTROLS = {
+    "shuffled_descriptions": "HiVA, shuffled descriptions",
+    "random_vectors": "HiVA, random vectors for descriptions",
+    "names_only": "HiVA, AU names for descriptions",
+}
+VARIANT_NAMES = ABLATIONS | CONTROLS
+# The comparison that matters most first, so that a stopped reproduction has it.
+VARIANTS = (FULL, BASELINE, *(variant for variant in VARIANT_NAMES if variant not in (FULL, BASELINE)))
+
+# A finished run has all of them; the results are written last.
+FILES_OF_A_FINISHED_RUN = (TEST_PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE, RESULTS_FILE)
+# The "epoch" of stage 2 before its first one.
+BEFORE_TRAINING = 0
+
+_SETTINGS_FILE = "reproduction.json"
+# Settings that differ from run to run by design, or that change no result.
+_FREE_SETTINGS = ("fold", "seed", "variant", "data_dir", "per_device_eval_batch_size")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network to be trained and tested."""
+
+    variant: str
+    fold: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.variant}, fold {self.fold}, seed {self.seed}"
+
+
+class ReproductionRun(TrainingRun):
+    """A training run that can start stage 2 from a given stage 1.
+
+    For Figure 5 it also keeps what the text encoder makes of the descriptions before training.
+
+    Args:
+        arguments: All settings.
+        stage1: Folder of a trained stage 1; None trains one.
+    """
+
+    def __init__(self, arguments: AUTrainingArguments, stage1: Path | None):
+        super().__init__(arguments)
+        self.stage1 = stage1
+
+    def train_stage1(self, detector: HiVAForAUDetection) -> Path:
+        return super().train_stage1(detector) if self.stage1 is None else self.stage1
+
+    def train_stage2(self, stage1: Path, model: HiVAForAUDetection, tokenizer: PreTrainedTokenizerBase) -> Path:
+        if model.config.reads_descriptions and self.accelerator.is_main_process:
+            embeddings = DescriptionBank(model, tokenizer).renew_text_memory(model)
+            write_description_embeddings(self.output_dir, BEFORE_TRAINING, embeddings)
+        return super().train_stage2(stage1, model, tokenizer)
+
+
+class Reproduction:
+    """All runs of a reproduction, those that are finished and those that are not.
+
+    Args:
+        arguments: Settings of every run; `output_dir` is the folder of the reproduction.
+        folds: Folds to test.
+        seeds: Seeds to train each fold with.
+        variants: Variants of HiVAConfig.
+        share_stage1: Train stage 1 once for each fold and seed.
+
+    Raises:
+        ValueError: If a variant does not exist, a list is empty, or the folder holds runs with other settings.
+    """
+
+    def __init__(
+        self,
+        arguments: AUTrainingArguments,
+        folds: Sequence[int],
+        seeds: Sequence[int],
+        variants: Sequence[str] = VARIANTS,
+        share_stage1: bool = True,
+    ):
+        unknown = [variant for variant in variants if variant not in VARIANT_NAMES]
+        if unknown or not (folds and seeds and variants):
+            raise ValueError(
+                f"A reproduction needs folds, seeds and variants, got {list(folds)}, {list(seeds)} and "
+                f"{list(variants)}. Variants are {', '.join(VARIANTS)}."
+            )
+        self.arguments = arguments
+        self.output_dir = Path(arguments.output_dir)
+        self.folds, self.seeds = tuple(folds), tuple(seeds)
+        self.variants = tuple(variant for variant in VARIANTS if variant in variants)
+        self.share_stage1 = share_stage1
+        self._check_settings()
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Every run, in the order in which they are made."""
+        return [Job(variant, fold, seed) for fold in self.folds for seed in self.seeds for variant in self.variants]
+
+    def folder(self, job: Job) -> Path:
+        """Where a run leaves its detector, results and predictions."""
+        return self._folder_of_fold(job) / job.variant
+
+    def is_finished(self, job: Job) -> bool:
+        return all((self.folder(job) / name).is_file() for name in FILES_OF_A_FINISHED_RUN)
+
+    def pending(self) -> list[Job]:
+        """The runs that are not finished."""
+        return [job for job in self.jobs if not self.is_finished(job)]
+
+    def run(self, job: Job) -> dict:
+        """Trains and tests one network, or goes on where it was stopped.
+
+        Returns:
+            The run's results.
+
+        Raises:
+            RuntimeError: If the run ended without leaving its predictions.
+        """
+        stage1 = self._shared_stage1(job) if self.share_stage1 else None
+        run = ReproductionRun(self._arguments_of(job, self.folder(job)), stage1)
+        self._write_settings(run)
+        results = run.run()
+        absent = [name for name in FILES_OF_A_FINISHED_RUN if not (self.folder(job) / name).is_file()]
+        if run.accelerator.is_main_process and absent:
+            raise RuntimeError(
+                f"The run in {self.folder(job)} ended, but left no {' and no '.join(absent)}. If another version of "
+                "the package made it, delete the folder and start again."
+            )
+        return results
+
+    def predictions(self, variant: str) -> list[FoldPredictions]:
+        """The predictions of all folds and seeds of a finished variant."""
+        return [
+            FoldPredictions(
+                fold=job.fold,
+                seed=job.seed,
+                test=read_predictions(self.folder(job) / TEST_PREDICTIONS_FILE),
+                validation=read_predictions(self.folder(job) / VALIDATION_PREDICTIONS_FILE),
+            )
+            for job in self.jobs
+            if job.variant == variant
+        ]
+
+    def finished_variants(self) -> list[str]:
+        """Variants all of whose folds and seeds are finished, in the order of `VARIANTS`."""
+        unfinished = {job.variant for job in self.pending()}
+        return [variant for variant in self.variants if variant not in unfinished]
+
+    def results(self, job: Job) -> dict:
+        """What a finished run reported."""
+        return RunFolder(self.folder(job)).results()
+
+    def environment(self) -> dict | None:
+        """What the first finished run was made with and on; None if none is finished."""
+        finished = [job for job in self.jobs if self.is_finished(job)]
+        return json.loads((self.folder(finished[0]) / ENVIRONMENT_FILE).read_text()) if finished else None
+
+    def seconds(self) -> float:
+        """How long everything so far took: the finished runs and shared first stages."""
+        finished = [job for job in self.jobs if self.is_finished(job)]
+        shared = {self._shared_folder(job) for job in self.jobs}
+        stage1 = [RunFolder(folder).resources().get("stage1", {"seconds": 0.0})["seconds"] for folder in shared]
+        return sum(stage1) + sum(self.results(job)["train_runtime"] for job in finished)
+
+    def _shared_folder(self, job: Job) -> Path:
+        return self._folder_of_fold(job) / "shared"
+
+    def _folder_of_fold(self, job: Job) -> Path:
+        return self.output_dir / f"fold{job.fold}-seed{job.seed}"
+
+    def _arguments_of(self, job: Job, folder: Path) -> AUTrainingArguments:
+        return replace(
+            self.arguments,
+            output_dir=str(folder),
+            variant=job.variant,
+            fold=job.fold,
+            seed=job.seed,
+            # Also where there is nothing to go on with yet.
+            resume_from_checkpoint=True,
+        )
+
+    def _shared_stage1(self, job: Job) -> Path:
+        folder = self._shared_folder(job)
+        stage1 = folder / "stage1"
+        # There is no such folder before the stage is finished.
+        if not stage1.exists():
+            logger.info("Stage 1 of fold %d, seed %d, for all its variants.", job.fold, job.seed)
+            run = TrainingRun(self._arguments_of(replace(job, variant=FULL), folder))
+            self._write_settings(run)
+            try:
+                stage1 = run.train_stage1(run.build_detector()[0])
+            finally:
+                finish_trackers(run.accelerator)
+        return stage1
+
+    def _settings(self) -> dict:
+        binding = self.arguments.binding_settings().items()
+        settings = {name: value for name, value in binding if name not in _FREE_SETTINGS}
+        return settings | {"share_stage1": self.share_stage1}
+
+    def _check_settings(self):
+        path = self.output_dir / _SETTINGS_FILE
+        if not path.is_file():
+            return
+        before, now = json.loads(path.read_text()), json.loads(json.dumps(self._settings()))
+        differing = [
+            f"{name} was {before[name]}, is {value}"
+            for name, value in now.items()
+            if name in before and before[name] != value
+        ]
+        if differing:
+            raise ValueError(
+                f"{self.output_dir} holds runs with other settings: {'; '.join(differing)}. Their results must not "
+                "stand in one table: use the same settings, or another output_dir."
+            )
+
+    def _write_settings(self, run: TrainingRun):
+        path = self.output_dir / _SETTINGS_FILE
+        if run.accelerator.is_main_process and not path.is_file():
+            write_json(path, self._settings())
+
+
+def default_folds(dataset: str, data_dir: str | None = None) -> tuple[int, ...]:
+    """The first fold of SynthFACS, which is for a demonstration; every fold of all other sets, as in the literature.
+
+    Args:
+        dataset: Name of the data set.
+        data_dir: Its folder; the embedded set needs none.
+    """
+    return (1,) if dataset == SYNTHFACS.name else tuple(folds_of(open_source(dataset, data_dir).subject_parts))

@@ -1,0 +1,202 @@
+"""The resampled scores are those of really resampled faces, and the comparison is a paired one."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+
+from hiva_hf.evaluation.bootstrap import bootstrap_scores, compare_paired
+from hiva_hf.evaluation.metrics import tune_thresholds
+from hiva_hf.evaluation.protocol import FoldPredictions, score_protocol
+
+
+AU_NAMES = ["AU1", "AU4", "AU12", "AU25"]
+
+
+def score_by_hand(part, metric, rows, au) -> float:
+    """The score of test rows, of which some are there several times."""
+    rows = rows[part.test.labels[rows, au] != -100]
+    labels, probabilities = part.test.labels[rows, au], part.test.probabilities[rows, au]
+    if metric == "roc_auc":
+        return roc_auc_score(labels, probabilities)
+    threshold = 0.5
+    if metric == "tuned_f1":
+        threshold = tune_thresholds(part.validation.labels, part.validation.probabilities)[au]
+    found = probabilities >= threshold
+    return accuracy_score(labels, found) if metric == "accuracy" else f1_score(labels, found)
+
+
+@pytest.mark.parametrize("metric", ["f1", "tuned_f1", "accuracy", "roc_auc"])
+def test_every_resample_is_the_score_of_its_repeated_faces(random_fold, metric):
+    parts = [random_fold(fold, seed) for fold in (1, 2) for seed in (0, 1)]
+    result = bootstrap_scores(parts, metric, num_resamples=5, seed=3)
+    for draw in range(5):
+        folds = []
+        for fold in (1, 2):
+            weights = np.random.default_rng([3, fold]).multinomial(8, np.full(8, 1 / 8), size=5)[draw]
+            times = dict(zip(parts[0].test.subjects if fold == 1 else parts[2].test.subjects, weights, strict=True))
+            seeds = []
+            for part in (part for part in parts if part.fold == fold):
+                repeats = [times[subject] for subject in part.test.subject]
+                rows = np.repeat(np.arange(len(part.test)), repeats)
+                seeds.append([score_by_hand(part, metric, rows, au) for au in range(4)])
+            folds.append(np.mean(seeds, axis=0))
+        np.testing.assert_allclose(result.samples[draw], np.mean(folds, axis=0), atol=1e-9)
+    np.testing.assert_allclose(result.mean_samples, result.samples.mean(axis=1))
+
+
+def test_the_estimate_is_the_protocol_s_and_lies_in_its_interval(three_folds):
+    result = bootstrap_scores(three_folds, num_resamples=500)
+    scores = score_protocol(three_folds)
+    np.testing.assert_array_equal(result.estimate, scores.mean_over_folds("f1"))
+    assert result.mean_estimate == scores.headline("f1")
+    low, high = result.mean_interval
+    assert low < result.mean_estimate < high
+    assert ((result.intervals[:, 0] < result.estimate) & (result.estimate < result.intervals[:, 1])).all()
+    np.testing.assert_allclose(result.intervals[1], np.percentile(result.samples[:, 1], [2.5, 97.5]))
+
+
+def test_the_spread_over_subjects_is_found_where_faces_alone_would_hide_it(predictions_of):
+    """Ten subjects, always right or always wrong: accuracy is binomial over subjects, however many faces they have."""
+    subjects = np.repeat([f"S{index}" for index in range(10)], 100)
+    labels = np.ones((1000, 1), dtype=int)
+    probabilities = np.repeat([0.9, 0.1], 500)[:, None]
+    part = FoldPredictions(1, 0, predictions_of(labels, probabilities, subjects, ["AU1"]))
+    result = bootstrap_scores([part], "accuracy", num_resamples=4000)
+    assert result.mean_samples.std() == pytest.approx(np.sqrt(0.5 * 0.5 / 10), rel=0.05)
+
+
+def test_the_same_seed_gives_the_same_draws_and_another_gives_others(three_folds):
+    one, again = (bootstrap_scores(three_folds, num_resamples=20, seed=4).samples for _ in range(2))
+    np.testing.assert_array_equal(one, again)
+    assert (one != bootstrap_scores(three_folds, num_resamples=20, seed=5).samples).any()
+
+
+def test_draws_without_a_definition_are_counted_and_left_out(predictions_of):
+    """Only subject A shows AU1: without A there is nothing to find."""
+    labels = [[1, 1], [0, 1], [0, 1]]
+    probabilities = [[0.9, 0.9], [0.1, 0.9], [0.1, 0.1]]
+    part = FoldPredictions(1, 0, predictions_of(labels, probabilities, ["A", "B", "C"], ["AU1", "AU4"]))
+    result = bootstrap_scores([part], num_resamples=3000)
+    assert result.undefined_share[0] == pytest.approx((2 / 3) ** 3, abs=0.03)
+    assert result.undefined_share[1] == 0
+    assert result.intervals[0].tolist() == [1.0, 1.0]
+    undefined = np.isnan(result.samples[:, 0])
+    np.testing.assert_array_equal(result.mean_samples[undefined], result.samples[undefined, 1])
+
+
+def test_a_method_does_not_differ_from_itself(three_folds):
+    result = compare_paired(three_folds, three_folds, num_resamples=50)
+    assert (result.mean_estimate, result.mean_interval, result.p_value) == (0.0, (0.0, 0.0), 1.0)
+
+
+@pytest.mark.parametrize("metric", ["f1", "roc_auc"])
+def test_a_better_method_is_recognised_and_the_sign_follows_the_order(random_fold, metric):
+    better = [random_fold(fold, seed=1, skill=0.5) for fold in (1, 2, 3)]
+    worse = [random_fold(fold, seed=2, skill=0.2) for fold in (1, 2, 3)]
+    result = compare_paired(better, worse, metric, num_resamples=400)
+    difference = score_protocol(better).headline(metric) - score_protocol(worse).headline(metric)
+    assert result.mean_estimate == pytest.approx(difference)
+    assert result.mean_interval[0] > 0
+    assert result.p_value == pytest.approx(2 / 401)
+    apart = [bootstrap_scores(method, metric, num_resamples=400) for method in (better, worse)]
+    np.testing.assert_array_equal(result.samples, apart[0].samples - apart[1].samples)
+    np.testing.assert_allclose(result.estimate, apart[0].estimate - apart[1].estimate)
+    turned = compare_paired(worse, better, metric, num_resamples=400)
+    np.testing.assert_allclose(turned.mean_samples, -result.mean_samples)
+    assert turned.p_value == result.p_value
+
+
+def test_pairing_removes_what_both_methods_share(predictions_of):
+    """Subjects differ a lot, methods by one face of each: separate intervals overlap, the paired one has no width."""
+    rng = np.random.default_rng(0)
+    subjects = np.repeat([f"S{index}" for index in range(20)], 20)
+    labels = np.ones((400, 1), dtype=int)
+    is_right = rng.random(400) < np.repeat(rng.uniform(0.2, 0.8, 20), 20)
+    better = is_right.copy()
+    better[::20] = True
+    worse = is_right.copy()
+    worse[::20] = False
+    first, second = (
+        [FoldPredictions(1, 0, predictions_of(labels, np.where(right, 0.9, 0.1)[:, None], subjects, ["AU1"]))]
+        for right in (better, worse)
+    )
+    paired = compare_paired(first, second, "accuracy")
+    assert paired.mean_estimate == pytest.approx(1 / 20)
+    assert paired.mean_interval == (pytest.approx(1 / 20), pytest.approx(1 / 20))
+    apart = [bootstrap_scores(part, "accuracy").mean_interval for part in (first, second)]
+    assert apart[1][1] > apart[0][0]
+
+
+def test_the_p_value_holds_its_level_when_nothing_differs(predictions_of):
+    """Two coin-tossing methods, 200 times: at most about 10 % of the p-values lie below 0.1."""
+    rng = np.random.default_rng(1)
+    subjects = np.repeat([f"S{index}" for index in range(20)], 10)
+    labels = np.ones((200, 1), dtype=int)
+    p_values = []
+    for _ in range(200):
+        first, second = (
+            [FoldPredictions(1, 0, predictions_of(labels, rng.choice([0.1, 0.9], (200, 1)), subjects, ["AU1"]))]
+            for _ in range(2)
+        )
+        p_values.append(compare_paired(first, second, "accuracy", num_resamples=200).p_value)
+    assert 0.04 < np.mean(np.array(p_values) < 0.1) < 0.2
+    assert 0.3 < np.mean(np.array(p_values) < 0.5) < 0.7
+
+
+def test_scores_of_different_draws_have_no_difference(three_folds):
+    ten = bootstrap_scores(three_folds, num_resamples=10)
+    for other in (bootstrap_scores(three_folds, num_resamples=20), bootstrap_scores(three_folds, "accuracy", 10)):
+        with pytest.raises(ValueError, match="different kinds have no difference"):
+            ten.minus(other)
+
+
+def test_the_order_of_rows_does_not_matter(random_fold):
+    part, other = random_fold(1, seed=1), random_fold(1, seed=2)
+    rows = np.random.default_rng(0).permutation(len(part.test))
+    names = ("subject", "task", "frame", "fold", "labels", "probabilities")
+    mixed = replace(part, test=replace(part.test, **{name: getattr(part.test, name)[rows] for name in names}))
+    for metric in ("f1", "roc_auc"):
+        plain = compare_paired([part], [other], metric, num_resamples=20)
+        np.testing.assert_allclose(
+            compare_paired([mixed], [other], metric, num_resamples=20).samples, plain.samples, atol=1e-12
+        )
+
+
+def test_runs_on_other_tests_are_not_compared(three_folds, random_fold):
+    with pytest.raises(ValueError, match=r"one was tested on \[1, 2, 3\] and the other on \[1, 2\]\."):
+        compare_paired(three_folds, three_folds[:2])
+    changed = three_folds[0].test.labels.copy()
+    changed[3, 2] = 1 - max(changed[3, 2], 0)
+    other = [replace(three_folds[0], test=replace(three_folds[0].test, labels=changed)), *three_folds[1:]]
+    with pytest.raises(ValueError, match=r"same labels only, but 1 labels differ: AU12 of \('test1-3', 'T1', 3\)"):
+        compare_paired(three_folds, other)
+    with pytest.raises(ValueError, match="same faces only"):
+        compare_paired([random_fold(1)], [random_fold(1, faces_each=11)])
+
+
+def test_senseless_arguments_are_refused(three_folds, predictions_of):
+    with pytest.raises(ValueError, match="`metric` is 'recall', but it must be one of f1, tuned_f1"):
+        bootstrap_scores(three_folds, "recall")
+    with pytest.raises(ValueError, match="got 0 and 0.95"):
+        bootstrap_scores(three_folds, num_resamples=0)
+    with pytest.raises(ValueError, match="got 10 and 95"):
+        bootstrap_scores(three_folds, num_resamples=10, confidence=95)
+    alone = FoldPredictions(1, 0, predictions_of([[1]], [[0.9]], ["A"], ["AU1"]))
+    with pytest.raises(ValueError, match="Fold 1 has 1 test subject"):
+        bootstrap_scores([alone])
+    with pytest.raises(ValueError, match="no validation predictions, on which thresholds could be tuned"):
+        bootstrap_scores([replace(three_folds[0], validation=None)], "tuned_f1")
+
+
+def test_subjects_are_drawn_within_their_fold(random_fold):
+    """Every draw has as many subjects of each fold as the fold has: the mean weight is one, and so is every total."""
+    part = random_fold(1)
+    counts = Counter(part.test.subject)
+    assert set(counts.values()) == {12}
+    one_fold = bootstrap_scores([part], num_resamples=10, seed=0).samples
+    two_folds = bootstrap_scores([part, random_fold(2)], num_resamples=10, seed=0).samples
+    other = bootstrap_scores([random_fold(2)], num_resamples=10, seed=0).samples
+    np.testing.assert_allclose(two_folds, (one_fold + other) / 2)

@@ -1,0 +1,55 @@
+"""`examples/evaluate.py` on a detector of a real run."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from hiva_hf.evaluation.predictions import read_predictions
+from hiva_hf.evaluation.reproduction import Job
+
+
+@pytest.fixture(scope="module")
+def detector(reproduction) -> Path:
+    return reproduction.folder(Job("full", 1, 42))
+
+
+@pytest.fixture
+def run_command(example, monkeypatch):
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, words)])
+        example("evaluate").main()
+
+    return run
+
+
+def test_a_detector_is_scored_on_the_fold_that_it_never_saw(run_command, detector, tmp_path, reproduction, capsys):
+    run_command(
+        *("--checkpoint", detector, "--max_samples", 120, "--mixed_precision", "no", "--tune_thresholds"),
+        *("--output_dir", tmp_path),
+    )
+    printed = capsys.readouterr().out
+    assert "### full on SynthFACS, test subjects of fold 1" in printed
+    assert (tmp_path / "scores.md").read_text().strip() in printed
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    expected = reproduction.results(Job("full", 1, 42))
+    # The run itself tested the same 120 evenly spaced faces.
+    assert scores["headline"]["roc_auc"] == pytest.approx(expected["test_mean_roc_auc"], abs=1e-6)
+    assert scores["headline"]["tuned_f1"] > 0
+    written = read_predictions(tmp_path / "predictions_test_fold1.parquet")
+    assert set(written.subjects) == set(expected["test_subjects"])
+
+
+def test_a_fold_that_it_was_trained_on_is_refused_unless_asked_for(run_command, detector, capsys):
+    words = ("--fold", 2, "--max_samples", 40, "--mixed_precision", "no")
+    with pytest.raises(SystemExit, match=r"evaluate\.py: .* was trained on"):
+        run_command("--checkpoint", detector, *words)
+    run_command("--checkpoint", detector, *words, "--allow_training_subjects")
+    assert "test subjects of fold 2" in capsys.readouterr().out
+
+
+def test_thresholds_are_not_tuned_on_the_split_that_is_scored(run_command, detector, capsys):
+    with pytest.raises(SystemExit):
+        run_command("--checkpoint", detector, "--split", "validation", "--tune_thresholds")
+    assert "tunes on the validation subjects" in capsys.readouterr().err
