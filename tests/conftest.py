@@ -1,5 +1,9 @@
 """Small real models: a few thousand parameters, the real classes, the real tokenizer."""
 
+import hashlib
+import importlib.util
+import io
+import json
 import os
 
 
@@ -7,14 +11,19 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 
+import datasets
+import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
 from transformers import AutoTokenizer, BertConfig, Dinov2Config
 
 from hiva_hf import HiVAConfig, HiVAForAUDetection, HiVAImageProcessor
+from hiva_hf.data import AU_SETS, au_features
 from hiva_hf.training.towers import packaged_text_tower
 
 
@@ -98,3 +107,108 @@ def astronaut() -> Image.Image:
     from skimage import data
 
     return Image.fromarray(data.astronaut())
+
+
+@pytest.fixture(scope="session")
+def hub_server(tmp_path_factory) -> Iterator:
+    """A Hub on the loopback address, with nothing in it: see `hub_server.py`."""
+    spec = importlib.util.spec_from_file_location("hub_server", Path(__file__).with_name("hub_server.py"))
+    module: ModuleType = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    server = module.HubServer(tmp_path_factory.mktemp("hub"))
+    yield server
+    server.stop()
+
+
+def make_rows(subject: str, part: int, task: str, num_rows: int, aus: tuple[int, ...]) -> list[dict]:
+    """Rows of `au_features` with 16-pixel pictures, all different from each other; every seventh label is missing."""
+    rows = []
+    for frame in range(1, num_rows + 1):
+        seed = sum(subject.encode()) + 31 * frame
+        picture = io.BytesIO()
+        Image.new("RGB", (16, 16), (seed % 256, 3 * frame % 256, part)).save(picture, "JPEG", quality=95)
+        intensities = [-100 if (seed + au) % 7 == 0 else (seed + 5 * au) % 6 for au in aus]
+        rows.append(
+            {
+                "image": {"bytes": picture.getvalue(), "path": None},
+                "labels": [-100 if value < 0 else int(value >= 2) for value in intensities],
+                "intensities": intensities,
+                "subject": subject,
+                "task": task,
+                "frame": frame,
+                "fold": part,
+                "detector_score": 0.5 + frame / 256,
+            }
+        )
+    return rows
+
+
+def write_prepared_folder(
+    folder: Path, name: str, parts: Mapping[str, int], num_rows: int = 6, aus: tuple[int, ...] | None = None
+) -> list[dict]:
+    """Writes what `hiva-hf prepare` leaves: two shards of `num_rows / 2` rows for each subject.
+
+    Args:
+        folder: Where to; made if there is none.
+        name: Of the set.
+        parts: Part of each subject.
+        num_rows: Rows of each subject.
+        aus: Its AUs, by default those of the set.
+
+    Returns:
+        The rows, in order, as they were written.
+    """
+    aus = AU_SETS[name] if aus is None else aus
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    (folder / "prepare.json").write_text("{}")
+    shards, everything = [], []
+    for subject, part in parts.items():
+        for index, task in enumerate(("T1", "T2")):
+            rows = make_rows(subject, part, task, num_rows // 2, aus)
+            everything += rows
+            path = folder / "data" / f"{subject}_{task}-{index:03d}.parquet"
+            columns = {column: [row[column] for row in rows] for column in rows[0]}
+            table = datasets.Dataset.from_dict(columns, features=au_features(len(aus))).data.table
+            pyarrow.parquet.write_table(table, path, row_group_size=2)
+            facts = {"subject": subject, "task": task, "fold": part, "num_rows": len(rows)}
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            shards.append({"file": f"data/{path.name}", **facts, "sha256": sha256})
+    _write_report(folder, name, aus, everything)
+    manifest = {"format": 1, "name": name, "title": name.upper(), "aus": list(aus), "settings": {"camera": "left"}}
+    manifest |= {"num_rows": len(everything), "shards": shards}
+    (folder / "dataset.json").write_text(json.dumps(manifest, indent=2))
+    return everything
+
+
+def _write_report(folder: Path, name: str, aus: tuple[int, ...], rows: list[dict]) -> None:
+    def rate(index: int, parts: set[int]) -> float | None:
+        known = [row["labels"][index] for row in rows if row["fold"] in parts and row["labels"][index] >= 0]
+        return round(sum(known) / len(known), 6) if known else None
+
+    parts = sorted({row["fold"] for row in rows})
+    figures = [
+        {
+            "au": au,
+            "missing": sum(row["labels"][index] < 0 for row in rows),
+            "positive_rate_written": rate(index, set(parts)),
+            "positive_rate_per_part": {str(part): rate(index, {part}) for part in parts},
+        }
+        for index, au in enumerate(aus)
+    ]
+    report = {
+        "verdict": {"status": "subset", "headline": f"subset of {name}", "findings": ["2 recordings missing: A B."]},
+        "settings": {"camera": "left"},
+        "labelled": {"found": len(rows) + 1, "published": None},
+        "written": len(rows),
+        "parts": [{"part": part} for part in parts],
+        "aus": figures,
+        "problem_counts": {"no face": 1, "missing frame": 0},
+    }
+    (folder / "report.json").write_text(json.dumps(report))
+    (folder / "report.txt").write_text(f"{name}, prepared.")
+
+
+@pytest.fixture(scope="session")
+def write_prepared() -> Callable[..., list[dict]]:
+    """[`write_prepared_folder`] for tests, which can't import from here."""
+    return write_prepared_folder

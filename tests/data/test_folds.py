@@ -1,6 +1,7 @@
 import pytest
 
-from hiva_hf.data.folds import VALIDATION_SHARE, check_split, rows_of_subjects, split_subjects
+from hiva_hf.data import AU_DATASETS
+from hiva_hf.data.folds import VALIDATION_SHARE, check_split, folds_of, split_set, split_subjects
 
 
 SUBJECT_FOLDS = {f"S{number:03d}": number % 3 + 1 for number in range(60)}
@@ -38,5 +39,37 @@ def test_an_unknown_split_is_refused_with_those_that_exist():
         check_split("dev")
 
 
-def test_rows_keep_their_order():
-    assert rows_of_subjects(["b", "a", "c", "a"], ["a", "c"]) == [1, 2, 3]
+@pytest.mark.parametrize("fold", [1, 2])
+def test_subjects_of_part_0_are_never_tested(fold):
+    subject_parts = {"A": 0, "B": 0, "C": 1, "D": 2}
+    splits = split_subjects(subject_parts, fold)
+    assert {"A", "B"} <= {*splits["train"], *splits["validation"]}
+    assert folds_of(subject_parts) == [1, 2]
+    with pytest.raises(ValueError, match="`fold` is 0, but this data set has the folds 1, 2"):
+        split_subjects(subject_parts, 0)
+
+
+def test_customary_validation_subjects_are_taken_instead_of_carved_ones():
+    splits = split_subjects(SUBJECT_FOLDS, 1, validation_subjects=("S001", "S004", "S000", "nobody"))
+    # S000 is in part 1, which is tested.
+    assert splits["validation"] == ["S001", "S004"]
+    assert len(splits["train"]) == 40 - 2
+
+
+def test_gft_has_its_official_split_and_no_other():
+    gft = AU_DATASETS["gft"]
+    splits = split_set("gft", gft.parts, fold=1)
+    assert {split: len(subjects) for split, subjects in splits.items()} == {"train": 60, "validation": 18, "test": 18}
+    assert {subject[:3] for subject in splits["test"]} == {"008", "010", "019", "022", "028", "030"}
+    assert {subject[:3] for subject in splits["validation"]} == {"005", "012", "013", "015", "027", "032"}
+    with pytest.raises(ValueError, match="`fold` is 2, but this data set has the folds 1"):
+        split_set("gft", gft.parts, fold=2)
+
+
+@pytest.mark.parametrize("name", ["bp4d", "disfa"])
+@pytest.mark.parametrize("fold", [1, 2, 3])
+def test_validation_subjects_of_other_sets_are_carved(name, fold):
+    parts = AU_DATASETS[name].parts
+    splits = split_set(name, parts, fold)
+    assert splits == split_subjects(parts, fold)
+    assert {parts[subject] for subject in splits["test"]} == {fold}

@@ -1,9 +1,11 @@
 """Subject-disjoint splits: fold k tests the subjects of part k, validation subjects are carved from the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from typing import Literal, get_args
 
 import numpy as np
+
+from .sets import AU_DATASETS, NEVER_TESTED
 
 
 Split = Literal["train", "validation", "test"]
@@ -13,12 +15,16 @@ VALIDATION_SHARE = 0.15
 _VALIDATION_SEED = 0
 
 
-def split_subjects(subject_folds: dict[str, int], fold: int) -> dict[Split, list[str]]:
+def split_subjects(
+    subject_parts: Mapping[str, int], fold: int, validation_subjects: Collection[str] = ()
+) -> dict[Split, list[str]]:
     """Deals the subjects of a data set to train, validation and test.
 
     Args:
-        subject_folds: Part (1, 2, 3, ...) of each subject.
+        subject_parts: Part (1, 2, 3, ...) of each subject; no fold tests those of part `NEVER_TESTED`.
         fold: The part that is tested.
+        validation_subjects: The customary ones, where there are any. By default, 15 % of the subjects that are not
+            tested are drawn, always the same.
 
     Returns:
         Sorted subjects of each split; no subject is in two of them.
@@ -26,16 +32,30 @@ def split_subjects(subject_folds: dict[str, int], fold: int) -> dict[Split, list
     Raises:
         ValueError: if `fold` is not a part of the data set.
     """
-    parts = sorted(set(subject_folds.values()))
-    if fold not in parts:
-        raise ValueError(f"`fold` is {fold!r}, but this data set has the folds {', '.join(map(str, parts))}.")
-    test = sorted(subject for subject, part in subject_folds.items() if part == fold)
-    rest = sorted(subject for subject, part in subject_folds.items() if part != fold)
-    order = np.random.default_rng(_VALIDATION_SEED).permutation(len(rest))
-    num_validation = max(1, round(VALIDATION_SHARE * len(rest)))
-    validation = sorted(rest[index] for index in order[:num_validation])
+    folds = folds_of(subject_parts)
+    if fold not in folds:
+        raise ValueError(f"`fold` is {fold!r}, but this data set has the folds {', '.join(map(str, folds))}.")
+    test = sorted(subject for subject, part in subject_parts.items() if part == fold)
+    rest = sorted(subject for subject, part in subject_parts.items() if part != fold)
+    if validation_subjects:
+        validation = sorted(set(rest) & set(validation_subjects))
+    else:
+        order = np.random.default_rng(_VALIDATION_SEED).permutation(len(rest))
+        num_validation = max(1, round(VALIDATION_SHARE * len(rest)))
+        validation = sorted(rest[index] for index in order[:num_validation])
     train = sorted(set(rest) - set(validation))
     return {"train": train, "validation": validation, "test": test}
+
+
+def split_set(name: str, subject_parts: Mapping[str, int], fold: int) -> dict[Split, list[str]]:
+    """[`split_subjects`] with the customary validation subjects of a set, if it has any."""
+    customary = AU_DATASETS[name].validation_subjects if name in AU_DATASETS else ()
+    return split_subjects(subject_parts, fold, customary)
+
+
+def folds_of(subject_parts: Mapping[str, int]) -> list[int]:
+    """The folds that can be tested, ascending."""
+    return sorted(set(subject_parts.values()) - {NEVER_TESTED})
 
 
 def check_split(split: str) -> Split:
@@ -43,9 +63,3 @@ def check_split(split: str) -> Split:
     if split not in get_args(Split):
         raise ValueError(f"`split` is {split!r}, but there are {', '.join(get_args(Split))}.")
     return split
-
-
-def rows_of_subjects(subjects: Sequence[str], chosen: Sequence[str]) -> list[int]:
-    """Row numbers whose subject is among `chosen`, in order."""
-    wanted = set(chosen)
-    return [row for row, subject in enumerate(subjects) if subject in wanted]

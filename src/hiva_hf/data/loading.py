@@ -1,56 +1,137 @@
 """One call for every data set: `load_au_dataset(name, fold=1, split="train")`."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from datasets import Dataset
+from datasets import Dataset, IterableDataset, concatenate_datasets
 
-from ..synthesis.recipes import SYNTHFACS_AUS
-from .folds import check_split, rows_of_subjects, split_subjects
+from .builders import AUFaces
+from .folds import check_split, split_set
+from .manifest import FaceSource, title_of
+from .sources import open_source
+from .views import arrange_dataset, check_aus, select_subjects
 
 
-# The AUs of each data set, in the order of its `labels` column.
-AU_SETS: dict[str, tuple[int, ...]] = {"synthfacs": SYNTHFACS_AUS}
-
-_EMBEDDED_SYNTHFACS = Path(__file__).parent / "synthfacs"
+DataDir = str | Path | None
 
 
 def load_au_dataset(
-    name: str, data_dir: str | Path | None = None, fold: int = 1, split: str = "train", cache_dir: str | None = None
-) -> Dataset:
+    name: str,
+    data_dir: DataDir = None,
+    fold: int = 1,
+    split: str = "train",
+    aus: Sequence[int] | None = None,
+    streaming: bool = False,
+    cache_dir: str | Path | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> Dataset | IterableDataset:
     """Loads aligned face crops with AU labels.
 
     Args:
-        name: `"synthfacs"`, the rendered set that ships with the package.
-        data_dir: Folder with Parquet shards of that set, such as `python -m hiva_hf.synthesis` writes. Defaults to the
-            shards in the package.
+        name: `"bp4d"`, `"disfa"`, `"gft"`, `"custom"`, or `"synthfacs"`, the rendered set that ships with the package.
+        data_dir: The folder that `hiva-hf prepare` wrote, or the id of a data set on the Hub that was pushed from one,
+            which is downloaded once. For SynthFACS also a folder that `python -m hiva_hf.synthesis` wrote; defaults
+            to the shards in the package.
         fold: The part of the subjects that is tested; fold 1 tests part 1.
-        split: `"train"`, `"validation"` (subjects carved from the training parts) or `"test"`.
-        cache_dir: Where `datasets` keeps its Arrow copy. Defaults to its own cache.
+        split: `"train"`, `"validation"` (subjects carved from the training parts, or the customary ones of GFT) or
+            `"test"`.
+        aus: AUs of `labels` and `intensities`, in this order, -100 for those that the set lacks. By default those of
+            the set, as [`au_numbers`] gives them.
+        streaming: Reads shards as they are iterated over, without a copy on disk; from the Hub without downloading
+            all of them.
+        cache_dir: Where `datasets` keeps its Arrow copy. Defaults to its own cache. What is downloaded from the Hub
+            goes to the Hub's cache.
+        revision: Branch, tag or commit on the Hub.
+        token: For a private data set on the Hub; by default the one that `hf auth login` stored.
 
     Returns:
-        A dataset with the columns of [`~hiva_hf.data.schema.au_features`]; `labels` follow `AU_SETS[name]`.
+        A dataset with the columns of [`~hiva_hf.data.schema.au_features`].
 
     Raises:
-        ValueError: if the name, the fold or the split doesn't exist.
-        FileNotFoundError: if `data_dir` holds no Parquet shard.
+        ValueError: if the name, the fold, the split or an AU doesn't exist, the split has no subject, or the folder is
+            unfinished, damaged, or another set.
+        FileNotFoundError: if there is no such folder or data set, or no shard in it.
     """
-    if name not in AU_SETS:
-        raise ValueError(f"There is no AU data set {name!r}. Known: {', '.join(sorted(AU_SETS))}.")
     check_split(split)
-    folder = _EMBEDDED_SYNTHFACS if data_dir is None else Path(data_dir)
-    shards = sorted(str(path) for path in folder.glob("*.parquet"))
-    if not shards:
-        raise FileNotFoundError(
-            f"{folder} holds no .parquet file. Pass the folder that `python -m hiva_hf.synthesis --output_dir` wrote, "
-            "or leave `data_dir` out to load the embedded set."
-        )
-    dataset = Dataset.from_parquet(shards, cache_dir=cache_dir)
-    num_labels = dataset.features["labels"].length
-    if num_labels != len(AU_SETS[name]):
+    source = open_source(name, data_dir, revision, token)
+    wanted = source.aus if aus is None else check_aus(aus)
+    subjects = _subjects_of_split(source, fold, split)
+    # One copy on disk serves all folds and all choices of AUs.
+    choice = {"fold": fold, "aus": aus} if streaming else {}
+    builder = AUFaces(name, data_dir, revision=source.commit, token=token, cache_dir=cache_dir, **choice)
+    if streaming:
+        return builder.as_streaming_dataset(split=split)
+    builder.download_and_prepare()
+    everyone = arrange_dataset(builder.as_dataset(split="all"), source.aus, wanted)
+    return select_subjects(everyone, subjects, split)
+
+
+def load_au_datasets(
+    sources: Mapping[str, DataDir] | Iterable[tuple[str, DataDir]],
+    fold: int = 1,
+    split: str = "train",
+    aus: Sequence[int] | None = None,
+    streaming: bool = False,
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+) -> Dataset | IterableDataset:
+    """Loads the same split of several data sets, one after another.
+
+    Args:
+        sources: Names and folders (or ids on the Hub), such as `{"bp4d": "prepared/bp4d", "synthfacs": None}`; pairs
+            where a name occurs twice.
+        fold: As in [`load_au_dataset`], and so are all others.
+        split: Which split.
+        aus: By default all AUs that at least one of the sets codes, ascending;
+            [`~hiva_hf.data.sets.shared_aus`] gives those that all of them do.
+        streaming: Whether to read shards as they are iterated over.
+        cache_dir: Where `datasets` keeps its Arrow copies.
+        token: For private data sets on the Hub.
+
+    Raises:
+        ValueError: as in [`load_au_dataset`], or if a subject is in two of the sets.
+    """
+    pairs = list(sources.items() if isinstance(sources, Mapping) else sources)
+    if not pairs:
+        raise ValueError("`sources` is empty, expected at least one data set.")
+    opened = [open_source(name, data_dir, token=token) for name, data_dir in pairs]
+    _check_apart(opened)
+    wanted = sorted({au for source in opened for au in source.aus}) if aus is None else aus
+    options = {"streaming": streaming, "cache_dir": cache_dir, "token": token}
+    return concatenate_datasets(
+        [load_au_dataset(name, data_dir, fold, split, wanted, **options) for name, data_dir in pairs]
+    )
+
+
+def au_numbers(
+    name: str, data_dir: DataDir = None, revision: str | None = None, token: str | bool | None = None
+) -> tuple[int, ...]:
+    """The AUs of a data set, in the order of its `labels`. Arguments are those of [`load_au_dataset`]."""
+    return open_source(name, data_dir, revision, token).aus
+
+
+def _subjects_of_split(source: FaceSource, fold: int, split: str) -> list[str]:
+    parts = source.subject_parts
+    subjects = split_set(source.name, parts, fold)[split]
+    if not subjects:
+        found = ", ".join(f"{subject} (part {part})" for subject, part in sorted(parts.items()))
         raise ValueError(
-            f"The shards in {folder} have {num_labels} labels for each face, but {name} has {len(AU_SETS[name])} AUs: "
-            "they were written by another version. Write them again."
+            f"The {split} split of fold {fold} is empty: {source.place} holds only these subjects of "
+            f"{title_of(source.name)}: {found}."
         )
-    subjects = dataset["subject"][:]
-    subject_folds = dict(zip(subjects, dataset["fold"][:], strict=True))
-    return dataset.select(rows_of_subjects(subjects, split_subjects(subject_folds, fold)[split]))
+    return subjects
+
+
+def _check_apart(sources: Sequence[FaceSource]):
+    """People of different sets with one name could be in training and test."""
+    place_of: dict[str, str] = {}
+    for source in sources:
+        for subject in source.subject_parts:
+            if subject in place_of:
+                raise ValueError(
+                    f"Subject {subject} is in {place_of[subject]} and in {source.place}: rows of two people, or the "
+                    "same rows twice, would be taken for one person's. Leave one of the sets out, or prepare it under "
+                    "other subject names."
+                )
+        place_of |= dict.fromkeys(source.subject_parts, source.place)

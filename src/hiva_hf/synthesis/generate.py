@@ -87,17 +87,19 @@ class SubjectRenderer:
         for frame in range(self.config.images_per_subject):
             rng = np.random.default_rng([self.config.seed, index, frame])
             expression = sample_expression(rng, NEUTRAL if frame == 0 else None)
+            picture, score = self.crop(head, expression, rng)
             yield {
-                "image": {"bytes": self._jpeg(self.crop(head, expression, rng)), "path": None},
+                "image": {"bytes": self._jpeg(picture), "path": None},
                 "labels": expression.label_row,
                 "intensities": expression.intensity_row,
                 "subject": head.subject.name,
                 "task": expression.task,
                 "frame": frame,
                 "fold": fold_of_subject(index),
+                "detector_score": score,
             }
 
-    def crop(self, head: Head, expression: Expression, rng: np.random.Generator) -> np.ndarray:
+    def crop(self, head: Head, expression: Expression, rng: np.random.Generator) -> tuple[np.ndarray, float]:
         """Renders an expression and cuts the face out as the package does with photos.
 
         Args:
@@ -106,7 +108,7 @@ class SubjectRenderer:
             rng: Source of the view, the light and everything else.
 
         Returns:
-            uint8 array `[image_size, image_size, 3]`.
+            uint8 array `[image_size, image_size, 3]`, and the face detector's score.
         """
         vertices = self.builder.deform(head, expression)
         eyes = self.builder.eye_centre(head)
@@ -115,7 +117,7 @@ class SubjectRenderer:
             view = self._view(head, expression, vertices, camera, rng)
             face = _face_at(self.detector(view), camera, eyes, len(view))
             if face is not None:
-                return photograph(rng, align_face(view, face.landmarks, self.config.image_size))
+                return photograph(rng, align_face(view, face.landmarks, self.config.image_size)), face.score
         raise RuntimeError(
             f"No face was found in {MAX_ATTEMPTS} views of {head.subject.name} with {expression.intensities}."
         )

@@ -1,0 +1,200 @@
+"""Data sets on the Hub: reading those that were pushed from a prepared folder, and pushing one."""
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
+
+from .dataset_card import dataset_card
+from .manifest import (
+    MANIFEST_FILE,
+    REMOTE_SCHEME,
+    FaceSource,
+    Manifest,
+    fingerprint_of,
+    open_prepared,
+    read_manifest,
+)
+from .parquet import verify_shards
+from .sets import AU_DATASETS
+
+
+logger = logging.getLogger(__name__)
+
+REPORT_FILE = "report.json"
+REPORT_TEXT_FILE = "report.txt"
+CARD_FILE = "README.md"
+
+
+def is_hub_id(data_dir: str) -> bool:
+    """Whether this can be a data set `ORG/NAME` on the Hub."""
+    try:
+        validate_repo_id(data_dir)
+    except HFValidationError:
+        return False
+    return "/" in data_dir
+
+
+def open_hub(name: str, repo_id: str, revision: str | None = None, token: str | bool | None = None) -> FaceSource:
+    """Reads what a data set on the Hub consists of; its shards are not downloaded.
+
+    Args:
+        name: Which set it has to be.
+        repo_id: `ORG/NAME`.
+        revision: Branch, tag or commit.
+        token: For a private data set; by default the one that `hf auth login` stored.
+
+    Raises:
+        FileNotFoundError: if there is none that may be read, or none that was pushed from a prepared folder.
+        ValueError: if it is another set.
+    """
+    try:
+        path = hf_hub_download(repo_id, MANIFEST_FILE, repo_type="dataset", revision=revision, token=token)
+    except RepositoryNotFoundError as error:
+        raise FileNotFoundError(
+            f"There is no folder {repo_id}, and the Hub has no data set of that name that may be read from here. If "
+            "it is private, log in by `hf auth login` or pass `token`."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise FileNotFoundError(f"The data set {repo_id} on the Hub has no revision {revision!r}.") from error
+    except LocalEntryNotFoundError as error:
+        raise FileNotFoundError(
+            f"There is no folder {repo_id}, the Hub's cache holds no data set of that name, and the Hub can't be "
+            "reached to look for one."
+        ) from error
+    except EntryNotFoundError as error:
+        raise FileNotFoundError(
+            f"The data set {repo_id} on the Hub has no {MANIFEST_FILE}: it wasn't pushed by `hiva-hf prepare "
+            f"{name} --push_to_hub`."
+        ) from error
+    # .../snapshots/COMMIT/dataset.json
+    commit = Path(path).parent.name
+    content = Path(path).read_bytes()
+    manifest = read_manifest(content, repo_id, name)
+    root = f"{REMOTE_SCHEME}datasets/{repo_id}@{commit}"
+    # The manifest has the checksums of all shards.
+    return FaceSource(name, manifest.aus, manifest.shards, root, repo_id, fingerprint_of(content), commit)
+
+
+def download_shards(source: FaceSource, token: str | bool | None = None) -> FaceSource:
+    """Brings the shards of a data set on the Hub into the Hub's cache, from which they can be read offline.
+
+    Args:
+        source: From [`open_hub`]; folders are returned as they are.
+        token: For a private data set.
+
+    Raises:
+        FileNotFoundError: if shards are missing and the Hub can't be reached.
+    """
+    if source.commit is None:
+        return source
+    try:
+        folder = snapshot_download(
+            source.place,
+            repo_type="dataset",
+            revision=source.commit,
+            token=token,
+            allow_patterns=[MANIFEST_FILE, "*.parquet"],
+        )
+    except LocalEntryNotFoundError as error:
+        raise FileNotFoundError(
+            f"Not all shards of {source.place} are in the cache, and the Hub can't be reached to get them."
+        ) from error
+    return replace(source, root=folder, commit=None)
+
+
+def push_prepared_to_hub(
+    output_dir: str | Path,
+    repo_id: str,
+    public: bool = False,
+    confirm_public: str | None = None,
+    token: str | None = None,
+) -> str:
+    """Uploads a prepared folder, with a card, as one commit: whoever reads the data set sees all of it or nothing.
+
+    Shards that are already there are not sent again, so that an interrupted push is resumed by the same call.
+
+    Args:
+        output_dir: The folder that `hiva-hf prepare` wrote.
+        repo_id: `ORG/NAME` of the data set, which is made if there is none.
+        public: Lets everybody read it.
+        confirm_public: `repo_id` once more, without which faces under a licence don't become public.
+        token: Of an account that may write there; by default the one that `hf auth login` stored.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        FileNotFoundError, ValueError: if the folder isn't a finished and undamaged preparation.
+        ValueError: if faces would become public without `public`, or licensed ones without `confirm_public`.
+        OSError: if the account may not write there, or the upload stops.
+    """
+    folder = Path(output_dir).expanduser()
+    manifest, source = open_prepared(folder, str(folder))
+    report = _read_report(folder, manifest)
+    if public:
+        _check_confirmation(manifest, repo_id, confirm_public)
+    verify_shards(source)
+    api = HfApi(token=token)
+    url = api.create_repo(repo_id, repo_type="dataset", private=True, exist_ok=True)
+    info = api.dataset_info(url.repo_id)
+    if not info.private and not public:
+        raise ValueError(
+            f"{url.repo_id} exists and is public: the faces would be published. Push to another id, make it private "
+            "in its settings, or pass `public=True`."
+        )
+    wanted = {shard.file for shard in manifest.shards}
+    outdated = [file.rfilename for file in info.siblings or [] if file.rfilename.endswith(".parquet")]
+    operations = [
+        CommitOperationAdd(CARD_FILE, str(dataset_card(manifest, report, url.repo_id)).encode()),
+        *(CommitOperationAdd(file, folder / file) for file in (MANIFEST_FILE, REPORT_FILE, REPORT_TEXT_FILE)),
+        *(CommitOperationAdd(file, folder / file) for file in sorted(wanted)),
+        *(CommitOperationDelete(file) for file in outdated if file not in wanted),
+    ]
+    logger.info("Uploading %d shards of %s to %s.", len(wanted), folder, url.repo_id)
+    message = f"{manifest.title}: {sum(shard.num_rows for shard in manifest.shards)} faces"
+    try:
+        api.create_commit(url.repo_id, operations, commit_message=message, repo_type="dataset")
+    except Exception as error:
+        raise OSError(
+            f"The upload to {url.repo_id} stopped ({error}). Nothing of it can be seen there yet. Push again: shards "
+            "that arrived are not sent again."
+        ) from error
+    if public and info.private:
+        api.update_repo_settings(url.repo_id, repo_type="dataset", private=False)
+    return str(url)
+
+
+def _read_report(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    missing = [file for file in (REPORT_FILE, REPORT_TEXT_FILE) if not (folder / file).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} has no {missing[0]}, which goes along with the faces. Run the same `hiva-hf prepare "
+            f"{manifest.name}` command again: it writes it without preparing anything twice."
+        )
+    return json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+
+
+def _check_confirmation(manifest: Manifest, repo_id: str, confirm_public: str | None):
+    """Faces of licensed sets, and of users' own sets, whose licence nobody but the user knows, need two words."""
+    facts = AU_DATASETS.get(manifest.name)
+    if facts is not None and not facts.is_licensed:
+        return
+    if confirm_public != repo_id:
+        raise ValueError(
+            f"{manifest.title} would become public, but its faces and labels "
+            f"{'may be under a licence' if facts is None else 'are licensed and may not be passed on'}. If you have "
+            f"the right to publish them, say so twice: public=True and confirm_public={repo_id!r} (you passed "
+            f"{confirm_public!r}). Without `public` the data set is private."
+        )
