@@ -18,7 +18,7 @@ from .pipeline_au_detection import AUDetectionPipeline
 
 
 if TYPE_CHECKING:
-    from .data import AU_SETS, load_au_dataset
+    from .data import AU_SETS, load_au_dataset, load_au_datasets
     from .facs import ACTION_UNITS
     from .image_loading import load_image
     from .profiling import profile
@@ -31,6 +31,7 @@ _LAZY_ATTRIBUTES = {
     "ACTION_UNITS": "facs",
     "AU_SETS": "data",
     "load_au_dataset": "data",
+    "load_au_datasets": "data",
     "load_image": "image_loading",
     "profile": "profiling",
     "draw_faces": "viz",
@@ -65,6 +66,7 @@ __all__ = [
     "HiVAPreTrainedModel",
     "draw_faces",
     "load_au_dataset",
+    "load_au_datasets",
     "load_image",
     "profile",
 ]

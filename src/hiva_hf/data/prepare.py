@@ -1,0 +1,273 @@
+"""From a release as it was found on disk to a folder of Parquet shards with aligned faces, and a report on it."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
+
+from ..face_detection import CenterFaceDetector
+from .crops import CROP_SIZE, JPEG_QUALITY, STAGES, ChunkPreparer
+from .manifest import MANIFEST_FILE, MANIFEST_FORMAT, title_of
+from .raw import RawDataError, RawDataset
+from .report import Report, build_report
+from .report_text import report_text
+from .shards import FORMAT, Chunk, ShardFolder, ShardState, cut_into_chunks, to_json, write_atomically
+from .workers import ChunkError, WorkerDiedError, is_disk_full, prepare_chunks, usable_cores
+
+
+logger = logging.getLogger(__name__)
+
+CLAIM_FILE = "prepare.json"
+REPORT_FILE = "report.json"
+REPORT_TEXT_FILE = "report.txt"
+TIMING_FILE = "timing.json"
+_LOCK_FILE = ".lock"
+
+
+class OutputFolderError(ValueError):
+    """The output folder belongs to something else. The message says to what, and what to do."""
+
+
+class PreparationError(RuntimeError):
+    """Preparation had to stop. What is finished stays, and the same call goes on from there."""
+
+
+def prepare(raw: RawDataset, output_dir: str | Path, num_proc: int | None = None) -> Report:
+    """Cuts the faces out of a release and stores them with their labels.
+
+    The folder can be prepared in several goes: what is finished is not touched again as long as its raw data stay the
+    same. The same release gives the same files, whatever the number of processes and interruptions.
+
+    Args:
+        raw: What [`read_bp4d`], [`read_disfa`], [`read_gft`] or [`read_custom`] found.
+        output_dir: Gets `data/*.parquet` (in the layout of [`au_features`]), `dataset.json` (their list, present only
+            if all of them are), `report.txt`, `report.json` and `timing.json`.
+        num_proc: Number of processes, by default as many as there are cores. A script that asks for more than one
+            needs the customary `if __name__ == "__main__":`.
+
+    Returns:
+        What the folder holds, and how it compares with the full set.
+
+    Raises:
+        RawDataError: if the release holds no labelled frame.
+        OutputFolderError: if the folder was begun with other settings or for other data, or another run is at it.
+        PreparationError: if the disk is full, a process dies or the data can't be worked on.
+        ImportError: if a package for finding faces is missing.
+        KeyboardInterrupt: with a message, after Ctrl-C.
+    """
+    num_proc = usable_cores() if num_proc is None else num_proc
+    if num_proc < 1:
+        raise ValueError(f"num_proc must be at least 1, got {num_proc}.")
+    output_dir = Path(output_dir)
+    if output_dir.resolve() == raw.root.resolve():
+        raise OutputFolderError(f"{output_dir} is the folder of the raw data. Choose another one for what comes out.")
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        with _lock(output_dir):
+            return _Preparation(raw, output_dir).run(num_proc)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise PreparationError(f"The disk is full: {error}. Make room and give the same command again.") from error
+
+
+class _Preparation:
+    """One run over a folder that is locked for it."""
+
+    def __init__(self, raw: RawDataset, output_dir: Path):
+        self.raw = raw
+        self.output_dir = output_dir
+        self.folder = ShardFolder(output_dir)
+        _claim(output_dir / CLAIM_FILE, raw)
+        self.folder.open()
+        self.chunks = cut_into_chunks(raw)
+        if not self.chunks:
+            raise RawDataError(f"{raw.root} holds no labelled frame with pictures. Check that it is complete.")
+        _refuse_foreign_shards(self.folder, self.chunks)
+
+    def run(self, num_proc: int) -> Report:
+        states = self._finished()
+        missing = [chunk for chunk in self.chunks if chunk.name not in states]
+        start = time.perf_counter()
+        if missing:
+            # What the detector lacks is told here, in one line and before anything changes.
+            CenterFaceDetector()(np.zeros((32, 32, 3), np.uint8))
+            # Whoever finds the list may rely on all that stands in it.
+            for name in (MANIFEST_FILE, REPORT_FILE, REPORT_TEXT_FILE):
+                (self.output_dir / name).unlink(missing_ok=True)
+            with self._failures_explained(num_proc):
+                states |= self._prepare(missing, num_proc)
+        seconds = time.perf_counter() - start
+        report = build_report(self.raw, self.chunks, states)
+        self._write(REPORT_FILE, report.to_dict())
+        _write_if_changed(self.output_dir / REPORT_TEXT_FILE, report_text(report).encode("utf-8"))
+        if missing:
+            num_frames = sum(map(len, missing))
+            self._write(TIMING_FILE, _timing(list(states.values()), self.chunks, num_frames, seconds, num_proc))
+        self._write(MANIFEST_FILE, _manifest(self.raw, self.chunks, states))
+        return report
+
+    def _finished(self) -> dict[str, ShardState]:
+        states = {chunk.name: self.folder.finished(chunk) for chunk in self.chunks}
+        return {name: state for name, state in states.items() if state is not None}
+
+    def _prepare(self, missing: Sequence[Chunk], num_proc: int) -> dict[str, ShardState]:
+        num_frames = sum(map(len, self.chunks))
+        num_missing = sum(map(len, missing))
+        logger.info(
+            "Preparing %d of %d shards (%d of %d frames) in %s.",
+            *(len(missing), len(self.chunks), num_missing, num_frames, self.output_dir),
+        )
+        preparer = ChunkPreparer(self.folder, self.raw.root, len(self.raw.aus))
+        with tqdm(total=num_frames, initial=num_frames - num_missing, unit="frame", desc=self.raw.name) as progress:
+            return prepare_chunks(missing, preparer, num_proc, progress)
+
+    @contextmanager
+    def _failures_explained(self, num_proc: int) -> Iterator[None]:
+        try:
+            yield
+        except ChunkError as error:
+            if error.is_disk_full:
+                message = (
+                    f"The disk is full: shard {error.name} could not be written ({error.reason}). {self._standing()} "
+                    "Make room and give the same command again: it goes on from there."
+                )
+            else:
+                message = (
+                    f"Shard {error.name} could not be made: {error.reason}. {self._standing()} "
+                    "Once the cause is gone, the same command goes on from there."
+                )
+            raise PreparationError(message) from error
+        except WorkerDiedError as error:
+            raise PreparationError(
+                "A worker process was ended from outside, as happens when memory is used up. "
+                f"{self._standing()} Give the same command with fewer processes, such as --num_proc "
+                f"{max(1, num_proc // 2)}: it goes on from there."
+            ) from error
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"Stopped. {self._standing()} Give the same command again: it goes on from there."
+            ) from None
+        finally:
+            self.folder.remove_leftovers()
+
+    def _standing(self) -> str:
+        return f"{len(self._finished())} of {len(self.chunks)} shards are done."
+
+    def _write(self, name: str, value: object) -> None:
+        _write_if_changed(self.output_dir / name, to_json(value))
+
+
+@contextmanager
+def _lock(output_dir: Path) -> Iterator[None]:
+    """Keeps other runs away. The system gives the lock back when the process ends, however it ends."""
+    lock = FileLock(output_dir / _LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OutputFolderError(
+            f"Another run is preparing {output_dir} at this moment. Wait for it, stop it, or use another output "
+            "folder."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _claim(path: Path, raw: RawDataset) -> None:
+    """Notes in the folder what it is for, or checks that it is for just this."""
+    claim = {
+        "format": FORMAT,
+        "name": raw.name,
+        "aus": list(raw.aus),
+        "settings": dict(raw.settings),
+        "crop_size": CROP_SIZE,
+        "jpeg_quality": JPEG_QUALITY,
+        "detector": repr(CenterFaceDetector()),
+    }
+    if not path.exists():
+        write_atomically(path, to_json(claim))
+        return
+    try:
+        noted = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise OutputFolderError(f"{path} is damaged ({error}). Use another output folder.") from error
+    claim = json.loads(to_json(claim))
+    differing = [key for key in {**claim, **noted} if claim.get(key) != noted.get(key)]
+    if differing:
+        before, now = ({key: values.get(key) for key in differing} for values in (noted, claim))
+        raise OutputFolderError(
+            f"{path} says that this folder was begun with {before}, now it is {now}. Use the same settings or another "
+            "output folder."
+        )
+
+
+def _refuse_foreign_shards(folder: ShardFolder, chunks: Sequence[Chunk]) -> None:
+    expected = {chunk.name for chunk in chunks}
+    foreign = [name for name in folder.names() if name not in expected]
+    if foreign:
+        raise OutputFolderError(
+            f"{folder.output_dir} holds shards of recordings that the raw data no longer have: {', '.join(foreign)}. "
+            "Restore the raw data, use another output folder, or delete these files from "
+            f"{folder.data_dir} and {folder.state_dir}."
+        )
+
+
+def _manifest(raw: RawDataset, chunks: Sequence[Chunk], states: Mapping[str, ShardState]) -> dict:
+    """The list of all shards that hold rows."""
+    shards = [
+        {
+            "file": f"data/{chunk.name}.parquet",
+            "subject": chunk.sequence.subject,
+            "task": chunk.sequence.task,
+            "fold": chunk.sequence.part,
+            "num_rows": states[chunk.name].num_rows,
+            "sha256": states[chunk.name].sha256,
+        }
+        for chunk in chunks
+        if states[chunk.name].num_rows
+    ]
+    return {
+        "format": MANIFEST_FORMAT,
+        "name": raw.name,
+        "title": title_of(raw.name),
+        "aus": list(raw.aus),
+        "settings": dict(raw.settings),
+        "num_rows": sum(shard["num_rows"] for shard in shards),
+        "shards": sorted(shards, key=lambda shard: shard["file"]),
+    }
+
+
+def _timing(
+    states: Sequence[ShardState], chunks: Sequence[Chunk], num_frames: int, seconds: float, num_proc: int
+) -> dict:
+    """Where the time goes: all shards, whenever they were made, and the last run alone."""
+    totals = {stage: sum(state.seconds[stage] for state in states) for stage in STAGES}
+    total = sum(totals.values())
+    return {
+        "all_shards": {
+            "frames": sum(map(len, chunks)),
+            "seconds": {stage: round(value, 3) for stage, value in totals.items()},
+            "share": {stage: round(value / total, 4) if total else None for stage, value in totals.items()},
+            "frames_per_second_and_process": round(sum(map(len, chunks)) / total, 2) if total else None,
+        },
+        "last_run": {
+            "frames": num_frames,
+            "seconds": round(seconds, 1),
+            "frames_per_second": round(num_frames / seconds, 2),
+            "num_proc": num_proc,
+        },
+    }
+
+
+def _write_if_changed(path: Path, data: bytes) -> None:
+    """Leaves a file that is as it should be alone, so that its time tells when it changed."""
+    if not path.is_file() or path.read_bytes() != data:
+        write_atomically(path, data)

@@ -1,0 +1,201 @@
+"""Works through chunks, in this process or in several, so that every way of ending it leaves only whole shards."""
+
+import errno
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.sharedctypes import Synchronized
+
+from tqdm.auto import tqdm
+
+from ..face_detection import import_cv2
+from .crops import ChunkPreparer, Pictures, read_pictures
+from .shards import Chunk, ShardState
+
+
+# A limit on the size of files is met in the same way as the end of the disk.
+_DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_REFRESH_SECONDS = 0.5
+# Fewer, and processes would wait at the end for the one with the last video.
+_MIN_GROUPS_PER_PROCESS = 4
+
+
+class ChunkError(RuntimeError):
+    """A shard could not be made.
+
+    Args:
+        name: Of the shard.
+        reason: Why.
+        is_disk_full: Whether making room would help.
+    """
+
+    def __init__(self, name: str, reason: str, is_disk_full: bool = False):
+        super().__init__(name, reason, is_disk_full)
+        self.name = name
+        self.reason = reason
+        self.is_disk_full = is_disk_full
+
+
+class WorkerDiedError(RuntimeError):
+    """A worker process ended without a word."""
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether the disk, or the user's share of it, was used up."""
+    return error.errno in _DISK_FULL
+
+
+def usable_cores() -> int:
+    """The cores that this process may use, which in a container can be fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def prepare_chunks(
+    chunks: Sequence[Chunk], preparer: ChunkPreparer, num_proc: int, progress: tqdm
+) -> dict[str, ShardState]:
+    """Makes a shard of each chunk.
+
+    Args:
+        chunks: What is to be done.
+        preparer: Does it.
+        num_proc: Number of processes; 1 stays in this one. The shards don't depend on it.
+        progress: Is moved on by one for each frame.
+
+    Returns:
+        States of the shards by name.
+
+    Raises:
+        ChunkError: if a shard can't be made. Others may have been finished before and since.
+        WorkerDiedError: if a process was killed, as happens when memory is used up.
+    """
+    num_proc = min(num_proc, len(chunks))
+    if num_proc > 1:
+        return _prepare_in_pool(chunks, preparer, num_proc, progress)
+    return _prepare_here(chunks, preparer, progress)
+
+
+def _prepare_here(chunks: Sequence[Chunk], preparer: ChunkPreparer, progress: tqdm) -> dict[str, ShardState]:
+    cv2 = import_cv2()
+    num_threads = cv2.getNumThreads()
+    # As in a worker: one process, one core.
+    cv2.setNumThreads(1)
+    try:
+        states = {}
+        for group in group_chunks(chunks, num_proc=1):
+            states |= _prepare_group(group, preparer, progress.update)
+        return states
+    finally:
+        cv2.setNumThreads(num_threads)
+
+
+def group_chunks(chunks: Sequence[Chunk], num_proc: int) -> list[tuple[Chunk, ...]]:
+    """Deals out the work: each group goes to one process.
+
+    A video is decoded from its start, whichever frames are wanted. Where there are enough videos to keep all processes
+    busy, all chunks of one form a group, so that it is decoded once. Otherwise each chunk stands alone.
+    """
+    # Chunks of picture files have files of their own each.
+    by_video = itertools.groupby(chunks, key=lambda chunk: (chunk.sequence.name, chunk.sequence.source))
+    videos = [tuple(group) for _, group in by_video]
+    if num_proc == 1 or len(videos) >= _MIN_GROUPS_PER_PROCESS * num_proc:
+        return videos
+    return [(chunk,) for chunk in chunks]
+
+
+def _prepare_group(
+    group: Sequence[Chunk], preparer: ChunkPreparer, after_frame: Callable[[], object]
+) -> dict[str, ShardState]:
+    pictures = read_pictures(group)
+    return {chunk.name: _prepare_one(chunk, pictures, preparer, after_frame) for chunk in group}
+
+
+def _prepare_one(
+    chunk: Chunk, pictures: Pictures, preparer: ChunkPreparer, after_frame: Callable[[], object]
+) -> ShardState:
+    try:
+        return preparer(chunk, pictures, after_frame)
+    except OSError as error:
+        raise ChunkError(chunk.name, f"{type(error).__name__}: {error}", is_disk_full(error)) from error
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {error} ({os.path.basename(place.filename)}, line {place.lineno})"
+        raise ChunkError(chunk.name, reason) from error
+
+
+def _prepare_in_pool(
+    chunks: Sequence[Chunk], preparer: ChunkPreparer, num_proc: int, progress: tqdm
+) -> dict[str, ShardState]:
+    # Workers are fresh processes, so that none inherits the threads of OpenCV or a half-loaded network.
+    context = multiprocessing.get_context("spawn")
+    counter = context.Value("q", 0)
+    strangers = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(num_proc, context, _start_worker, (preparer, counter))
+    states = {}
+    try:
+        with _interrupts_held_back():
+            waiting = {pool.submit(_prepare_in_worker, group) for group in group_chunks(chunks, num_proc)}
+        shown = 0
+        while waiting:
+            done, waiting = wait(waiting, _REFRESH_SECONDS, FIRST_COMPLETED)
+            for job in done:
+                states |= job.result()
+            # Without the lock, which a worker that was killed may have held.
+            counted = counter.get_obj().value
+            progress.update(counted - shown)
+            shown = counted
+    except BaseException as error:
+        # Nobody waits for whole chunks after an error or Ctrl-C: workers may end at any moment.
+        for worker in set(multiprocessing.active_children()) - strangers:
+            worker.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise WorkerDiedError from error
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return states
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Starts processes that Ctrl-C does not reach: they inherit that it is blocked. The parent ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_preparer: ChunkPreparer | None = None
+_counter: Synchronized | None = None
+
+
+def _start_worker(preparer: ChunkPreparer, counter: Synchronized) -> None:
+    global _preparer, _counter
+    _preparer, _counter = preparer, counter
+    import_cv2().setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """An orphan would go on writing into a folder whose lock is gone."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _prepare_in_worker(group: Sequence[Chunk]) -> dict[str, ShardState]:
+    return _prepare_group(group, _preparer, _count_frame)
+
+
+def _count_frame() -> None:
+    with _counter.get_lock():
+        _counter.value += 1
