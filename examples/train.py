@@ -1,8 +1,10 @@
 """Train HiVA, test it on subjects that it never saw, and read a photo with it.
 
-accelerate launch examples/train.py                     # the demo: embedded faces, two CPU cores, a few minutes
-accelerate launch examples/train.py --help              # every setting
-accelerate launch examples/train.py settings.yaml       # the same settings from a file
+accelerate launch examples/train.py                                         # the demo: a few minutes on two CPU cores
+accelerate launch examples/train.py --help                                  # every setting
+accelerate launch examples/train.py settings.yaml --fold 2                  # settings from a file, some changed
+accelerate launch examples/train.py --dataset bp4d --data_dir bp4d --fold 1 # the paper's network and schedule
+accelerate launch examples/train.py --resume_from_checkpoint true           # go on where a run was stopped
 """
 
 import os
@@ -15,19 +17,14 @@ import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from PIL import Image  # noqa: E402
-from transformers import HfArgumentParser, pipeline  # noqa: E402
+from transformers import pipeline  # noqa: E402
 
 import hiva_hf  # noqa: E402
 from hiva_hf.evaluation.metrics import format_au_table  # noqa: E402
-from hiva_hf.training.arguments import AUTrainingArguments  # noqa: E402
+from hiva_hf.training.interruption import TrainingInterrupted  # noqa: E402
+from hiva_hf.training.resuming import resume_command  # noqa: E402
 from hiva_hf.training.runs import TrainingRun  # noqa: E402
-
-
-def parse_arguments() -> AUTrainingArguments:
-    parser = HfArgumentParser(AUTrainingArguments)
-    if len(sys.argv) == 2 and sys.argv[1].endswith((".yaml", ".yml")):
-        return parser.parse_yaml_file(sys.argv[1])[0]
-    return parser.parse_args_into_dataclasses()[0]
+from hiva_hf.training.settings import parse_arguments  # noqa: E402
 
 
 def photo_to_read(path: str | None) -> Image.Image:
@@ -55,13 +52,17 @@ def main():
     arguments = parse_arguments()
     run = TrainingRun(arguments)
     run.accelerator.print(run.describe())
-    results = run.run()
-    if not run.accelerator.is_main_process:
-        return
-    minutes = results["train_runtime"] / 60
-    print(f"\nSubjects of fold {arguments.fold}, which training never saw, after {minutes:.1f} minutes in all:\n")
-    print(format_au_table(results, run.au_labels, prefix="test_"))
-    read_photo(run.output_dir, photo_to_read(arguments.photo), run.output_dir / "photo.png")
+    try:
+        results = run.run()
+    except TrainingInterrupted as interruption:
+        run.accelerator.print(f"\n{interruption}\n\n    {resume_command()}\n")
+        sys.exit(interruption.exit_code)
+    if run.accelerator.is_main_process:
+        minutes = results["train_runtime"] / 60
+        print(f"\nSubjects of fold {arguments.fold}, which training never saw, after {minutes:.1f} minutes in all:\n")
+        print(format_au_table(results, run.au_labels, prefix="test_"))
+        read_photo(run.output_dir, photo_to_read(arguments.photo), run.output_dir / "photo.png")
+    run.accelerator.end_training()
 
 
 if __name__ == "__main__":

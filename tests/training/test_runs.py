@@ -1,65 +1,34 @@
 """The whole run on small real towers and a few faces of the embedded set."""
 
 import json
-import os
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, BertConfig, BertModel, Dinov2Config, Dinov2Model, TimmWrapperConfig
+import yaml
+from transformers import AutoConfig, AutoModel, TimmWrapperConfig
 
 from hiva_hf import HiVAForAUDetection, HiVAForPreTraining
 from hiva_hf.data import AU_SETS, load_au_dataset
-from hiva_hf.training import engine
+from hiva_hf.evaluation.metrics import compute_au_metrics
+from hiva_hf.evaluation.predictions import read_predictions
 from hiva_hf.training.arguments import AUTrainingArguments
-from hiva_hf.training.checkpoints import checkpoint_folder
-from hiva_hf.training.engine import freeze_backbone, parameter_groups
-from hiva_hf.training.runs import TrainingRun, use_cpu_cores
-
-
-@pytest.fixture(scope="module")
-def towers(tmp_path_factory, tokenizer):
-    """Folders of a 2-layer DINOv2 and a 3-layer BERT with random weights."""
-    folder = tmp_path_factory.mktemp("towers")
-    torch.manual_seed(0)
-    Dinov2Model(
-        Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=56, use_mask_token=False)
-    ).save_pretrained(folder / "vision")
-    BertModel(
-        BertConfig(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32, vocab_size=30522)
-    ).save_pretrained(folder / "text")
-    tokenizer.save_pretrained(folder / "text")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def make_arguments(towers):
-    def make(output_dir, **overrides):
-        settings = {
-            "output_dir": str(output_dir),
-            "vision_model_name_or_path": str(towers / "vision"),
-            "text_model_name_or_path": str(towers / "text"),
-            "image_size": 56,
-            "hidden_size": 16,
-            "intermediate_size": 32,
-            "num_attention_heads": 2,
-            "trainable_backbone_layers": 1,
-            "stage1_epochs": 2,
-            "stage2_epochs": 2,
-            "per_device_train_batch_size": 16,
-            "max_train_samples": 48,
-            "max_eval_samples": 96,
-            "mixed_precision": "no",
-        }
-        return AUTrainingArguments(**(settings | overrides))
-
-    return make
+from hiva_hf.training.descriptions import DescriptionBank
+from hiva_hf.training.run_folder import read_metrics
+from hiva_hf.training.runs import TrainingRun
 
 
 @pytest.fixture(scope="module")
 def finished_run(make_arguments, tmp_path_factory):
     run = TrainingRun(make_arguments(tmp_path_factory.mktemp("run")))
     return run, run.run()
+
+
+def every_file(run: TrainingRun) -> str:
+    """All that a run has written as text."""
+    return "".join(
+        path.read_text() for path in run.output_dir.rglob("*") if path.suffix in (".json", ".yaml", ".jsonl")
+    )
 
 
 def test_results_hold_the_means_and_every_au(finished_run):
@@ -103,8 +72,9 @@ def test_the_reported_metrics_are_those_of_the_saved_checkpoint(finished_run):
 
 def test_the_best_epoch_is_the_one_that_goes_on(finished_run):
     run, _ = finished_run
+    metrics = read_metrics(run.output_dir / "metrics.jsonl")
     for stage, model_class in (("stage1", HiVAForPreTraining), ("stage2", HiVAForAUDetection)):
-        history = json.loads((run.output_dir / stage / "history.json").read_text())
+        history = [epoch for epoch in metrics if epoch["stage"] == stage]
         assert [epoch["epoch"] for epoch in history] == [1, 2]
         best = max(epoch["mean_roc_auc"] for epoch in history)
         assert [epoch["mean_roc_auc"] for epoch in history if epoch["is_best"]][-1] == best
@@ -131,29 +101,6 @@ def test_only_what_should_learn_has_moved(finished_run, towers):
     # Of three layers the last two are trained.
     assert moved
     assert all("layer.1." in name or "layer.2." in name for name in moved)
-
-
-@pytest.mark.parametrize("stopped_stage", ["stage1", "stage2"])
-def test_a_stopped_run_goes_on_and_ends_at_the_same_weights(
-    finished_run, make_arguments, tmp_path, monkeypatch, stopped_stage
-):
-    whole_run, _ = finished_run
-    save_checkpoint = engine.save_checkpoint
-
-    def save_and_stop(accelerator, output_dir, stage, progress):
-        save_checkpoint(accelerator, output_dir, stage, progress)
-        if stage == stopped_stage:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(engine, "save_checkpoint", save_and_stop)
-        TrainingRun(make_arguments(tmp_path)).run()
-    assert [path.name for path in checkpoint_folder(tmp_path, stopped_stage).iterdir()] == ["epoch-001"]
-
-    TrainingRun(make_arguments(tmp_path, resume_from_checkpoint=True)).run()
-    expected = AutoModel.from_pretrained(whole_run.output_dir).state_dict()
-    actual = AutoModel.from_pretrained(tmp_path).state_dict()
-    assert all(torch.equal(expected[name], actual[name]) for name in expected)
 
 
 def test_resuming_a_finished_run_trains_nothing(finished_run, make_arguments):
@@ -184,34 +131,105 @@ def test_an_au_that_never_occurs_in_training_is_named(make_arguments, tmp_path):
         run.build_detector()
 
 
-def test_processes_share_the_cores(monkeypatch):
-    before = torch.get_num_threads()
-    cores = len(os.sched_getaffinity(0))
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(2 * cores))
-    use_cpu_cores(None)
-    assert torch.get_num_threads() == 1
-    monkeypatch.delenv("LOCAL_WORLD_SIZE")
-    use_cpu_cores(None)
-    assert torch.get_num_threads() == cores
-    use_cpu_cores(before)
-    assert torch.get_num_threads() == before
+def test_predictions_are_those_that_were_scored(finished_run):
+    run, results = finished_run
+    test = read_predictions(run.output_dir / "predictions_test.parquet")
+    metrics = compute_au_metrics(test.labels, test.probabilities, test.au_labels)
+    assert {f"test_{name}": value for name, value in metrics.items()}.items() <= results.items()
+    assert test.subjects == results["test_subjects"]
+    assert set(test.fold) == {1}
 
 
-def test_towers_learn_more_slowly_and_norms_do_not_decay(tiny_detector):
-    groups = parameter_groups(tiny_detector, learning_rate=1.0, tower_scale=0.1, weight_decay=0.5)
-    found = {(group["lr"], group["weight_decay"]) for group in groups}
-    assert found == {(1.0, 0.5), (1.0, 0.0), (0.1, 0.5), (0.1, 0.0)}
-    assert sum(len(group["params"]) for group in groups) == len(list(tiny_detector.parameters()))
+def test_validation_predictions_are_about_the_validation_subjects(finished_run):
+    run, results = finished_run
+    validation = read_predictions(run.output_dir / "predictions_validation.parquet")
+    assert validation.subjects == results["validation_subjects"] == sorted(set(run.splits["validation"]["subject"]))
+    assert set(results["training_subjects"]) == set(run.splits["train"]["subject"])
 
 
-def test_a_tower_that_is_no_plain_stack_is_not_frozen_by_halves(make_config):
-    backbone = TimmWrapperConfig(architecture="test_convnext", do_pooling=False)
-    model = HiVAForPreTraining(make_config(backbone_config=backbone))
-    with pytest.raises(ValueError, match="`trainable_backbone_layers` is 1, but TimmWrapperModel is not a stack"):
-        freeze_backbone(model, 1)
+def test_the_resolved_settings_start_the_same_run_again(finished_run, tmp_path):
+    run, _ = finished_run
+    settings = yaml.safe_load((run.output_dir / "settings.yaml").read_text())
+    again = TrainingRun(AUTrainingArguments(**settings | {"output_dir": str(tmp_path)}))
+    assert again.arguments.binding_settings() == run.arguments.binding_settings()
 
 
-@pytest.mark.parametrize("name", ["stage1_epochs", "per_device_train_batch_size"])
-def test_settings_that_make_no_sense_are_refused_by_name(name):
-    with pytest.raises(ValueError, match=f"`{name}` is 0"):
-        AUTrainingArguments(**{name: 0})
+def test_the_run_folder_tells_what_it_was_made_with(finished_run):
+    run, results = finished_run
+    environment = json.loads((run.output_dir / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__
+    assert environment["num_processes"] == 1
+    assert results["resources"]["stage1"]["peak_memory_bytes"] > 2**27
+    assert results["resources"]["run"]["seconds"] >= results["resources"]["stage2"]["seconds"] > 0
+
+
+def test_the_run_folder_names_no_folder_but_those_that_the_user_gave(finished_run):
+    run, _ = finished_run
+    written = every_file(run).replace(str(run.output_dir), "")
+    for given in (run.arguments.vision_model_name_or_path, run.arguments.text_model_name_or_path):
+        written = written.replace(given, "")
+    assert "/root" not in written
+    assert "/tmp" not in written
+
+
+def test_description_embeddings_of_every_epoch_are_kept(finished_run):
+    run, _ = finished_run
+    kept = [np.load(run.output_dir / "description_embeddings" / f"epoch-00{epoch}.npy") for epoch in (1, 2)]
+    assert kept[0].shape == (len(AU_SETS["synthfacs"]), 16)
+    assert not np.array_equal(*kept)
+
+
+def test_the_frozen_text_layers_run_once_for_each_sentence(make_arguments, tmp_path):
+    run = TrainingRun(make_arguments(tmp_path, stage1_epochs=1))
+    detector, tokenizer = run.build_detector()
+    num_sentences = sum(DescriptionBank(detector, tokenizer).counts)
+    sentences = []
+    for layer in detector.text_model.frozen_modules:
+        layer.register_forward_hook(lambda module, inputs, output: sentences.append(len(output)))
+    run.train_stage2(run.train_stage1(detector), detector, tokenizer)
+    assert sentences == [num_sentences] * len(detector.text_model.frozen_modules)
+
+
+def test_towers_of_timm_come_from_a_folder(make_arguments, tmp_path):
+    config = TimmWrapperConfig(architecture="test_vit", model_args={"img_size": 64}, num_classes=2)
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(tmp_path / "tower")
+    arguments = make_arguments(
+        tmp_path / "run",
+        vision_model_name_or_path=str(tmp_path / "tower"),
+        image_size=64,
+        trainable_backbone_layers=-1,
+        stage1_epochs=1,
+        stage2_epochs=1,
+    )
+    run = TrainingRun(arguments)
+    detector, _ = run.build_detector()
+    tower = AutoModel.from_pretrained(tmp_path / "tower").state_dict()
+    assert all(
+        torch.equal(tensor, tower[name]) for name, tensor in detector.vision_model.backbone.state_dict().items()
+    )
+    run.run()
+    assert AutoConfig.from_pretrained(tmp_path / "run").backbone_config.architecture == "test_vit"
+
+
+def test_an_unfinished_run_is_not_overwritten_by_accident(make_arguments, tmp_path):
+    run = TrainingRun(make_arguments(tmp_path, stage1_epochs=1))
+    run.train_stage1(run.build_detector()[0])
+    with pytest.raises(ValueError, match=r"holds an unfinished run. Pass `--resume_from_checkpoint true`"):
+        TrainingRun(make_arguments(tmp_path, stage1_epochs=1))
+    anew = TrainingRun(make_arguments(tmp_path, stage1_epochs=1, overwrite_output_dir=True))
+    anew.train_stage1(anew.build_detector()[0])
+
+
+def test_a_run_is_not_resumed_with_other_settings(make_arguments, finished_run):
+    run, _ = finished_run
+    with pytest.raises(
+        ValueError, match=r"other settings: fold was 1, is 2; seed was 42, is 7. Resume it with its own"
+    ):
+        TrainingRun(make_arguments(run.output_dir, resume_from_checkpoint=True, fold=2, seed=7))
+
+
+def test_more_faces_per_step_than_there_are_is_an_error_that_says_so(make_arguments, tmp_path):
+    run = TrainingRun(make_arguments(tmp_path, per_device_train_batch_size=64))
+    with pytest.raises(ValueError, match="has 48 faces, but one optimizer step takes 64"):
+        run.train_stage1(run.build_detector()[0])

@@ -1,1 +1,1 @@
-"""Training of HiVA's two stages with Accelerate."""
+"""Training of HiVA's two stages: resumable, over one or many processes."""

@@ -1,10 +1,17 @@
 """The sentences that stage 2 reads: the frozen part of the text encoder sees each of them once, ever."""
 
+from pathlib import Path
+
+import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..facs import get_action_unit
-from ..modeling_hiva import HiVAForAUDetection
+from ..modeling_hiva import HiVAForAUDetection, evaluation_mode
+
+
+# Folder of a run with `H`, one file for each stage-2 epoch.
+EMBEDDINGS_FOLDER = "description_embeddings"
 
 
 class DescriptionBank:
@@ -30,8 +37,37 @@ class DescriptionBank:
 
     def draw(self, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """One description for each AU, as keyword arguments of the model's `forward`."""
-        rows, first = [], 0
-        for count in self.counts:
-            rows.append(first + int(torch.randint(count, (), generator=generator)))
-            first += count
+        chosen = [int(torch.randint(count, (), generator=generator)) for count in self.counts]
+        return self._rows(chosen)
+
+    def canonical(self) -> dict[str, torch.Tensor]:
+        """The description of each AU that evaluation and inference read, padded to the longest of these alone."""
+        inputs = self._rows([0] * len(self.counts))
+        length = int(inputs["attention_mask"].sum(dim=1).max())
+        return {name: tensor[:, :length] for name, tensor in inputs.items()}
+
+    def _rows(self, chosen: list[int]) -> dict[str, torch.Tensor]:
+        firsts = np.cumsum([0, *self.counts[:-1]])
+        rows = [int(first) + number for first, number in zip(firsts, chosen, strict=True)]
         return {"text_hidden_states": self.hidden_states[rows], "attention_mask": self.attention_mask[rows]}
+
+    @torch.no_grad()
+    def renew_text_memory(self, model: HiVAForAUDetection) -> torch.Tensor:
+        """Does what `model.encode_descriptions` does, without running the frozen layers again.
+
+        Returns:
+            `H` `[num_labels, text_hidden_size]`.
+        """
+        canonical = self.canonical()
+        with evaluation_mode([model.text_model]):
+            text = model.text_model(canonical["text_hidden_states"], canonical["attention_mask"])
+        model.config.text_memory_length = text.memory.shape[1]
+        model.text_memory, model.text_memory_mask = text.memory, text.mask
+        return text.description_embeddings
+
+
+def write_description_embeddings(output_dir: Path, epoch: int, embeddings: torch.Tensor):
+    """Keeps `H` of a stage-2 epoch, the first of which is 1: Figure 5 shows how its rows grow apart."""
+    folder = output_dir / EMBEDDINGS_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"epoch-{epoch:03d}.npy", embeddings.float().cpu().numpy())

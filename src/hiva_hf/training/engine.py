@@ -1,114 +1,67 @@
-"""One training stage: steps, validation after each epoch, the best epoch's weights on disk."""
+"""One training stage: steps, validation after each epoch, states to resume from, the best epoch's weights on disk."""
 
-import json
 import logging
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import nn
-from torch.utils.data import DataLoader
+from accelerate.utils import broadcast_object_list
+from datasets import Dataset
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader, default_collate
 from tqdm.auto import tqdm
-from transformers import get_cosine_schedule_with_warmup
 
 from ..evaluation.metrics import compute_au_metrics
 from ..modeling_hiva import HiVAPreTrainedModel
+from . import atomic_files, tracking
 from .arguments import AUTrainingArguments
 from .augmentation import AugmentedFaces, EvaluationFaces
-from .checkpoints import load_checkpoint, save_checkpoint
+from .batches import BatchPlan, evaluation_loader, training_loader
+from .checkpoints import StageCheckpoints, read_progress
+from .distributed import any_process
+from .ema import ExponentialMovingAverage
+from .evaluated_model import EvaluatedModel
+from .interruption import StopRequest, TrainingInterrupted
+from .optimization import (
+    freeze_biases_without_effect,
+    freeze_unused_parameters,
+    make_schedule,
+)
+from .prediction import predict
+from .randomness import StepRandomness, description_generator
+from .run_folder import METRICS_FILE, write_metrics
+from .stage_progress import StageProgress
+from .step_reports import StepReport, StepReports, describe_trouble
+from .updates import Updates, write_tensors
 
 
 logger = logging.getLogger(__name__)
 
-HISTORY_FILE = "history.json"
-# Towers that come with pretrained weights; they learn more slowly than what starts at random.
-_TOWERS = ("vision_model.backbone.", "text_model.encoder.")
+_AVERAGE_FILE = "average.safetensors"
 
 
-@dataclass
-class StageProgress:
-    """How far a stage has come: finished epochs, the best validation score and every epoch's metrics."""
+@dataclass(frozen=True)
+class Stage:
+    """What tells one stage from the other.
 
-    epochs_done: int = 0
-    best_score: float = -math.inf
-    history: list[dict] = field(default_factory=list)
-
-
-def freeze_backbone(model: HiVAPreTrainedModel, trainable_layers: int):
-    """Freezes a ViT-like vision tower but for its last layers and what follows them.
-
-    Args:
-        model: Either stage's network.
-        trainable_layers: Layers that stay trainable; 0 freezes the whole tower, -1 nothing.
-
-    Raises:
-        ValueError: if the tower is not one stack of `num_hidden_layers` layers (a Swin, a ConvNeXt).
+    Attributes:
+        name: Also of its folder in the run's.
+        num_epochs: Epochs it trains.
+        learning_rate: Peak learning rate of the layers that start at random.
+        first_epoch: Epochs of the stages before it: order and augmentation go on where those ended.
+        step_inputs: Further keyword arguments of `forward` in each step, such as the drawn descriptions.
+        before_evaluation: Called with the network and the number of the epoch, from 1, before it is validated.
     """
-    if trainable_layers < 0:
-        return
-    backbone = model.vision_model.backbone
-    num_layers = getattr(backbone.config, "num_hidden_layers", None)
-    stacks = [m for m in backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == num_layers]
-    if len(stacks) != 1 or trainable_layers > num_layers:
-        raise ValueError(
-            f"`trainable_backbone_layers` is {trainable_layers}, but {type(backbone).__name__} is not a stack of that "
-            "many equal layers. Pass -1 to train all of it."
-        )
-    backbone.requires_grad_(False)
-    if trainable_layers > 0:
-        stacks[0][num_layers - trainable_layers :].requires_grad_(True)
-        for name, module in backbone.named_children():
-            if isinstance(module, nn.LayerNorm):
-                logger.debug("The final norm %s is trained too.", name)
-                module.requires_grad_(True)
 
-
-def parameter_groups(model: nn.Module, learning_rate: float, tower_scale: float, weight_decay: float) -> list[dict]:
-    """Optimizer groups: towers with a smaller learning rate; no weight decay on biases and norms."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            decays = parameter.ndim > 1 and not name.endswith("bias")
-            groups.setdefault((name.startswith(_TOWERS), decays), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": learning_rate * (tower_scale if is_tower else 1.0),
-            "weight_decay": weight_decay if decays else 0.0,
-        }
-        for (is_tower, decays), parameters in groups.items()
-    ]
-
-
-def evaluate(accelerator: Accelerator, model: nn.Module, loader: DataLoader, description: str) -> dict:
-    """Metrics of `model` over all faces of a prepared loader, each counted once over all processes.
-
-    Returns:
-        The keys of [`~hiva_hf.evaluation.metrics.compute_au_metrics`].
-    """
-    labels, probabilities = predict(accelerator, model, loader, description)
-    au_labels = accelerator.unwrap_model(model).config.au_labels
-    return compute_au_metrics(labels, probabilities, au_labels)
-
-
-@torch.no_grad()
-def predict(
-    accelerator: Accelerator, model: nn.Module, loader: DataLoader, description: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and probabilities `[n, N]` of all faces of a prepared loader."""
-    model.eval()
-    labels, probabilities = [], []
-    for batch in tqdm(loader, desc=description, leave=False, disable=not accelerator.is_local_main_process):
-        with accelerator.autocast():
-            logits = model(pixel_values=batch["pixel_values"]).logits
-        gathered = accelerator.gather_for_metrics((batch["labels"], logits.float().sigmoid()))
-        labels.append(gathered[0].cpu().numpy())
-        probabilities.append(gathered[1].cpu().numpy())
-    return np.concatenate(labels), np.concatenate(probabilities)
+    name: str
+    num_epochs: int
+    learning_rate: float
+    first_epoch: int = 0
+    step_inputs: Callable[[torch.Generator], dict[str, torch.Tensor]] = lambda generator: {}
+    before_evaluation: Callable[[HiVAPreTrainedModel, int], None] = lambda model, epoch: None
 
 
 class StageTrainer:
@@ -116,131 +69,253 @@ class StageTrainer:
 
     Args:
         accelerator: Where and in which precision it runs.
-        model: [`HiVAForPreTraining`] or [`HiVAForAUDetection`].
-        stage: Its name, and that of its folder in `arguments.output_dir`.
-        num_epochs: Epochs of the stage.
-        learning_rate: Peak learning rate of the layers that start at random.
-        train_faces: Training faces with augmentation.
+        model: [`HiVAForPreTraining`] or [`HiVAForAUDetection`]; it is trained in place.
+        stage: Which stage this is.
+        train_split: The training split, for the names of faces.
+        train_faces: Its faces with augmentation.
         validation_faces: Faces of other subjects.
         arguments: Everything else.
-        step_inputs: Gives further keyword arguments of `forward` for each step, such as the drawn descriptions.
-        before_evaluation: Called with the unwrapped model before each validation, such as to renew its text memory.
+        stop_request: Tells when to stop early.
+        make_updates: Makes what turns batches into steps.
     """
 
     def __init__(
         self,
         accelerator: Accelerator,
         model: HiVAPreTrainedModel,
-        stage: str,
-        num_epochs: int,
-        learning_rate: float,
+        stage: Stage,
+        train_split: Dataset,
         train_faces: AugmentedFaces,
         validation_faces: EvaluationFaces,
         arguments: AUTrainingArguments,
-        step_inputs: Callable[[torch.Generator], dict[str, torch.Tensor]] = lambda generator: {},
-        before_evaluation: Callable[[HiVAPreTrainedModel], None] = lambda model: None,
+        stop_request: StopRequest,
+        make_updates: Callable[..., Updates] = Updates,
     ):
         self.accelerator = accelerator
+        self.make_updates = make_updates
+        self.model = model.to(accelerator.device)
         self.stage = stage
-        self.num_epochs = num_epochs
+        self.train_split = train_split
+        self.train_faces = train_faces
         self.arguments = arguments
-        self.step_inputs = step_inputs
-        self.before_evaluation = before_evaluation
+        self.stop_request = stop_request
         self.output_dir = Path(arguments.output_dir)
-        self.progress = StageProgress()
+        self.checkpoints = StageCheckpoints(self.output_dir, stage.name, arguments.checkpoints_total_limit)
+        self.progress = StageProgress(accelerator.num_processes)
+        self.batches = BatchPlan(
+            num_samples=len(train_faces),
+            size=arguments.per_device_train_batch_size,
+            num_passes=arguments.gradient_accumulation_steps,
+            num_processes=accelerator.num_processes,
+            process_index=accelerator.process_index,
+        )
+        self.validation_loader: DataLoader = evaluation_loader(
+            accelerator, validation_faces, arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
+        )
+        self.reports = StepReports(accelerator)
+        self.grad_norm: torch.Tensor | None = None
+        self._prepare_model()
 
-        self.order = torch.Generator()
-        train_loader = DataLoader(
-            train_faces,
-            batch_size=arguments.per_device_train_batch_size,
-            shuffle=True,
-            generator=self.order,
-            num_workers=arguments.dataloader_num_workers,
-            # Batch norm over a batch of one face is undefined.
-            drop_last=len(train_faces) > arguments.per_device_train_batch_size * accelerator.num_processes,
-        )
-        validation_loader = DataLoader(validation_faces, batch_size=arguments.per_device_eval_batch_size)
-        optimizer = torch.optim.AdamW(
-            parameter_groups(model, learning_rate, arguments.backbone_learning_rate_scale, arguments.weight_decay)
-        )
-        self.model, self.optimizer, self.train_loader, self.validation_loader = accelerator.prepare(
-            model, optimizer, train_loader, validation_loader
-        )
-        steps_per_epoch = math.ceil(len(self.train_loader) / arguments.gradient_accumulation_steps)
-        num_steps = num_epochs * steps_per_epoch
-        # Accelerate steps a prepared scheduler once for each process.
-        scheduler = get_cosine_schedule_with_warmup(
-            optimizer,
-            num_warmup_steps=round(arguments.warmup_ratio * num_steps) * accelerator.num_processes,
-            num_training_steps=num_steps * accelerator.num_processes,
-        )
-        self.scheduler = accelerator.prepare(scheduler)
+    def _prepare_model(self):
+        arguments, model = self.arguments, self.model
+        freeze_biases_without_effect(model)
+        if self.accelerator.num_processes > 1:
+            freeze_unused_parameters(model, self._small_batch())
+        if arguments.gradient_checkpointing:
+            model.activation_checkpointing_enable()
+        self.evaluated = EvaluatedModel(model, needs_copy=arguments.fsdp or arguments.ema_decay > 0)
+        self.randomness = StepRandomness(model, arguments.seed, self.accelerator.process_index)
+        self.updates = self.make_updates(self.accelerator, model, self.stage.learning_rate, arguments)
+        self.average = ExponentialMovingAverage(model, arguments.ema_decay) if arguments.ema_decay > 0 else None
+
+    def _small_batch(self) -> dict[str, torch.Tensor]:
+        batch = default_collate([self.train_faces[row] for row in range(2)])
+        return self._on_device(batch) | self.stage.step_inputs(description_generator(self.arguments.seed, 0))
+
+    def _on_device(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: tensor.to(self.accelerator.device, non_blocking=True) for name, tensor in batch.items()}
 
     @property
     def folder(self) -> Path:
-        """Where the best epoch's weights and the stage's history are."""
-        return self.output_dir / self.stage
+        """Where the best epoch's weights are when the stage is finished; there is no such folder before."""
+        return self.output_dir / self.stage.name
+
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps of the stage."""
+        return self.progress.epochs_done * self.batches.steps_per_epoch + self.progress.steps_done
+
+    @property
+    def steps_of_run(self) -> int:
+        """Optimizer steps of this stage and those before it."""
+        return self.stage.first_epoch * self.batches.steps_per_epoch + self.steps_done
 
     def train(self) -> Path:
-        """Runs the epochs that are left and returns the folder of the best one."""
+        """Runs what is left of the stage and returns the folder of the best epoch's weights.
+
+        Raises:
+            TrainingInterrupted: if it was asked to stop; the state is saved.
+            FloatingPointError: if a loss is not finite; the message names the faces.
+        """
         if self.arguments.resume_from_checkpoint:
-            restored = load_checkpoint(self.accelerator, self.output_dir, self.stage)
-            self.progress = self.progress if restored is None else StageProgress(**restored)
-        for epoch in range(self.progress.epochs_done, self.num_epochs):
-            loss = self._train_epoch(epoch)
-            self.before_evaluation(self.accelerator.unwrap_model(self.model))
-            metrics = evaluate(self.accelerator, self.model, self.validation_loader, f"{self.stage} validation")
-            self._record(epoch, loss, metrics)
-            save_checkpoint(self.accelerator, self.output_dir, self.stage, vars(self.progress))
-        return self.folder
+            self._restore()
+        num_steps = self.stage.num_epochs * self.batches.steps_per_epoch
+        self.schedule = make_schedule(self.updates.optimizer, num_steps, self.steps_done, self.arguments)
+        while self.progress.epochs_done < self.stage.num_epochs:
+            self._train_epoch()
+            self._record(self._validate())
+            self._save()
+        return self._finish()
 
-    def _train_epoch(self, epoch: int) -> float:
-        self.model.train()
-        # Also sets the epoch of the faces. Left alone, Accelerate's loader counts from 0 again in a resumed run.
-        self.train_loader.set_epoch(epoch)
-        self.order.manual_seed(hash((self.arguments.seed, epoch)))
-        drawing = torch.Generator().manual_seed(hash((self.arguments.seed, epoch, self.stage == "stage2")))
-        bar = tqdm(
-            self.train_loader,
-            desc=f"{self.stage} epoch {epoch + 1}/{self.num_epochs}",
-            disable=not self.accelerator.is_local_main_process,
-        )
-        losses = []
-        for batch in bar:
-            with self.accelerator.accumulate(self.model):
-                loss = self.model(**batch, **self.step_inputs(drawing)).loss
-                self.accelerator.backward(loss)
-                if self.accelerator.sync_gradients and self.arguments.max_grad_norm > 0:
-                    self.accelerator.clip_grad_norm_(self.model.parameters(), self.arguments.max_grad_norm)
-                self.optimizer.step()
-                self.scheduler.step()
-                self.optimizer.zero_grad()
-            losses.append(loss.detach())
-            bar.set_postfix(loss=f"{losses[-1].item():.3f}")
-        mean_loss = self.accelerator.gather(torch.stack(losses)).mean().item()
-        if not math.isfinite(mean_loss):
-            raise FloatingPointError(
-                f"The loss of {self.stage}, epoch {epoch + 1} is {mean_loss}: lower the learning rate."
+    def _restore(self):
+        newest = [self.checkpoints.newest_valid() if self.accelerator.is_main_process else None]
+        (folder,) = broadcast_object_list(newest)
+        if folder is None:
+            return
+        progress = StageProgress(**read_progress(folder))
+        if progress.num_processes != self.accelerator.num_processes:
+            raise ValueError(
+                f"{folder} was written by {progress.num_processes} process(es), but this run has "
+                f"{self.accelerator.num_processes}: resume it with as many as before."
             )
-        return mean_loss
+        self.updates.load(folder)
+        if self.average is not None:
+            self.average.load_tensors(load_file(folder / _AVERAGE_FILE))
+        self.progress = progress
+        logger.info("Resuming %s from %s.", self.stage.name, folder)
 
-    def _record(self, epoch: int, loss: float, metrics: dict):
-        score = metrics[self.arguments.metric_for_best_model]
+    def _save(self):
+        self._read_reports(everything=True)
+        files = self.updates.gather()
+        if self.average is not None:
+            files[_AVERAGE_FILE] = self.average.tensors()
+        if self.accelerator.is_main_process:
+            self.checkpoints.save(self.steps_done, asdict(self.progress), lambda folder: write_tensors(files, folder))
+        self.accelerator.wait_for_everyone()
+
+    def _train_epoch(self):
+        self.model.train()
+        epoch = self.stage.first_epoch + self.progress.epochs_done
+        self.train_faces.set_epoch(epoch)
+        rows = self.batches.rows(self.arguments.seed, epoch, self.progress.steps_done)
+        loader = training_loader(
+            self.train_faces, rows, self.arguments.dataloader_num_workers, self.accelerator.device
+        )
+        batches, num_passes = iter(loader), self.batches.num_passes
+        with tqdm(
+            desc=f"{self.stage.name} epoch {self.progress.epochs_done + 1}/{self.stage.num_epochs}",
+            initial=self.progress.steps_done,
+            total=self.batches.steps_per_epoch,
+            disable=not self.accelerator.is_local_main_process,
+        ) as bar:
+            for first in range(0, len(rows), num_passes):
+                self._train_step(batches, rows[first : first + num_passes])
+                self._after_step()
+                bar.update()
+                if self.progress.losses:
+                    bar.set_postfix(loss=f"{self.progress.losses[-1]:.3f}")
+        self._read_reports(everything=True)
+
+    def _train_step(self, batches: Iterator[dict[str, torch.Tensor]], rows: list[list[int]]):
+        step = self.steps_of_run
+        # One draw for all passes and processes: the descriptions belong to the step, not to its faces.
+        inputs = self.stage.step_inputs(description_generator(self.arguments.seed, step))
+        losses = []
+        for number in range(len(rows)):
+            batch = self._on_device(next(batches))
+            self.randomness.begin(step, number)
+            losses.append(self.updates.backward(batch | inputs, is_last=number == len(rows) - 1))
+        self.grad_norm = self.updates.step()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update(self.steps_done)
+        self.reports.submit(self.steps_done, losses, rows, self.stop_request.is_set)
+
+    def _after_step(self):
+        self.progress.steps_done += 1
+        if self._read_reports():
+            self._save_and_stop()
+        between = self.arguments.steps_between_checkpoints()
+        is_due = between is not None and self.progress.steps_done % between == 0
+        # The end of an epoch is saved after its validation.
+        if is_due and self.progress.steps_done < self.batches.steps_per_epoch:
+            self._save()
+
+    def _read_reports(self, everything: bool = False) -> bool:
+        """Takes in the losses that have come in, and returns whether some process was asked to stop."""
+        stop = False
+        for report in self.reports.read(everything):
+            if not report.is_finite:
+                where = f"{self.stage.name}, epoch {self.progress.epochs_done + 1}"
+                raise FloatingPointError(describe_trouble(report, where, self.train_split))
+            self.progress.losses.append(report.loss)
+            self._log(report)
+            stop |= report.stop_requested
+        return stop
+
+    def _log(self, report: StepReport):
+        if self.accelerator.trackers and (report.step + 1) % self.arguments.logging_steps == 0:
+            values = {"loss": report.loss, "learning_rate": self.schedule.get_last_lr()[0]}
+            if self.grad_norm is not None:
+                values["grad_norm"] = float(self.grad_norm)
+            step = self.steps_of_run - self.steps_done + report.step + 1
+            tracking.log(self.accelerator, f"{self.stage.name}/train", values, step)
+
+    def _save_and_stop(self):
+        self._save()
+        # Another process may have been asked.
+        number = self.stop_request.signal_number or signal.SIGTERM
+        raise TrainingInterrupted(
+            f"Stopped in {self.stage.name}, epoch {self.progress.epochs_done + 1}, after step {self.steps_done}; the "
+            f"state is in {self.checkpoints.folder}. `--resume_from_checkpoint true` goes on from there.",
+            number,
+        )
+
+    def _validate(self) -> dict:
+        model = self.evaluated.renewed(self.average)
+        self.stage.before_evaluation(model, self.progress.epochs_done + 1)
+        labels, probabilities = predict(
+            self.accelerator, model, self.validation_loader, f"{self.stage.name} validation", self._stop_if_asked
+        )
+        return compute_au_metrics(labels, probabilities, model.config.au_labels)
+
+    def _stop_if_asked(self):
+        if any_process(self.accelerator, self.stop_request.is_set):
+            self._save_and_stop()
+
+    def _record(self, metrics: dict):
+        progress, name = self.progress, self.arguments.metric_for_best_model
+        score = metrics[name]
         if score is None:
             raise ValueError(
-                f"`{self.arguments.metric_for_best_model}` is undefined on the validation subjects: no AU is both "
-                "present and absent among their labels. Use more validation faces."
+                f"`{name}` is undefined on the validation subjects: no AU is both present and absent among their "
+                "labels. Use more validation faces."
             )
-        is_best = score > self.progress.best_score
-        self.progress.epochs_done = epoch + 1
-        self.progress.best_score = max(score, self.progress.best_score)
-        self.progress.history.append({"epoch": epoch + 1, "loss": loss, "is_best": is_best, **metrics})
+        is_best = progress.best_score is None or score > progress.best_score
+        loss = sum(progress.losses) / len(progress.losses)
+        progress.epochs_done, progress.steps_done, progress.losses = progress.epochs_done + 1, 0, []
+        progress.history.append({"epoch": progress.epochs_done, "train_loss": loss, "is_best": is_best, **metrics})
+        if is_best:
+            progress.best_epoch, progress.best_score = progress.epochs_done, score
+            self._keep_weights()
+        tracking.log(self.accelerator, f"{self.stage.name}/validation", metrics, self.steps_of_run)
         if self.accelerator.is_main_process:
+            write_metrics(self.output_dir / METRICS_FILE, self.stage.name, progress.history)
             tqdm.write(
-                f"{self.stage} epoch {epoch + 1}: loss {loss:.3f}, validation ROC-AUC "
+                f"{self.stage.name} epoch {progress.epochs_done}: loss {loss:.3f}, validation ROC-AUC "
                 f"{metrics['mean_roc_auc']:.3f}, F1 {metrics['mean_f1']:.3f}{' (best so far)' if is_best else ''}"
             )
-            if is_best:
-                self.accelerator.unwrap_model(self.model).save_pretrained(self.folder)
-            (self.folder / HISTORY_FILE).write_text(json.dumps(self.progress.history, indent=2))
+
+    def _keep_weights(self):
+        if self.accelerator.is_main_process:
+            model = self.evaluated.copy if self.evaluated.copy is not None else self.model
+            atomic_files.write_folder(
+                self.checkpoints.best_folder(self.progress.best_epoch), lambda folder: model.save_pretrained(folder)
+            )
+
+    def _finish(self) -> Path:
+        if self.accelerator.is_main_process and not self.folder.exists():
+            self.checkpoints.best_folder(self.progress.best_epoch).rename(self.folder)
+            self.checkpoints.remove()
         self.accelerator.wait_for_everyone()
+        return self.folder

@@ -1,10 +1,10 @@
 """A whole run: data, stage 1, stage 2, test, and the checkpoint that goes out."""
 
-import json
 import logging
-import os
+import signal
 import time
-from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from datasets import Dataset
-from torch.utils.data import DataLoader
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from ..data import AU_SETS, MISSING_LABEL, load_au_dataset
+from ..data import MISSING_LABEL, au_numbers, load_au_dataset
+from ..evaluation.metrics import compute_au_metrics
+from ..evaluation.predictions import ROW_COLUMNS, write_predictions
 from ..image_processing_hiva import HiVAImageProcessor
 from ..modeling_hiva import (
     HiVAForAUDetection,
@@ -25,39 +26,30 @@ from ..modeling_hiva import (
 )
 from .arguments import AUTrainingArguments
 from .augmentation import AugmentedFaces, EvaluationFaces, FaceAugmentation
-from .checkpoints import remove_checkpoints
-from .descriptions import DescriptionBank
-from .engine import StageTrainer, evaluate, freeze_backbone
+from .batches import evaluation_loader, resolve_batch_size
+from .deepspeed_updates import DeepSpeedUpdates, take_over_deepspeed
+from .descriptions import DescriptionBank, write_description_embeddings
+from .distributed import any_process, check_num_processes, take_over_fsdp
+from .engine import Stage, StageTrainer
+from .environment import PeakMemory, describe_environment
+from .hardware import choose_mixed_precision, use_cpu_cores
+from .interruption import StopRequest, TrainingInterrupted
+from .optimization import freeze_backbone
+from .prediction import predict
+from .run_folder import (
+    TEST_PREDICTIONS_FILE,
+    VALIDATION_PREDICTIONS_FILE,
+    RunFolder,
+)
 from .towers import packaged_text_tower, packaged_vision_tower
+from .tracking import check_trackers, finish_trackers, start_trackers
+from .updates import Updates
 
 
 logger = logging.getLogger(__name__)
 
-RESULTS_FILE = "all_results.json"
 # The crop is the central 7/8 of the resized face: 224 of 256, as in the paper.
 CROP_SHARE = 7 / 8
-
-
-def choose_mixed_precision(requested: str) -> str:
-    """`"auto"` becomes bf16 where the hardware multiplies it natively, which is then about twice as fast."""
-    if requested != "auto":
-        return requested
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-    has_native_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if has_native_bf16 else "no"
-
-
-def use_cpu_cores(num_threads: int | None):
-    """Lets torch compute on `num_threads` threads, by default this process's share of the machine's cores.
-
-    `accelerate launch` sets `OMP_NUM_THREADS=1` where nothing else is asked for, which leaves all cores but one idle.
-    """
-    if num_threads is None:
-        # The cores this process may use, which in a container can be fewer than the machine's.
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        num_threads = cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    torch.set_num_threads(max(1, num_threads))
 
 
 class TrainingRun:
@@ -65,20 +57,41 @@ class TrainingRun:
 
     Args:
         arguments: All settings; results go to `arguments.output_dir`.
+
+    Raises:
+        RuntimeError: if the run did not get the processes that it was asked to have.
+        ValueError: if settings don't fit each other, or the output folder holds another run.
     """
 
     def __init__(self, arguments: AUTrainingArguments):
-        self.arguments = arguments
-        self.output_dir = Path(arguments.output_dir)
+        shards = take_over_fsdp() or arguments.fsdp
+        zero_stage = take_over_deepspeed()
+        self.make_updates = partial(DeepSpeedUpdates, zero_stage=zero_stage) if zero_stage else Updates
         self.accelerator = Accelerator(
+            # Else several processes on a machine without accelerators would each train alone.
+            cpu=not torch.accelerator.is_available(),
             mixed_precision=choose_mixed_precision(arguments.mixed_precision),
-            gradient_accumulation_steps=arguments.gradient_accumulation_steps,
+            log_with=check_trackers(arguments.report_to) or None,
+            project_dir=arguments.output_dir,
         )
+        check_num_processes(self.accelerator.num_processes, arguments.expected_num_processes)
+        self.arguments = replace(
+            arguments,
+            fsdp=shards,
+            mixed_precision=self.accelerator.mixed_precision,
+            per_device_train_batch_size=resolve_batch_size(arguments, self.accelerator.num_processes),
+        )
+        self.output_dir = Path(arguments.output_dir)
+        self.folder = RunFolder(self.output_dir)
+        self.folder.check(self.arguments, self.accelerator.num_processes)
+        self.is_open = False
+        self.stop_request = StopRequest()
         if self.accelerator.device.type == "cpu":
             use_cpu_cores(arguments.num_cpu_threads)
         set_seed(arguments.seed)
         self.image_processor = self._make_image_processor()
-        self.splits = {split: self._load(split) for split in ("train", "validation", "test")}
+        # The test split is opened by the test alone: nothing before it can depend on it.
+        self.splits = {split: self.load_split(split) for split in ("train", "validation")}
 
     def _make_image_processor(self) -> HiVAImageProcessor:
         side = self.arguments.image_size
@@ -87,7 +100,8 @@ class TrainingRun:
             size={"height": resized, "width": resized}, crop_size={"height": side, "width": side}
         )
 
-    def _load(self, split: str) -> Dataset:
+    def load_split(self, split: str) -> Dataset:
+        """Faces of `"train"`, `"validation"` or `"test"`, as many of them as the settings allow."""
         arguments = self.arguments
         dataset = load_au_dataset(arguments.dataset, arguments.data_dir, fold=arguments.fold, split=split)
         limit = arguments.max_train_samples if split == "train" else arguments.max_eval_samples
@@ -96,22 +110,24 @@ class TrainingRun:
             dataset = dataset.select(np.linspace(0, len(dataset) - 1, limit).astype(int))
         return dataset
 
+    @cached_property
+    def au_labels(self) -> list[str]:
+        """The AUs of the data set, in the order of its labels."""
+        return [f"AU{number}" for number in au_numbers(self.arguments.dataset, self.arguments.data_dir)]
+
     def describe(self) -> str:
-        """One paragraph on what is about to be trained, where, and on which subjects it will be tested."""
+        """One paragraph on what is about to be trained, where, and on how many faces."""
         sizes = ", ".join(
             f"{split}: {len(faces)} faces of {len(set(faces['subject']))} subjects"
             for split, faces in self.splits.items()
         )
+        spread = ", sharded" if self.arguments.fsdp else ""
         return (
             f"HiVA on {self.arguments.dataset}, fold {self.arguments.fold}, {len(self.au_labels)} AUs. {sizes}. "
-            f"{self.accelerator.num_processes} process(es), {self.accelerator.device} "
+            f"{self.accelerator.num_processes} process(es){spread}, {self.accelerator.device} "
             f"({torch.get_num_threads()} threads each), mixed precision "
             f"{self.accelerator.mixed_precision}. Results go to {self.output_dir}."
         )
-
-    @property
-    def au_labels(self) -> list[str]:
-        return [f"AU{number}" for number in AU_SETS[self.arguments.dataset]]
 
     def _label_weights(self) -> list[float]:
         labels = np.array(self.splits["train"]["labels"])
@@ -148,30 +164,16 @@ class TrainingRun:
         )
         return detector, AutoTokenizer.from_pretrained(text)
 
-    def _train_stage(
-        self, model: HiVAPreTrainedModel, stage: str, num_epochs: int, learning_rate: float, **hooks: Callable
-    ) -> Path:
-        freeze_backbone(model, self.arguments.trainable_backbone_layers)
-        trainer = StageTrainer(
-            self.accelerator,
-            model,
-            stage,
-            num_epochs,
-            learning_rate,
-            AugmentedFaces(self.splits["train"], FaceAugmentation(self.image_processor), self.arguments.seed),
-            EvaluationFaces(self.splits["validation"], self.image_processor),
-            self.arguments,
-            **hooks,
-        )
-        folder = trainer.train()
-        self.accelerator.free_memory(trainer.model, trainer.optimizer, trainer.scheduler)
-        return folder
-
     def train_stage1(self, detector: HiVAForAUDetection) -> Path:
         """Vision and graph, from the detector's untrained vision. Returns the folder of the best epoch."""
+        arguments = self.arguments
+        stage = Stage("stage1", arguments.stage1_epochs, arguments.stage1_learning_rate)
+        self._open_folder()
+        if self._is_finished(stage):
+            return self.output_dir / stage.name
         model = HiVAForPreTraining(detector.config)
         model.vision_model.load_state_dict(detector.vision_model.state_dict())
-        return self._train_stage(model, "stage1", self.arguments.stage1_epochs, self.arguments.stage1_learning_rate)
+        return self._train_stage(model, stage)
 
     def train_stage2(self, stage1: Path, model: HiVAForAUDetection, tokenizer: PreTrainedTokenizerBase) -> Path:
         """Vision, text and interaction, from stage 1's vision. Returns the folder of the best epoch.
@@ -181,20 +183,77 @@ class TrainingRun:
             model: A detector on its pretrained towers; it is trained in place.
             tokenizer: Tokenizer of its text encoder.
         """
+        arguments = self.arguments
+        stage = Stage("stage2", arguments.stage2_epochs, arguments.stage2_learning_rate, arguments.stage1_epochs)
+        self._open_folder()
+        if self._is_finished(stage):
+            return self.output_dir / stage.name
         model.vision_model.load_state_dict(HiVAForPreTraining.from_pretrained(stage1).vision_model.state_dict())
         model.to(self.accelerator.device)
-        bank = DescriptionBank(model, tokenizer) if model.config.reads_descriptions else None
-        # From here on the text memory is part of the state that a stopped run restores.
-        model.encode_descriptions(tokenizer)
+        if model.config.reads_descriptions:
+            bank = DescriptionBank(model, tokenizer)
+            # From here on the text memory is part of the state that a stopped run restores.
+            bank.renew_text_memory(model)
+            stage = replace(
+                stage,
+                step_inputs=bank.draw,
+                before_evaluation=lambda model, epoch: self._renew_text_memory(bank, model, epoch),
+            )
+        else:
+            model.encode_descriptions()
+            stage = replace(stage, before_evaluation=lambda model, epoch: model.encode_descriptions())
         model.freeze_text_encoder()
-        return self._train_stage(
-            model,
-            "stage2",
-            self.arguments.stage2_epochs,
-            self.arguments.stage2_learning_rate,
-            step_inputs=(lambda generator: {}) if bank is None else bank.draw,
-            before_evaluation=lambda model: model.encode_descriptions(tokenizer),
-        )
+        return self._train_stage(model, stage)
+
+    def _renew_text_memory(self, bank: DescriptionBank, model: HiVAForAUDetection, epoch: int):
+        embeddings = bank.renew_text_memory(model)
+        if self.accelerator.is_main_process:
+            write_description_embeddings(self.output_dir, epoch, embeddings)
+
+    def _open_folder(self):
+        if self.is_open:
+            return
+        self.is_open = True
+        # All have checked the folder before anything in it changes.
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            environment = describe_environment(
+                self.accelerator.num_processes, self.accelerator.device, self.accelerator.mixed_precision
+            )
+            self.folder.open(self.arguments, environment)
+        self.accelerator.wait_for_everyone()
+        start_trackers(self.accelerator, self.arguments)
+
+    def _is_finished(self, stage: Stage) -> bool:
+        return self.arguments.resume_from_checkpoint and (self.output_dir / stage.name).exists()
+
+    def _train_stage(self, model: HiVAPreTrainedModel, stage: Stage) -> Path:
+        freeze_backbone(model, self.arguments.trainable_backbone_layers)
+        memory, started = PeakMemory(self.accelerator.device), time.monotonic()
+        memory.start()
+        with self.stop_request:
+            trainer = StageTrainer(
+                self.accelerator,
+                model,
+                stage,
+                self.splits["train"],
+                AugmentedFaces(self.splits["train"], FaceAugmentation(self.image_processor), self.arguments.seed),
+                EvaluationFaces(self.splits["validation"], self.image_processor),
+                self.arguments,
+                self.stop_request,
+                self.make_updates,
+            )
+            try:
+                return trainer.train()
+            finally:
+                self._note_resources(stage, time.monotonic() - started, memory.bytes())
+
+    def _note_resources(self, stage: Stage, seconds: float, peak_memory: int | None):
+        if self.accelerator.is_main_process:
+            self.folder.add_resources(stage.name, seconds, peak_memory)
+            if peak_memory is not None:
+                kind = "GPU memory" if self.accelerator.device.type == "cuda" else "memory of the process"
+                self.accelerator.print(f"{stage.name}: peak {kind} {peak_memory / 2**30:.2f} GiB")
 
     def export(self, stage2: Path):
         """Writes the inference checkpoint to the run's folder: no text side, its cached memory, image processor."""
@@ -205,41 +264,94 @@ class TrainingRun:
             self.image_processor.save_pretrained(self.output_dir)
         self.accelerator.wait_for_everyone()
 
-    def test(self) -> dict:
-        """Metrics of the exported checkpoint, reloaded as a user would, on subjects that training never saw."""
-        model, loader = self.accelerator.prepare(
-            AutoModel.from_pretrained(self.output_dir),
-            DataLoader(
-                EvaluationFaces(self.splits["test"], self.image_processor),
-                batch_size=self.arguments.per_device_eval_batch_size,
-            ),
+    def predict(self, faces: Dataset, description: str, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and probabilities `[n, N]` of the exported checkpoint, reloaded as a user would; also as a file.
+
+        Args:
+            faces: A split.
+            description: What it is called in the progress bar.
+            path: Parquet file to write.
+        """
+        model = AutoModel.from_pretrained(self.output_dir).to(self.accelerator.device)
+        loader = evaluation_loader(
+            self.accelerator,
+            EvaluationFaces(faces, self.image_processor),
+            self.arguments.per_device_eval_batch_size,
+            self.arguments.dataloader_num_workers,
         )
-        return evaluate(self.accelerator, model, loader, "test")
+        labels, probabilities = predict(self.accelerator, model, loader, description, self._stop_if_asked)
+        if self.accelerator.is_main_process:
+            rows = {name: faces[name][:] for name in ROW_COLUMNS}
+            write_predictions(path, rows, labels, probabilities, self.au_labels)
+        return labels, probabilities
+
+    def _stop_if_asked(self):
+        if any_process(self.accelerator, self.stop_request.is_set):
+            raise TrainingInterrupted(
+                "Stopped in the test; training is done and saved. `--resume_from_checkpoint true` tests again.",
+                self.stop_request.signal_number or signal.SIGTERM,
+            )
+
+    def test(self) -> dict:
+        """Metrics of the exported checkpoint on subjects that training never saw.
+
+        The predictions for them, and for the validation subjects, on whom thresholds may be chosen, stay in the run's
+        folder.
+        """
+        self.predict(self.splits["validation"], "validation", self.output_dir / VALIDATION_PREDICTIONS_FILE)
+        faces = self.load_split("test")
+        labels, probabilities = self.predict(faces, "test", self.output_dir / TEST_PREDICTIONS_FILE)
+        metrics = {f"test_{name}": value for name, value in self._metrics(labels, probabilities).items()}
+        return metrics | {"test_subjects": _subjects(faces)}
+
+    def _metrics(self, labels: np.ndarray, probabilities: np.ndarray) -> dict:
+        return compute_au_metrics(labels, probabilities, self.au_labels)
 
     def run(self) -> dict:
         """Everything in order; `all_results.json` in the run's folder holds what it returns. A finished run that is
         resumed returns that and trains nothing.
 
         Returns:
-            Test metrics under `test_...`, and how long training took under `train_runtime` (seconds).
+            Test metrics under `test_...`, how long it all took under `train_runtime` (seconds), the subjects of each
+            split, and what each stage cost.
+
+        Raises:
+            TrainingInterrupted: if it was asked to stop; it can be resumed.
         """
-        started = time.monotonic()
-        results_file = self.output_dir / RESULTS_FILE
-        if self.arguments.resume_from_checkpoint and results_file.exists():
+        results = self.folder.results()
+        if self.arguments.resume_from_checkpoint and results is not None:
             logger.warning("%s is finished: nothing is left to resume.", self.output_dir)
-            return json.loads(results_file.read_text())
-        if self.accelerator.is_main_process and not self.arguments.resume_from_checkpoint:
-            remove_checkpoints(self.output_dir)
-            results_file.unlink(missing_ok=True)
+            return results
+        started = time.monotonic()
+        self._open_folder()
+        try:
+            with self.stop_request:
+                detector, tokenizer = self.build_detector()
+                stage1 = self.train_stage1(detector)
+                self.export(self.train_stage2(stage1, detector, tokenizer))
+                results = self.test()
+        finally:
+            if self.accelerator.is_main_process:
+                self.folder.add_resources("run", time.monotonic() - started)
+            finish_trackers(self.accelerator)
         self.accelerator.wait_for_everyone()
-        detector, tokenizer = self.build_detector()
-        stage1 = self.train_stage1(detector)
-        stage2 = self.train_stage2(stage1, detector, tokenizer)
-        self.export(stage2)
-        results = {f"test_{name}": value for name, value in self.test().items()}
-        results |= {"fold": self.arguments.fold, "train_runtime": time.monotonic() - started}
-        results["test_subjects"] = sorted(set(self.splits["test"]["subject"]))
+        return self._finish(results)
+
+    def _finish(self, results: dict) -> dict:
+        resources = self.folder.resources()
+        results |= {
+            "dataset": self.arguments.dataset,
+            "fold": self.arguments.fold,
+            "train_runtime": resources["run"]["seconds"],
+            "training_subjects": _subjects(self.splits["train"]),
+            "validation_subjects": _subjects(self.splits["validation"]),
+            "resources": resources,
+        }
         if self.accelerator.is_main_process:
-            results_file.write_text(json.dumps(results, indent=2))
-            remove_checkpoints(self.output_dir)
+            self.folder.write_results(results)
+        self.accelerator.wait_for_everyone()
         return results
+
+
+def _subjects(faces: Dataset) -> list[str]:
+    return sorted(set(faces["subject"]))

@@ -1,0 +1,60 @@
+"""Files and folders that are there as a whole or not at all, also after a crash or a power cut."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+
+UNFINISHED_SUFFIX = ".unfinished"
+
+
+def write_text(path: Path, text: str):
+    """Replaces a file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + UNFINISHED_SUFFIX)
+    unfinished.write_text(text)
+    _flush(unfinished)
+    unfinished.replace(path)
+    _flush(path.parent)
+
+
+def write_folder(folder: Path, write: Callable[[Path], None]):
+    """Fills a folder aside, puts it on the disk, then gives it its name; one of that name is replaced.
+
+    Args:
+        folder: What it is called in the end.
+        write: Writes the content into the folder that it is given.
+    """
+    unfinished = folder.with_name(folder.name + UNFINISHED_SUFFIX)
+    replaced = folder.with_name(folder.name + ".replaced")
+    for leftover in (unfinished, replaced):
+        shutil.rmtree(leftover, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    write(unfinished)
+    for path in unfinished.rglob("*"):
+        _flush(path)
+    _flush(unfinished)
+    if folder.exists():
+        folder.rename(replaced)
+    unfinished.rename(folder)
+    _flush(folder.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def remove_unfinished(parent: Path):
+    """Deletes what a killed process left half written."""
+    for leftover in parent.glob(f"*{UNFINISHED_SUFFIX}"):
+        shutil.rmtree(leftover)
+
+
+def _flush(path: Path):
+    """Waits until a file or the names in a folder are on the disk."""
+    if os.name == "nt" and path.is_dir():
+        # Windows opens no folders, and writes their names through.
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,101 @@
+"""Which faces each process sees in each step: the same faces in a step however many processes share it."""
+
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader, Dataset
+
+from .arguments import AUTrainingArguments
+from .interruption import ignore_in_worker
+from .randomness import shuffled
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How an epoch is dealt out.
+
+    An epoch is one order of all samples, cut into optimizer steps of `total_size` samples; a step is cut into forward
+    passes, and a pass into equal shares for the processes. What is left after the last full step waits for another
+    epoch's order.
+
+    Attributes:
+        num_samples: Samples of the training split.
+        size: Samples per process and forward pass.
+        num_passes: Forward passes per optimizer step.
+        num_processes: Processes of the run.
+        process_index: Number of this process.
+    """
+
+    num_samples: int
+    size: int
+    num_passes: int
+    num_processes: int
+    process_index: int
+
+    def __post_init__(self):
+        if self.num_samples < self.total_size:
+            raise ValueError(
+                f"The training split has {self.num_samples} faces, but one optimizer step takes {self.total_size} "
+                f"({self.size} per process, {self.num_processes} process(es), {self.num_passes} pass(es)). Lower "
+                "`per_device_train_batch_size`."
+            )
+
+    @property
+    def total_size(self) -> int:
+        return self.size * self.num_passes * self.num_processes
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.num_samples // self.total_size
+
+    def rows(self, seed: int, epoch: int, first_step: int = 0) -> list[list[int]]:
+        """Row numbers of this process's forward passes, from a step of the epoch to its end."""
+        order = shuffled(self.num_samples, seed, epoch)
+        starts = (
+            step * self.total_size + (number * self.num_processes + self.process_index) * self.size
+            for step in range(first_step, self.steps_per_epoch)
+            for number in range(self.num_passes)
+        )
+        return [order[start : start + self.size] for start in starts]
+
+
+def resolve_batch_size(arguments: AUTrainingArguments, num_processes: int) -> int:
+    """Samples per process and forward pass.
+
+    Raises:
+        ValueError: if `total_train_batch_size` can't be dealt out equally.
+    """
+    total = arguments.total_train_batch_size
+    if total is None:
+        return arguments.per_device_train_batch_size
+    num_shares = num_processes * arguments.gradient_accumulation_steps
+    if total % num_shares:
+        raise ValueError(
+            f"`total_train_batch_size` is {total}, which {num_processes} process(es) with "
+            f"{arguments.gradient_accumulation_steps} pass(es) each can't share equally."
+        )
+    return total // num_shares
+
+
+def training_loader(faces: Dataset, rows: list[list[int]], num_workers: int, device: torch.device) -> DataLoader:
+    """Loads the given batches in order."""
+    return DataLoader(
+        faces,
+        batch_sampler=rows,
+        num_workers=num_workers,
+        worker_init_fn=ignore_in_worker,
+        pin_memory=device.type == "cuda",
+    )
+
+
+def evaluation_loader(accelerator: Accelerator, faces: Dataset, batch_size: int, num_workers: int = 0) -> DataLoader:
+    """Deals all faces to the processes, each once; [`~hiva_hf.training.prediction.predict`] joins them again."""
+    loader = DataLoader(
+        faces,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        worker_init_fn=ignore_in_worker,
+        pin_memory=accelerator.device.type == "cuda",
+    )
+    return accelerator.prepare_data_loader(loader)

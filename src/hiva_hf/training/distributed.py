@@ -1,0 +1,208 @@
+"""One network over several processes: replicated (DDP) or sharded (FSDP2), with batch norm over the whole batch.
+
+Every process draws the same number of faces in every step, so that means over processes are means over the batch.
+"""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from accelerate import Accelerator
+from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from ..modeling_hiva import HiVAPreTrainedModel
+
+
+_USUAL_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def check_num_processes(found: int, expected: int | None):
+    """Fails where a run did not get the processes that it was asked to have.
+
+    Args:
+        found: Processes of this run.
+        expected: What `--expected_num_processes` says, if anything.
+
+    Raises:
+        RuntimeError: if `expected` differs, the processes that were started don't know of each other, or the launcher
+            was asked for several and started one.
+    """
+    started = int(os.environ.get("WORLD_SIZE", found))
+    if started != found:
+        raise RuntimeError(
+            f"{started} processes were started, but this run has {found}: the others would train on their own. Launch "
+            "for the devices that this machine has."
+        )
+    if expected is not None:
+        if found != expected:
+            raise RuntimeError(f"This run has {found} process(es), but `expected_num_processes` is {expected}.")
+        return
+    # `accelerate launch` sets a master address when asked for several processes, and then starts a single one unless
+    # its configuration says MULTI_GPU (also on CPUs).
+    started_alone = "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ
+    if found == 1 and started_alone and "MASTER_ADDR" in os.environ:
+        raise RuntimeError(
+            "`accelerate launch` was asked for several processes, but started one: on CPUs it ignores that option. "
+            "Use `torchrun --nproc_per_node N examples/train.py`, or `accelerate launch --config_file "
+            "examples/accelerate_configs/cpu.yaml`. If one process is what you want, pass --expected_num_processes 1."
+        )
+
+
+def take_over_fsdp() -> bool:
+    """Whether Accelerate's configuration asks for FSDP; if so it is taken out of Accelerate's hands.
+
+    On CPUs Accelerate would silently make DDP of it. Here shards are made by the same code on every device.
+
+    Raises:
+        ValueError: if it asks for the first version of FSDP.
+    """
+    if os.environ.pop("ACCELERATE_USE_FSDP", "false") != "true":
+        return False
+    if os.environ.get("FSDP_VERSION") != "2":
+        raise ValueError("Accelerate's configuration asks for FSDP 1: set `fsdp_version: 2` in its `fsdp_config`.")
+    return True
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, tensor: torch.Tensor) -> torch.Tensor:
+        total = tensor.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        # Every process's loss depends on every process's term.
+        total = gradient.clone()
+        distributed.all_reduce(total)
+        return total
+
+
+class SynchronizedBatchNorm(_BatchNorm):
+    """Batch norm whose mean and variance are those of all processes' batches together, which are equally large.
+
+    torch's own SyncBatchNorm runs on GPUs only. This one runs wherever collectives do, so that what is tested on CPUs
+    is what trains on GPUs. In evaluation mode it is torch's batch norm.
+    """
+
+    def _check_input_dim(self, hidden_states: torch.Tensor):
+        if hidden_states.dim() < 2:
+            raise ValueError(f"Batch norm needs [batch, channels, ...], got the shape {tuple(hidden_states.shape)}.")
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Args: hidden_states: `[batch, channels, ...]`. Returns the same shape and dtype."""
+        self._check_input_dim(hidden_states)
+        if not self.training:
+            return super().forward(hidden_states)
+        # Statistics in fp32 also under autocast, as in torch's batch norm.
+        values = hidden_states.float()
+        axes = [0, *range(2, values.dim())]
+        shape = [1, -1] + [1] * (values.dim() - 2)
+        num_processes = distributed.get_world_size()
+        mean = _SumOverProcesses.apply(values.mean(axes)) / num_processes
+        centered = values - mean.view(shape)
+        # In two passes: the difference of two large sums would cancel.
+        variance = _SumOverProcesses.apply(centered.square().mean(axes)) / num_processes
+        count = num_processes * values.numel() // values.shape[1]
+        self._update_running_statistics(mean.detach(), variance.detach(), count)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (centered * scale.view(shape) + self.bias.view(shape)).to(hidden_states.dtype)
+
+    @torch.no_grad()
+    def _update_running_statistics(self, mean: torch.Tensor, variance: torch.Tensor, count: int):
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+
+
+def synchronize_batch_norms(model: nn.Module):
+    """Replaces every batch norm by one over all processes, with the same parameters and buffers.
+
+    Raises:
+        ValueError: if one is of a kind that does more or less than torch's usual one.
+    """
+    for path, norm in list(model.named_modules()):
+        if not isinstance(norm, _BatchNorm) or isinstance(norm, SynchronizedBatchNorm):
+            continue
+        if type(norm) not in _USUAL_BATCH_NORMS or norm.momentum is None or norm.weight is None:
+            raise ValueError(
+                f"{path} is a {type(norm).__name__}, whose statistics can't be joined over processes: only torch's "
+                "batch norms with scale and moving statistics can. Train on one process, or use another tower."
+            )
+        synchronized = SynchronizedBatchNorm(norm.num_features, norm.eps, norm.momentum, device="meta")
+        synchronized._parameters, synchronized._buffers = norm._parameters, norm._buffers
+        synchronized.train(norm.training)
+        parent, _, name = path.rpartition(".")
+        setattr(model.get_submodule(parent), name, synchronized)
+
+
+def spread_over_processes(accelerator: Accelerator, model: HiVAPreTrainedModel, shard: bool) -> nn.Module:
+    """Makes the processes of a run train one network together.
+
+    Args:
+        accelerator: Knows processes and devices; the network lies on its device.
+        model: The network; changed in place.
+        shard: FSDP2 in place of DDP.
+
+    Returns:
+        What is called to run it forward; `model` itself where there is one process, or shards.
+
+    Raises:
+        ValueError: if shards are wanted of a single process.
+    """
+    if accelerator.num_processes == 1:
+        if shard:
+            raise ValueError("`fsdp` shards the network over several processes, but this run has one.")
+        return model
+    synchronize_batch_norms(model)
+    if not shard:
+        device_ids = None if accelerator.device.type == "cpu" else [accelerator.device.index]
+        # Buffers are equal already: batch norms see the same statistics everywhere.
+        return DistributedDataParallel(
+            model, device_ids=device_ids, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
+    for tensor in (*model.parameters(), *model.buffers()):
+        distributed.broadcast(tensor.detach(), src=0)
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    for part in _shard_units(model):
+        fully_shard(part, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
+
+
+def _shard_units(model: HiVAPreTrainedModel) -> list[nn.Module]:
+    """Parts that are gathered together, inner ones first.
+
+    Each layer is one, so that the frozen layers of the text encoder, which never run in training, are never gathered.
+    """
+    layers = [part for part in model.modules() if isinstance(part, GradientCheckpointingLayer)]
+    innermost = [
+        layer
+        for layer in layers
+        if not any(isinstance(part, GradientCheckpointingLayer) for part in layer.modules() if part is not layer)
+    ]
+    text_model = getattr(model, "text_model", None)
+    frozen = [] if text_model is None else [part for part in text_model.frozen_modules if part not in innermost]
+    return innermost + frozen + [part for part in model.modules() if type(part).__name__ in model._no_split_modules]
+
+
+def accumulating(model: nn.Module, is_last: bool) -> AbstractContextManager:
+    """Around forward and backward pass: gradients are exchanged in the last pass of a step only."""
+    if isinstance(model, FSDPModule):
+        model.set_requires_gradient_sync(is_last)
+    if isinstance(model, DistributedDataParallel) and not is_last:
+        return model.no_sync()
+    return nullcontext()
+
+
+def any_process(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether the flag is raised in any process; all must ask."""
+    if accelerator.num_processes == 1:
+        return flag
+    flags = torch.tensor([float(flag)], device=accelerator.device)
+    distributed.all_reduce(flags)
+    return bool(flags.item() > 0)

@@ -1,0 +1,30 @@
+"""The network as it is validated and saved, where that is not the one in training."""
+
+import copy
+
+from ..modeling_hiva import HiVAPreTrainedModel
+from .ema import ExponentialMovingAverage
+from .training_state import load_model_tensors, model_tensors
+
+
+class EvaluatedModel:
+    """Whole weights where training shards them, averaged ones where an average is kept; otherwise the network itself.
+
+    Args:
+        model: The network in training, before it is spread over processes.
+        needs_copy: Whether weights will be sharded or averaged.
+    """
+
+    def __init__(self, model: HiVAPreTrainedModel, needs_copy: bool):
+        self.model = model
+        self.copy = copy.deepcopy(model) if needs_copy else None
+
+    def renewed(self, average: ExponentialMovingAverage | None) -> HiVAPreTrainedModel:
+        """The network with the weights of this moment; all processes must ask for it."""
+        if self.copy is None:
+            return self.model
+        tensors = model_tensors(self.model)
+        if average is not None:
+            tensors |= average.tensors()
+        load_model_tensors(self.copy, tensors)
+        return self.copy

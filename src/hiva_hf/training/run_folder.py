@@ -1,0 +1,129 @@
+"""What a run's folder holds besides the weights, and who may go on in it."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from .arguments import FREE_SETTINGS, AUTrainingArguments
+from .atomic_files import write_text
+from .checkpoints import has_checkpoints, remove_checkpoints
+from .settings import read_settings, save_settings
+
+
+SETTINGS_FILE = "settings.yaml"
+ENVIRONMENT_FILE = "environment.json"
+METRICS_FILE = "metrics.jsonl"
+RESOURCES_FILE = "resources.json"
+RESULTS_FILE = "all_results.json"
+TEST_PREDICTIONS_FILE = "predictions_test.parquet"
+VALIDATION_PREDICTIONS_FILE = "predictions_validation.parquet"
+
+STAGES = ("stage1", "stage2")
+
+
+class RunFolder:
+    """The folder of a run.
+
+    Args:
+        path: Where it is.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def results(self) -> dict | None:
+        """What the run reported, None if it is not finished."""
+        return _read_json(self.path / RESULTS_FILE)
+
+    def check(self, arguments: AUTrainingArguments, num_processes: int):
+        """Makes sure that a run with these settings may write here; changes nothing.
+
+        Raises:
+            ValueError: if it would resume a run with other settings or another number of processes, or lose the states
+                of an unfinished run.
+        """
+        if arguments.resume_from_checkpoint:
+            self._check_settings(arguments)
+            before = (_read_json(self.path / ENVIRONMENT_FILE) or {}).get("num_processes", num_processes)
+            if before != num_processes and self.results() is None:
+                raise ValueError(
+                    f"The run in {self.path} was started with {before} process(es), but this one has {num_processes}: "
+                    "resume it with as many as before."
+                )
+        elif not arguments.overwrite_output_dir and self.results() is None and self._is_begun():
+            raise ValueError(
+                f"{self.path} holds an unfinished run. Pass `--resume_from_checkpoint true` to go on with it, "
+                "`--overwrite_output_dir true` to start anew and lose it, or another `--output_dir`."
+            )
+
+    def open(self, arguments: AUTrainingArguments, environment: dict):
+        """Writes down settings and environment; a run that does not resume clears what an earlier one left."""
+        if not arguments.resume_from_checkpoint:
+            remove_checkpoints(self.path)
+            for stage in STAGES:
+                shutil.rmtree(self.path / stage, ignore_errors=True)
+            for name in (RESULTS_FILE, METRICS_FILE, RESOURCES_FILE):
+                (self.path / name).unlink(missing_ok=True)
+        save_settings(arguments, self.path / SETTINGS_FILE)
+        write_json(self.path / ENVIRONMENT_FILE, environment)
+
+    def add_resources(self, name: str, seconds: float, peak_memory: int | None = None):
+        """Adds up time and keeps the highest memory of a part of the run, also over interruptions."""
+        resources = self.resources()
+        part = resources.setdefault(name, {"seconds": 0.0})
+        part["seconds"] += seconds
+        if peak_memory is not None:
+            part["peak_memory_bytes"] = max(peak_memory, part.get("peak_memory_bytes", 0))
+        write_json(self.path / RESOURCES_FILE, resources)
+
+    def resources(self) -> dict:
+        """Seconds and peak memory of each part of the run so far."""
+        return _read_json(self.path / RESOURCES_FILE) or {}
+
+    def write_results(self, results: dict):
+        """Finishes the run: its states are not needed any more."""
+        write_json(self.path / RESULTS_FILE, results)
+        remove_checkpoints(self.path)
+
+    def _is_begun(self) -> bool:
+        return has_checkpoints(self.path) or any((self.path / stage).exists() for stage in STAGES)
+
+    def _check_settings(self, arguments: AUTrainingArguments):
+        path = self.path / SETTINGS_FILE
+        if not path.exists():
+            return
+        before, now = read_settings(path.read_text(), str(path)), asdict(arguments)
+        differing = [
+            f"{name} was {before[name]!r}, is {value!r}"
+            for name, value in now.items()
+            if name not in FREE_SETTINGS and name in before and before[name] != value
+        ]
+        if differing:
+            raise ValueError(
+                f"The run in {self.path} was started with other settings: {'; '.join(differing)}. Resume it with its "
+                f"own ({path}), or start another one elsewhere (`--output_dir`)."
+            )
+
+
+def write_json(path: Path, content: dict):
+    write_text(path, json.dumps(content, indent=2))
+
+
+def write_metrics(path: Path, stage: str, history: list[dict]):
+    """Replaces the lines of a stage, one for each epoch; those of the other stage stay."""
+    others = [epoch for epoch in read_metrics(path) if epoch["stage"] != stage]
+    epochs = [*others, *({"stage": stage, **epoch} for epoch in history)]
+    epochs.sort(key=lambda epoch: (epoch["stage"], epoch["epoch"]))
+    write_text(path, "".join(f"{json.dumps(epoch)}\n" for epoch in epochs))
+
+
+def read_metrics(path: Path) -> list[dict]:
+    """Metrics of every epoch of both stages, in the order of training; none if there is no such file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _read_json(path: Path) -> dict | None:
+    return json.loads(path.read_text()) if path.exists() else None

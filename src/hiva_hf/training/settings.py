@@ -1,0 +1,158 @@
+"""Settings from presets, YAML files and the command line: preset < file < command line."""
+
+import argparse
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, fields
+from importlib.resources import files
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+from transformers import HfArgumentParser
+
+from .arguments import AUTrainingArguments
+from .atomic_files import write_text
+
+
+PRESETS = ("demo", "paper")
+# The embedded set is drawn for the demo; every other data set is real faces, for the paper's network.
+_DEMO_DATASET = "synthfacs"
+
+_DESCRIPTION = """\
+Train HiVA, test it on subjects that it never saw, and read a photo with it.
+
+Every setting can be given here, in a YAML file with the same names, or by a preset; the command line overrules the
+file, and the file the preset. Without --preset, synthfacs takes `demo` (the defaults below) and every other data set
+`paper` (Swin-B, BERT-large, 30 epochs per stage, batch 128 over all processes, learning rates 1e-5 and 1e-6)."""
+
+
+def preset_arguments(preset: str, **overrides) -> AUTrainingArguments:
+    """The settings of a preset, some of them changed.
+
+    Args:
+        preset: `"demo"` or `"paper"`.
+        overrides: Fields of [`AUTrainingArguments`].
+
+    Raises:
+        ValueError: if there is no such preset, or a value makes no sense.
+    """
+    return AUTrainingArguments(**(load_preset(preset) | overrides))
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """The settings that a preset changes."""
+    if name not in PRESETS:
+        raise ValueError(f"There is no preset {name!r}. Known: {', '.join(PRESETS)}.")
+    text = (files(__package__) / "presets" / f"{name}.yaml").read_text()
+    return read_settings(text, f"preset {name}")
+
+
+def read_settings(text: str, source: str) -> dict[str, Any]:
+    """Settings written as YAML.
+
+    Args:
+        text: The YAML: one mapping from names to values.
+        source: Where it comes from, for error messages.
+
+    Raises:
+        ValueError: if it is no mapping, a name is unknown, or a value has the wrong type.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{source} is not valid YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{source} holds a {type(content).__name__}, but settings are lines of `name: value`.")
+    hints = get_type_hints(AUTrainingArguments) | {"preset": str}
+    for name in content:
+        if name not in hints:
+            close = difflib.get_close_matches(str(name), hints, n=1)
+            advice = f" Did you mean `{close[0]}`?" if close else " `--help` lists all."
+            raise ValueError(f"{source} sets `{name}`, which is no setting.{advice}")
+    return {name: _typed(value, hints[name], name, source) for name, value in content.items()}
+
+
+def save_settings(arguments: AUTrainingArguments, path: Path):
+    """Writes all settings as YAML that [`parse_arguments`] reads again."""
+    write_text(path, yaml.safe_dump(asdict(arguments), sort_keys=False))
+
+
+def parse_arguments(args: Sequence[str] | None = None) -> AUTrainingArguments:
+    """Settings from a command line: `[settings.yaml] [--preset NAME] [--name value ...]`.
+
+    Args:
+        args: The words of the command line, by default the process's own. Ends the process with a message, as argparse
+            does, if one is unknown or makes no sense.
+    """
+    parser = _make_parser()
+    given = vars(parser.parse_args(args))
+    try:
+        path = given.pop("settings", None)
+        from_file = {} if path is None else _read_settings_file(path)
+        settings = from_file | given
+        return preset_arguments(settings.pop("preset", None) or default_preset(settings), **settings)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+
+
+def default_preset(settings: Mapping[str, Any]) -> str:
+    """The preset of a run that names none."""
+    return "demo" if settings.get("dataset", _DEMO_DATASET) == _DEMO_DATASET else "paper"
+
+
+def _read_settings_file(path: str) -> dict[str, Any]:
+    return read_settings(Path(path).read_text(), path)
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = HfArgumentParser(
+        AUTrainingArguments,
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s [settings.yaml] [--preset {demo,paper}] [--name value ...]",
+        allow_abbrev=False,
+    )
+    defaults = {setting.name: setting.default for setting in fields(AUTrainingArguments)}
+    for action in parser._actions:
+        if defaults.get(action.dest) not in (None, MISSING):
+            action.help = f"{action.help} [{defaults[action.dest]}]"
+        # Only what was really given may overrule a file.
+        action.default = argparse.SUPPRESS
+    parser.add_argument("settings", nargs="?", default=argparse.SUPPRESS, help="YAML file; stands first.")
+    parser.add_argument(
+        "--preset", choices=PRESETS, default=argparse.SUPPRESS, help="Settings to start from; default: see above."
+    )
+    return parser
+
+
+def _typed(value: Any, hint: Any, name: str, source: str) -> Any:
+    """`value` as the type of its setting; YAML reads `1e-5` as text and `no` as false."""
+    alternatives = [kind for kind in get_args(hint) if kind is not NoneType] or [hint]
+    if value is None and NoneType in get_args(hint):
+        return None
+    kind = hint if get_origin(hint) in (Literal, list) else alternatives[0]
+    if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    elif kind is str and isinstance(value, (str, int)) and not isinstance(value, bool):
+        return str(value)
+    elif (
+        kind is int
+        and isinstance(value, int)
+        and not isinstance(value, bool)
+        or kind is bool
+        and isinstance(value, bool)
+    ):
+        return value
+    elif get_origin(kind) is Literal and isinstance(value, (str, bool)):
+        return "no" if value is False else value
+    elif get_origin(kind) is list and isinstance(value, (str, list)):
+        return [value] if isinstance(value, str) else [str(item) for item in value]
+    expected = "text" if kind is str or get_origin(kind) is Literal else getattr(kind, "__name__", str(kind))
+    raise ValueError(f"{source} sets `{name}` to {value!r}, but it must be of type {expected}.")

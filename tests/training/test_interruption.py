@@ -1,0 +1,91 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from hiva_hf.training.checkpoints import checkpoint_folder, read_progress
+from hiva_hf.training.interruption import StopRequest, TrainingInterrupted
+from hiva_hf.training.resuming import resume_command
+from hiva_hf.training.runs import TrainingRun
+
+
+def test_a_signal_is_remembered_and_ends_nothing():
+    before = signal.getsignal(signal.SIGINT)
+    with StopRequest() as request:
+        assert not request.is_set
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert request.is_set
+    assert request.signal_number == signal.SIGINT
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_contexts_of_one_request_can_be_nested():
+    before = signal.getsignal(signal.SIGTERM)
+    request = StopRequest()
+    with request, request:
+        pass
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_another_thread_trains_without_handling_signals():
+    failures = []
+
+    def enter():
+        try:
+            with StopRequest():
+                pass
+        except ValueError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert not failures
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_exit_code_is_the_one_that_shells_expect(number, code):
+    assert TrainingInterrupted("stopped", number).exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("words", "processes", "expected"),
+    [
+        ([], "1", "accelerate launch examples/train.py --resume_from_checkpoint true"),
+        (
+            ["my settings.yaml", "--fold", "2", "--resume_from_checkpoint", "--overwrite-output-dir", "true"],
+            "1",
+            "accelerate launch examples/train.py 'my settings.yaml' --fold 2 --resume_from_checkpoint true",
+        ),
+        (
+            ["--resume_from_checkpoint=false", "--fold", "2"],
+            "2",
+            "torchrun --nproc_per_node 2 examples/train.py --fold 2 --resume_from_checkpoint true",
+        ),
+    ],
+)
+def test_the_command_to_go_on_is_the_one_that_was_stopped(monkeypatch, words, processes, expected):
+    monkeypatch.setattr("sys.argv", ["examples/train.py", *words])
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert resume_command() == expected
+
+
+def test_a_request_during_validation_is_taken_there_and_nothing_is_trained_again(make_arguments, tmp_path):
+    run = TrainingRun(make_arguments(tmp_path, stage1_epochs=1))
+    detector, _ = run.build_detector()
+    # As if the signal came with the last step's report still unread.
+    run.stop_request.signal_number = None
+
+    class LateRequest(type(run.stop_request)):
+        @property
+        def is_set(self):
+            return bool(list(tmp_path.glob("checkpoints/stage1/step-*"))) or self.signal_number is not None
+
+    run.arguments.checkpointing_steps = "2"
+    with pytest.raises(TrainingInterrupted, match="Stopped in stage1, epoch 1"):
+        run.stop_request = LateRequest()
+        run.train_stage1(detector)
+    folder = checkpoint_folder(tmp_path, "stage1")
+    assert max(read_progress(path)["steps_done"] for path in folder.glob("step-*")) == 3
