@@ -162,7 +162,7 @@ def compare_pictures(
         SystemExit: if they are one grey level or more on average.
     """
     drawn = [augmentation.draw(seed) for seed in range(len(images))]
-    found = (augmentation.apply(images, drawn) + augmentation.shift) / augmentation.scale
+    found = (torch.stack(augmentation.apply(images, drawn)) + augmentation.shift) / augmentation.scale
     expected = [plain_picture(image, size, crop_size, one) for image, one in zip(images, drawn, strict=True)]
     difference = (found - torch.stack(expected)).abs().numpy()
     if difference.mean() >= 1:
@@ -189,7 +189,7 @@ def transform_at(name: str, side: int, size: int, crop_size: int, rounds: int) -
 
     def with_ours() -> torch.Tensor:
         images = [decode(picture) for picture in next(batches)]
-        return default_collate(list(augmentation.apply(images, [augmentation.draw(next(seeds)) for _ in images])))
+        return default_collate(augmentation.apply(images, [augmentation.draw(next(seeds)) for _ in images]))
 
     def decoding_alone() -> list[Image.Image]:
         return [decode(picture) for picture in next(batches)]

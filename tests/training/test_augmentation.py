@@ -146,7 +146,7 @@ def test_training_resizes_as_inference_does(image_processor, augmentation, rows)
     drawn = AugmentationParameters(centre, centre, False, UNCHANGED)
     found = augmentation.apply(rows["image"][:4], [drawn] * 4)
     expected = image_processor(rows["image"][:4], return_tensors="pt")["pixel_values"]
-    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(torch.stack(found), expected, atol=1e-5)
 
 
 def test_training_resizes_by_the_filter_of_the_image_processor(rows):
@@ -155,7 +155,7 @@ def test_training_resizes_by_the_filter_of_the_image_processor(rows):
     drawn = AugmentationParameters(0, 0, False, UNCHANGED)
     found = FaceAugmentation(image_processor).apply(rows["image"][:2], [drawn] * 2)
     expected = image_processor(rows["image"][:2], return_tensors="pt")["pixel_values"]
-    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(torch.stack(found), expected, atol=1e-5)
 
 
 def test_a_crop_larger_than_the_picture_is_refused():

@@ -12,6 +12,7 @@ import pytest
 
 from hiva_hf.training.checkpoints import checkpoint_folder
 from hiva_hf.training.run_folder import RunFolder, read_metrics
+from hiva_hf.training.settings import read_settings
 
 
 WEIGHTS = ("model.safetensors", "stage1/model.safetensors", "stage2/model.safetensors")
@@ -119,3 +120,21 @@ def test_where_and_how_fast_a_run_goes_on_may_change(make_arguments, tmp_path):
     folder.check(replace(arguments, resume_from_checkpoint=True, **free), num_processes=1)
     with pytest.raises(ValueError, match="stage2_epochs was 2, is 9"):
         folder.check(replace(arguments, resume_from_checkpoint=True, stage2_epochs=9), num_processes=1)
+
+
+def test_other_versions_than_at_the_start_are_a_warning(make_arguments, tmp_path, caplog):
+    folder = RunFolder(tmp_path)
+    arguments = make_arguments(tmp_path, resume_from_checkpoint=True)
+    folder.open(arguments, {"num_processes": 1, "packages": {"torch": "2.11.0"}})
+    (checkpoint_folder(tmp_path, "stage1") / "step-000000001").mkdir(parents=True)
+    folder.open(arguments, {"num_processes": 1, "packages": {"torch": "2.15.0"}})
+    assert "was started with other versions (torch 2.11.0, now 2.15.0)" in caplog.text
+
+
+def test_settings_that_are_written_down_neither_resume_nor_overwrite(make_arguments, tmp_path):
+    arguments = make_arguments(tmp_path, resume_from_checkpoint=True, overwrite_output_dir=True)
+    RunFolder(tmp_path).open(arguments, {"num_processes": 1})
+    written = read_settings((tmp_path / "settings.yaml").read_text(), "settings.yaml")
+    assert not written["resume_from_checkpoint"]
+    assert not written["overwrite_output_dir"]
+    assert written["stage1_epochs"] == 2

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModel, TimmWrapperConfig
 
 from hiva_hf import HiVAForAUDetection, HiVAForPreTraining
 from hiva_hf.data import AU_SETS, load_au_dataset
+from hiva_hf.evaluation.checkpoint_evaluation import read_subject_record
 from hiva_hf.evaluation.metrics import compute_au_metrics
 from hiva_hf.evaluation.predictions import read_predictions
 from hiva_hf.training.arguments import AUTrainingArguments
@@ -233,3 +234,39 @@ def test_more_faces_per_step_than_there_are_is_an_error_that_says_so(make_argume
     run = TrainingRun(make_arguments(tmp_path, per_device_train_batch_size=64))
     with pytest.raises(ValueError, match="has 48 faces, but one optimizer step takes 64"):
         run.train_stage1(run.build_detector()[0])
+
+
+@pytest.fixture(scope="module")
+def run_on_two_sets(make_arguments, write_prepared, tmp_path_factory) -> TrainingRun:
+    """SynthFACS and a little set in BP4D's layout, whose subjects come last."""
+    folder = tmp_path_factory.mktemp("two-sets")
+    write_prepared(folder / "bp4d", "bp4d", {"F001": 1, "F003": 2, "F004": 3, "F005": 2})
+    settings = {"additional_data": [f"bp4d={folder / 'bp4d'}"], "stage1_epochs": 1, "stage2_epochs": 1}
+    return TrainingRun(make_arguments(folder / "run", **settings))
+
+
+def test_a_second_set_is_trained_on_with_what_it_lacks_missing(run_on_two_sets):
+    last = run_on_two_sets.splits["train"][-1]
+    labels = dict(zip(run_on_two_sets.aus, last["labels"], strict=True))
+    assert last["subject"] in ("F003", "F004", "F005")
+    assert run_on_two_sets.aus == AU_SETS["synthfacs"]
+    assert {au for au, label in labels.items() if label == -100} >= set(AU_SETS["synthfacs"]) - set(AU_SETS["bp4d"])
+    assert any(label != -100 for label in labels.values())
+
+
+def test_a_second_set_is_neither_validated_nor_tested_on(run_on_two_sets):
+    for split in ("validation", "test"):
+        assert not any(subject.startswith("F") for subject in run_on_two_sets.load_split(split)["subject"])
+    assert "F001" not in run_on_two_sets.splits["train"]["subject"]
+
+
+def test_a_run_on_two_sets_finishes_and_records_both(run_on_two_sets):
+    results = run_on_two_sets.run()
+    assert results["training_datasets"] == ["synthfacs", "bp4d"]
+    assert results["test_mean_roc_auc"] is not None
+    assert read_subject_record(str(run_on_two_sets.output_dir)).datasets == {"synthfacs", "bp4d"}
+
+
+def test_a_second_set_without_a_folder_is_refused(make_arguments, tmp_path):
+    with pytest.raises(ValueError, match="`additional_data` has 'disfa', but each set is NAME=FOLDER"):
+        make_arguments(tmp_path, additional_data=["disfa"])

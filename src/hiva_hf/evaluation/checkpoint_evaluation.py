@@ -30,12 +30,12 @@ class SubjectRecord:
     """Whom a checkpoint has met, as its training run wrote it down.
 
     Attributes:
-        dataset: Name of the data set; subjects of another one are other people.
+        datasets: Names of the data sets that it was trained on; subjects of other ones are other people.
         training: Subjects whose faces it learned from.
         validation: Subjects on whom its epoch was chosen.
     """
 
-    dataset: str
+    datasets: frozenset[str]
     training: frozenset[str]
     validation: frozenset[str]
 
@@ -59,7 +59,7 @@ def read_subject_record(checkpoint: str) -> SubjectRecord | None:
     if "dataset" not in results or "training_subjects" not in results:
         return None
     return SubjectRecord(
-        dataset=results["dataset"],
+        datasets=frozenset(results.get("training_datasets", [results["dataset"]])),
         training=frozenset(results["training_subjects"]),
         validation=frozenset(results.get("validation_subjects", ())),
     )
@@ -84,7 +84,7 @@ def check_unseen_subjects(checkpoint: str, dataset: str, subjects: Sequence[str]
             "`training_subjects` beside it. Pass `--allow_training_subjects true` to evaluate it all the same, and "
             "say so beside the result."
         )
-    if record.dataset != dataset:
+    if dataset not in record.datasets:
         return
     for known, what in ((record.training, "was trained on"), (record.validation, "had its epoch chosen on")):
         met = sorted(known & set(subjects))

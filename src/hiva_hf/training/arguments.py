@@ -53,6 +53,13 @@ class AUTrainingArguments:
     )
     dataset: str = field(default="synthfacs", metadata={"help": "Name of the data set."})
     data_dir: str | None = field(default=None, metadata={"help": "Its folder; the embedded set needs none."})
+    additional_data: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Further sets to train on, each as NAME=FOLDER. The detector then knows the AUs of all sets; "
+            "labels that a set lacks are missing. Validation and test stay those of --dataset."
+        },
+    )
     fold: int = field(default=1, metadata={"help": "Part of the subjects that is tested (1 to 3)."})
 
     vision_model_name_or_path: str | None = field(
@@ -170,6 +177,24 @@ class AUTrainingArguments:
         self._check_choices()
         self._check_numbers()
         self._check_steps_between_checkpoints()
+        self.training_sources()
+
+    def training_sources(self) -> list[tuple[str, str | None]]:
+        """Name and folder of each set that is trained on; the first is the one that is tested.
+
+        Raises:
+            ValueError: if one of `additional_data` is not NAME=FOLDER.
+        """
+        sources = [(self.dataset, self.data_dir)]
+        for source in self.additional_data:
+            name, separator, folder = source.partition("=")
+            if not (name and separator):
+                raise ValueError(
+                    f"`additional_data` has {source!r}, but each set is NAME=FOLDER, such as disfa=prepared/disfa "
+                    "(`synthfacs=` for the embedded faces)."
+                )
+            sources.append((name, folder or None))
+        return sources
 
     def _check_choices(self):
         hints = get_type_hints(type(self))

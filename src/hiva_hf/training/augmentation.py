@@ -7,6 +7,7 @@ less than half the time; `examples/benchmark.py --only transform` measures it.
 """
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,22 +83,18 @@ class FaceAugmentation:
             color_steps=tuple(color_steps),
         )
 
-    def apply(self, images: list[Image.Image], parameters: list[AugmentationParameters]) -> torch.Tensor:
+    def apply(self, images: list[Image.Image], parameters: list[AugmentationParameters]) -> list[torch.Tensor]:
         """Transforms pictures as was drawn.
 
         Args:
-            images: `B` pictures of any size and mode.
+            images: Pictures of any size and mode.
             parameters: One for each picture.
 
         Returns:
-            `pixel_values` `[B, 3, H, W]`.
+            `pixel_values` `[3, H, W]` of each picture.
         """
         pictures = [self._resize(image) for image in images]
-        faces = torch.empty(len(images), 3, *self.crop_size)
-        for face, picture, drawn in zip(faces, pictures, parameters, strict=True):
-            change_colors(face.copy_(self._crop(picture, drawn)), drawn.color_steps)
-            face.mul_(self.scale).sub_(self.shift)
-        return faces
+        return [self._finish(picture, drawn) for picture, drawn in zip(pictures, parameters, strict=True)]
 
     def _resize(self, image: Image.Image) -> torch.Tensor:
         """`uint8` `[3, height, width]` of the image processor's size, laid out in memory as `[height, width, 3]`."""
@@ -106,10 +103,14 @@ class FaceAugmentation:
         # Returns a picture that has the right size already, such as a prepared one, as it is.
         return functional.resize(pixels, self.size, interpolation=self.resample, antialias=True)
 
-    def _crop(self, picture: torch.Tensor, drawn: AugmentationParameters) -> torch.Tensor:
+    def _finish(self, picture: torch.Tensor, drawn: AugmentationParameters) -> torch.Tensor:
         height, width = self.crop_size
         crop = picture[:, drawn.top : drawn.top + height, drawn.left : drawn.left + width]
-        return crop.flip(-1) if drawn.is_mirrored else crop
+        if drawn.is_mirrored:
+            crop = crop.flip(-1)
+        # Copied only now, into one plane for each colour: a crop is smaller than a picture.
+        face = torch.empty(3, height, width).copy_(crop)
+        return change_colors(face, drawn.color_steps).mul_(self.scale).sub_(self.shift)
 
     def __call__(self, image: Image.Image, seed: int) -> torch.Tensor:
         """Returns `pixel_values` `[3, H, W]`; the same for the same image and seed, whatever ran before."""
@@ -128,6 +129,9 @@ def change_colors(face: torch.Tensor, steps: tuple[tuple[str, float], ...]) -> t
 
     Returns:
         `face`.
+
+    Raises:
+        ValueError: if a step has another name.
     """
     luma = torch.tensor(LUMA)
     for name, factor in steps:
@@ -205,7 +209,6 @@ class EvaluationFaces(torch.utils.data.Dataset):
         return _items(self.image_processor(rows["image"], return_tensors="pt")["pixel_values"], rows["labels"])
 
 
-def _items(pixel_values: torch.Tensor, labels: list[list[int]]) -> list[dict[str, torch.Tensor]]:
-    """Splits `[B, 3, H, W]` and `B` lists of labels into the items of a dataset."""
+def _items(pixel_values: Iterable[torch.Tensor], labels: list[list[int]]) -> list[dict[str, torch.Tensor]]:
     labels = torch.tensor(labels, dtype=torch.float32)
     return [{"pixel_values": face, "labels": label} for face, label in zip(pixel_values, labels, strict=True)]

@@ -1,8 +1,9 @@
 """What a run's folder holds besides the weights, and who may go on in it."""
 
 import json
+import logging
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from .arguments import FREE_SETTINGS, AUTrainingArguments
@@ -10,6 +11,8 @@ from .atomic_files import write_text
 from .checkpoints import has_checkpoints, remove_checkpoints
 from .settings import read_settings, save_settings
 
+
+logger = logging.getLogger(__name__)
 
 SETTINGS_FILE = "settings.yaml"
 ENVIRONMENT_FILE = "environment.json"
@@ -65,7 +68,10 @@ class RunFolder:
                 shutil.rmtree(self.path / stage, ignore_errors=True)
             for name in (RESULTS_FILE, METRICS_FILE, RESOURCES_FILE):
                 (self.path / name).unlink(missing_ok=True)
-        save_settings(arguments, self.path / SETTINGS_FILE)
+        self._warn_of_other_versions(environment)
+        # Whoever starts from the file again decides anew whether to go on or to overwrite.
+        lasting = replace(arguments, resume_from_checkpoint=False, overwrite_output_dir=False)
+        save_settings(lasting, self.path / SETTINGS_FILE)
         write_json(self.path / ENVIRONMENT_FILE, environment)
 
     def add_resources(self, name: str, seconds: float, peak_memory: int | None = None):
@@ -88,6 +94,20 @@ class RunFolder:
 
     def _is_begun(self) -> bool:
         return has_checkpoints(self.path) or any((self.path / stage).exists() for stage in STAGES)
+
+    def _warn_of_other_versions(self, environment: dict):
+        before = (_read_json(self.path / ENVIRONMENT_FILE) or {}).get("packages", {})
+        now = environment.get("packages", {})
+        differing = [
+            f"{name} {before[name]}, now {now[name]}" for name in now if before.get(name, now[name]) != now[name]
+        ]
+        if differing and self._is_begun():
+            logger.warning(
+                "The run in %s was started with other versions (%s): without the interruption it might have ended at "
+                "slightly other weights.",
+                self.path,
+                "; ".join(differing),
+            )
 
     def _check_settings(self, arguments: AUTrainingArguments):
         path = self.path / SETTINGS_FILE

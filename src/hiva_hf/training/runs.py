@@ -14,7 +14,7 @@ from accelerate.utils import set_seed
 from datasets import Dataset
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from ..data import MISSING_LABEL, au_numbers, load_au_dataset
+from ..data import MISSING_LABEL, au_numbers, load_au_datasets
 from ..evaluation.metrics import compute_au_metrics
 from ..evaluation.predictions import ROW_COLUMNS, write_predictions
 from ..image_processing_hiva import HiVAImageProcessor
@@ -101,9 +101,13 @@ class TrainingRun:
         )
 
     def load_split(self, split: str) -> Dataset:
-        """Faces of `"train"`, `"validation"` or `"test"`, as many of them as the settings allow."""
+        """Faces of `"train"`, `"validation"` or `"test"`, as many of them as the settings allow.
+
+        Additional sets are trained on, and on nothing else.
+        """
         arguments = self.arguments
-        dataset = load_au_dataset(arguments.dataset, arguments.data_dir, fold=arguments.fold, split=split)
+        sources = arguments.training_sources() if split == "train" else [(arguments.dataset, arguments.data_dir)]
+        dataset = load_au_datasets(sources, fold=arguments.fold, split=split, aus=self.aus)
         limit = arguments.max_train_samples if split == "train" else arguments.max_eval_samples
         if limit is not None and limit < len(dataset):
             # Spread over the subjects, which stand one after another.
@@ -111,9 +115,16 @@ class TrainingRun:
         return dataset
 
     @cached_property
+    def aus(self) -> tuple[int, ...]:
+        """The AUs of all sets that are trained on, in the order of the labels."""
+        aus = [au_numbers(name, data_dir) for name, data_dir in self.arguments.training_sources()]
+        # A set of one's own may have another order than the ascending one.
+        return aus[0] if len(aus) == 1 else tuple(sorted(set().union(*aus)))
+
+    @property
     def au_labels(self) -> list[str]:
-        """The AUs of the data set, in the order of its labels."""
-        return [f"AU{number}" for number in au_numbers(self.arguments.dataset, self.arguments.data_dir)]
+        """[`aus`] by name."""
+        return [f"AU{number}" for number in self.aus]
 
     def describe(self) -> str:
         """One paragraph on what is about to be trained, where, and on how many faces."""
@@ -122,8 +133,9 @@ class TrainingRun:
             for split, faces in self.splits.items()
         )
         spread = ", sharded" if self.arguments.fsdp else ""
+        names = " and ".join(name for name, _ in self.arguments.training_sources())
         return (
-            f"HiVA on {self.arguments.dataset}, fold {self.arguments.fold}, {len(self.au_labels)} AUs. {sizes}. "
+            f"HiVA on {names}, fold {self.arguments.fold}, {len(self.au_labels)} AUs. {sizes}. "
             f"{self.accelerator.num_processes} process(es){spread}, {self.accelerator.device} "
             f"({torch.get_num_threads()} threads each), mixed precision "
             f"{self.accelerator.mixed_precision}. Results go to {self.output_dir}."
@@ -246,6 +258,8 @@ class TrainingRun:
             try:
                 return trainer.train()
             finally:
+                # It keeps every loader that it was ever given.
+                self.accelerator.free_memory()
                 self._note_resources(stage, time.monotonic() - started, memory.bytes())
 
     def _note_resources(self, stage: Stage, seconds: float, peak_memory: int | None):
@@ -341,6 +355,7 @@ class TrainingRun:
         resources = self.folder.resources()
         results |= {
             "dataset": self.arguments.dataset,
+            "training_datasets": [name for name, _ in self.arguments.training_sources()],
             "fold": self.arguments.fold,
             "train_runtime": resources["run"]["seconds"],
             "training_subjects": _subjects(self.splits["train"]),
