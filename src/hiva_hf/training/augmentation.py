@@ -133,14 +133,13 @@ def change_colors(face: torch.Tensor, steps: tuple[tuple[str, float], ...]) -> t
     Raises:
         ValueError: if a step has another name.
     """
-    luma = torch.tensor(LUMA)
     for name, factor in steps:
         if name == "brightness":
             face.mul_(factor)
         elif name == "contrast":
-            face.lerp_(_mean_grey(face, luma), 1 - factor)
+            face.lerp_(_mean_grey(face), 1 - factor)
         elif name == "saturation":
-            grey = (luma @ face.flatten(1)).round_()
+            grey = (torch.tensor(LUMA) @ face.flatten(1)).round_()
             face.lerp_(grey.view(1, *face.shape[1:]), 1 - factor)
         else:
             raise ValueError(f"Unknown colour step {name!r}; expected 'brightness', 'contrast' or 'saturation'.")
@@ -151,10 +150,11 @@ def change_colors(face: torch.Tensor, steps: tuple[tuple[str, float], ...]) -> t
     return face
 
 
-def _mean_grey(face: torch.Tensor, luma: torch.Tensor) -> torch.Tensor:
+def _mean_grey(face: torch.Tensor) -> torch.Tensor:
     # A row's sum is a whole number that float32 holds; a large picture's is not.
-    channel_means = face.sum(dim=2).double().mean(dim=1) / face.shape[2]
-    return (luma.double() @ channel_means).round_().float()
+    red, green, blue = face.sum(dim=2).sum(dim=1, dtype=torch.float64).tolist()
+    grey = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+    return torch.tensor(float(round(grey / face[0].numel())))
 
 
 class AugmentedFaces(torch.utils.data.Dataset):
