@@ -32,11 +32,16 @@ def test_command_line_reads_every_option(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"num_subjects": 2}, {"images_per_subject": 0}, {"image_size": 8}, {"jpeg_quality": 0}]
+    "settings",
+    [{"num_subjects": 2}, {"images_per_subject": 0}, {"image_size": 8}, {"jpeg_quality": 0}, {"first_subject": -1}],
 )
 def test_impossible_settings_raise(settings):
     with pytest.raises(ValueError):
         GenerationConfig(**{"num_subjects": 3, "images_per_subject": 2} | settings)
+
+
+def test_further_people_are_others_than_the_embedded_ones():
+    assert list(GenerationConfig(3, 2, first_subject=240).subjects) == [240, 241, 242]
 
 
 def test_folder_of_another_run_is_refused(tmp_path):
@@ -72,6 +77,11 @@ def test_all_named_assets_exist(renderer):
 def test_rendering_repeats_with_its_seed(renderer):
     first, second = (next(renderer.rows(1)) for _ in range(2))
     assert first["image"]["bytes"] == second["image"]["bytes"]
+
+
+def test_a_person_looks_the_same_in_whatever_set_it_is_rendered(renderer, makehuman_dir):
+    elsewhere = SubjectRenderer(GenerationConfig(3, 2, first_subject=1), makehuman_dir)
+    assert next(renderer.rows(1))["image"]["bytes"] == next(elsewhere.rows(1))["image"]["bytes"]
 
 
 @pytest.mark.parametrize("au", SYNTHFACS_AUS)

@@ -25,6 +25,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--jpeg_quality", type=int, default=90, help="1 to 100 (default: %(default)s)")
     parser.add_argument("--num_workers", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument(
+        "--first_subject",
+        type=int,
+        default=0,
+        help="number of the first person; 240 gives people whom the embedded set lacks (default: %(default)s)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -42,7 +48,12 @@ def main(arguments: list[str] | None = None) -> None:
 
     try:
         config = GenerationConfig(
-            args.num_subjects, args.images_per_subject, args.image_size, args.jpeg_quality, args.seed
+            args.num_subjects,
+            args.images_per_subject,
+            args.image_size,
+            args.jpeg_quality,
+            args.seed,
+            args.first_subject,
         )
         paths = generate(config, args.output_dir, args.makehuman_dir, args.num_workers)
     except (FileNotFoundError, ImportError, ValueError) as error:

@@ -48,6 +48,7 @@ class GenerationConfig:
         image_size: Side of the aligned crops in pixels.
         jpeg_quality: 1 to 100.
         seed: Seed of everything.
+        first_subject: Number of the first person, from 0; the embedded set holds the people 0 to 239 of seed 0.
     """
 
     num_subjects: int
@@ -55,6 +56,7 @@ class GenerationConfig:
     image_size: int = 160
     jpeg_quality: int = 90
     seed: int = 0
+    first_subject: int = 0
 
     def __post_init__(self) -> None:
         if self.num_subjects < NUM_FOLDS:
@@ -66,6 +68,13 @@ class GenerationConfig:
             )
         if not 1 <= self.jpeg_quality <= 100:
             raise ValueError(f"jpeg_quality must lie between 1 and 100, got {self.jpeg_quality}.")
+        if self.first_subject < 0:
+            raise ValueError(f"first_subject must be at least 0, got {self.first_subject}.")
+
+    @property
+    def subjects(self) -> range:
+        """Numbers of the people to be rendered."""
+        return range(self.first_subject, self.first_subject + self.num_subjects)
 
 
 class SubjectRenderer:
@@ -168,7 +177,7 @@ def generate(config: GenerationConfig, output_dir: Path, makehuman_dir: Path, nu
     subject_dir = Path(output_dir) / "subjects"
     subject_dir.mkdir(parents=True, exist_ok=True)
     _claim(Path(output_dir) / "config.json", config)
-    paths = {index: subject_dir / f"{subject_name(index)}.parquet" for index in range(config.num_subjects)}
+    paths = {index: subject_dir / f"{subject_name(index)}.parquet" for index in config.subjects}
     missing = [index for index, path in paths.items() if not path.exists()]
     logger.info("Rendering %d of %d subjects into %s.", len(missing), config.num_subjects, output_dir)
     # Workers are fresh processes, so that none inherits the threads of OpenCV or a half-loaded network.
