@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from hiva_hf.data.sets import NEVER_TESTED
 from hiva_hf.face_detection import DetectedFace
 from hiva_hf.synthesis import generate as generate_module
 from hiva_hf.synthesis.__main__ import parse_args
@@ -42,6 +43,11 @@ def test_impossible_settings_raise(settings):
 
 def test_further_people_are_others_than_the_embedded_ones():
     assert list(GenerationConfig(3, 2, first_subject=240).subjects) == [240, 241, 242]
+
+
+def test_people_are_dealt_to_three_folds_or_to_none():
+    assert [GenerationConfig(3, 2).fold_of(index) for index in (0, 1, 2, 3)] == [1, 2, 3, 1]
+    assert GenerationConfig(3, 2, training_only=True).fold_of(1) == NEVER_TESTED
 
 
 def test_folder_of_another_run_is_refused(tmp_path):

@@ -31,6 +31,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         default=0,
         help="number of the first person; 240 gives people whom the embedded set lacks (default: %(default)s)",
     )
+    parser.add_argument(
+        "--training_only",
+        action="store_true",
+        help="deal nobody to a test fold: put the file beside those of a set with folds, to train on more people",
+    )
     return parser.parse_args(arguments)
 
 
@@ -54,6 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
             args.jpeg_quality,
             args.seed,
             args.first_subject,
+            args.training_only,
         )
         paths = generate(config, args.output_dir, args.makehuman_dir, args.num_workers)
     except (FileNotFoundError, ImportError, ValueError) as error:

@@ -18,6 +18,7 @@ from datasets import Dataset, disable_progress_bars
 from tqdm.auto import tqdm
 
 from ..data.schema import au_features
+from ..data.sets import NEVER_TESTED
 from ..face_alignment import align_face
 from ..face_detection import CenterFaceDetector, DetectedFace
 from .assets import AnnyData, MakeHumanData, linear_to_srgb
@@ -49,6 +50,7 @@ class GenerationConfig:
         jpeg_quality: 1 to 100.
         seed: Seed of everything.
         first_subject: Number of the first person, from 0; the embedded set holds the people 0 to 239 of seed 0.
+        training_only: Nobody is dealt to a fold that is tested: faces for training alone, beside a set that has folds.
     """
 
     num_subjects: int
@@ -57,6 +59,7 @@ class GenerationConfig:
     jpeg_quality: int = 90
     seed: int = 0
     first_subject: int = 0
+    training_only: bool = False
 
     def __post_init__(self) -> None:
         if self.num_subjects < NUM_FOLDS:
@@ -75,6 +78,10 @@ class GenerationConfig:
     def subjects(self) -> range:
         """Numbers of the people to be rendered."""
         return range(self.first_subject, self.first_subject + self.num_subjects)
+
+    def fold_of(self, index: int) -> int:
+        """The part of a person, 1 to 3, or `NEVER_TESTED`."""
+        return NEVER_TESTED if self.training_only else fold_of_subject(index)
 
 
 class SubjectRenderer:
@@ -104,7 +111,7 @@ class SubjectRenderer:
                 "subject": head.subject.name,
                 "task": expression.task,
                 "frame": frame,
-                "fold": fold_of_subject(index),
+                "fold": self.config.fold_of(index),
                 "detector_score": score,
             }
 
@@ -191,7 +198,8 @@ def generate(config: GenerationConfig, output_dir: Path, makehuman_dir: Path, nu
             # Without this, the first error would be told after all other subjects are done.
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return [_write_fold(fold, paths, Path(output_dir)) for fold in range(1, NUM_FOLDS + 1)]
+    folds = [NEVER_TESTED] if config.training_only else range(1, NUM_FOLDS + 1)
+    return [_write_fold(fold, config, paths, Path(output_dir)) for fold in folds]
 
 
 def _claim(path: Path, config: GenerationConfig) -> None:
@@ -227,10 +235,10 @@ def _render_subject(index: int, path: Path) -> None:
     os.replace(part, path)
 
 
-def _write_fold(fold: int, paths: dict[int, Path], output_dir: Path) -> Path:
+def _write_fold(fold: int, config: GenerationConfig, paths: dict[int, Path], output_dir: Path) -> Path:
     """Joins the subjects of a fold; the schema metadata that `datasets` reads stays with the table."""
-    tables = [pq.read_table(path) for index, path in paths.items() if fold_of_subject(index) == fold]
-    target = output_dir / f"synthfacs-fold{fold}.parquet"
+    tables = [pq.read_table(path) for index, path in paths.items() if config.fold_of(index) == fold]
+    target = output_dir / (f"synthfacs-fold{fold}.parquet" if fold != NEVER_TESTED else "synthfacs-training.parquet")
     part = target.with_suffix(".part")
     pq.write_table(pa.concat_tables(tables), part, row_group_size=256)
     os.replace(part, target)

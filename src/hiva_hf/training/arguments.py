@@ -113,6 +113,13 @@ class AUTrainingArguments:
         metadata={"help": "Validate and keep a moving average of the weights with this decay, such as 0.999; 0: off."},
     )
 
+    augmentation: Literal["paper", "strong"] = field(
+        default="paper",
+        metadata={
+            "help": "paper: crop, mirror, colour jitter; strong: also affine jitter, shadows, lost detail and "
+            "occlusion, for detectors that must read photos unlike those of the training set."
+        },
+    )
     per_device_train_batch_size: int = field(default=16, metadata={"help": "Faces per process and forward pass."})
     gradient_accumulation_steps: int = field(default=1, metadata={"help": "Forward passes per optimizer step."})
     total_train_batch_size: int | None = field(

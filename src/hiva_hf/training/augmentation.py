@@ -162,7 +162,7 @@ class AugmentedFaces(torch.utils.data.Dataset):
 
     Args:
         dataset: Rows with `image` and `labels`.
-        augmentation: What is done to each picture.
+        augmentation: What is done to each picture: this one, or another with `draw` and `apply`.
         seed: Seed of the run. [`set_epoch`] must be called before each pass.
     """
 

@@ -41,6 +41,7 @@ from .run_folder import (
     VALIDATION_PREDICTIONS_FILE,
     RunFolder,
 )
+from .strong_augmentation import StrongFaceAugmentation
 from .towers import packaged_text_tower, packaged_vision_tower
 from .tracking import check_trackers, finish_trackers, start_trackers
 from .updates import Updates
@@ -249,7 +250,7 @@ class TrainingRun:
                 model,
                 stage,
                 self.splits["train"],
-                AugmentedFaces(self.splits["train"], FaceAugmentation(self.image_processor), self.arguments.seed),
+                AugmentedFaces(self.splits["train"], self._augmentation(), self.arguments.seed),
                 EvaluationFaces(self.splits["validation"], self.image_processor),
                 self.arguments,
                 self.stop_request,
@@ -261,6 +262,10 @@ class TrainingRun:
                 # It keeps every loader that it was ever given.
                 self.accelerator.free_memory()
                 self._note_resources(stage, time.monotonic() - started, memory.bytes())
+
+    def _augmentation(self) -> FaceAugmentation | StrongFaceAugmentation:
+        kind = StrongFaceAugmentation if self.arguments.augmentation == "strong" else FaceAugmentation
+        return kind(self.image_processor)
 
     def _note_resources(self, stage: Stage, seconds: float, peak_memory: int | None):
         if self.accelerator.is_main_process:

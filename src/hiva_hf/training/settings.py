@@ -16,7 +16,7 @@ from .arguments import AUTrainingArguments
 from .atomic_files import write_text
 
 
-PRESETS = ("demo", "paper")
+PRESETS = ("demo", "paper", "starter")
 # The embedded set is drawn for the demo; every other data set is real faces, for the paper's network.
 _DEMO_DATASET = "synthfacs"
 
@@ -25,14 +25,15 @@ Train HiVA, test it on subjects that it never saw, and read a photo with it.
 
 Every setting can be given here, in a YAML file with the same names, or by a preset; the command line overrules the
 file, and the file the preset. Without --preset, synthfacs takes `demo` (the defaults below) and every other data set
-`paper` (Swin-B, BERT-large, 30 epochs per stage, batch 128 over all processes, learning rates 1e-5 and 1e-6)."""
+`paper` (Swin-B, BERT-large, 30 epochs per stage, batch 128 over all processes, learning rates 1e-5 and 1e-6).
+`starter` is what the detector in the package was trained with."""
 
 
 def preset_arguments(preset: str, **overrides) -> AUTrainingArguments:
     """The settings of a preset, some of them changed.
 
     Args:
-        preset: `"demo"` or `"paper"`.
+        preset: One of `PRESETS`.
         overrides: Fields of [`AUTrainingArguments`].
 
     Raises:
@@ -113,7 +114,7 @@ def _make_parser() -> argparse.ArgumentParser:
         AUTrainingArguments,
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s [settings.yaml] [--preset {demo,paper}] [--name value ...]",
+        usage="%(prog)s [settings.yaml] [--preset {demo,paper,starter}] [--name value ...]",
         allow_abbrev=False,
     )
     defaults = {setting.name: setting.default for setting in fields(AUTrainingArguments)}
