@@ -1,58 +1,48 @@
 """HiVA: facial Action Unit detection with vision and language, for the Hugging Face ecosystem.
 
-Importing the package registers its classes with transformers' Auto classes and the task `"au-detection"` with
-`transformers.pipeline`.
+Importing the package makes transformers' Auto classes know the model type `"hiva"`, and `transformers.pipeline` the
+task `"au-detection"`. It is quick: what the package offers is imported when it is used.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
-from transformers.pipelines import PIPELINE_REGISTRY
-
-from .configuration_hiva import HiVAConfig
-from .image_processing_hiva import HiVAImageProcessor
-from .image_processing_pil_hiva import HiVAImageProcessorPil
-from .modeling_hiva import HiVAForAUDetection, HiVAForPreTraining, HiVAPreTrainedModel
-from .pipeline_au_detection import AUDetectionPipeline
+from .registration import register_with_transformers
 
 
 if TYPE_CHECKING:
+    from .configuration_hiva import HiVAConfig
     from .data import AU_SETS, load_au_dataset, load_au_datasets
     from .facs import ACTION_UNITS
     from .image_loading import load_image
+    from .image_processing_hiva import HiVAImageProcessor
+    from .image_processing_pil_hiva import HiVAImageProcessorPil
+    from .modeling_hiva import HiVAForAUDetection, HiVAForPreTraining, HiVAPreTrainedModel
+    from .pipeline_au_detection import AUDetectionPipeline
     from .profiling import profile
     from .viz import draw_faces
 
 __version__ = "0.1.0"
 
-# Loaded on first use: `import hiva_hf` stays about as quick as `import transformers`.
-_LAZY_ATTRIBUTES = {
+# Module of each public name (PEP 562). Type checkers read the imports above.
+_MODULES = {
     "ACTION_UNITS": "facs",
     "AU_SETS": "data",
+    "AUDetectionPipeline": "pipeline_au_detection",
+    "HiVAConfig": "configuration_hiva",
+    "HiVAForAUDetection": "modeling_hiva",
+    "HiVAForPreTraining": "modeling_hiva",
+    "HiVAImageProcessor": "image_processing_hiva",
+    "HiVAImageProcessorPil": "image_processing_pil_hiva",
+    "HiVAPreTrainedModel": "modeling_hiva",
+    "draw_faces": "viz",
     "load_au_dataset": "data",
     "load_au_datasets": "data",
     "load_image": "image_loading",
     "profile": "profiling",
-    "draw_faces": "viz",
 }
-
-
-def __getattr__(name: str):
-    if name not in _LAZY_ATTRIBUTES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LAZY_ATTRIBUTES[name]}"), name)
-
-
-AutoConfig.register("hiva", HiVAConfig)
-AutoModel.register(HiVAConfig, HiVAForAUDetection)
-AutoModelForImageClassification.register(HiVAConfig, HiVAForAUDetection)
-AutoImageProcessor.register(
-    HiVAConfig, image_processor_classes={"torchvision": HiVAImageProcessor, "pil": HiVAImageProcessorPil}
-)
-PIPELINE_REGISTRY.register_pipeline(
-    "au-detection", pipeline_class=AUDetectionPipeline, pt_model=AutoModelForImageClassification, type="image"
-)
+# Reachable as attributes too: `hiva_hf.facs.get_action_unit(12)`.
+_SUBMODULES = ("data", "evaluation", "facs", "viz")
 
 __all__ = [
     "ACTION_UNITS",
@@ -70,3 +60,18 @@ __all__ = [
     "load_image",
     "profile",
 ]
+
+
+def __getattr__(name: str):
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    if name in _SUBMODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *_SUBMODULES})
+
+
+register_with_transformers()
