@@ -1,31 +1,56 @@
 """Command line: `hiva-hf --help`."""
 
 import argparse
+import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
-from . import prepare
+from .. import __version__
 
 
-# What shells expect of a program that Ctrl-C ended.
-INTERRUPTED = 130
+# Modules of this folder, in the order of the help. Each has `add_parser(commands)`, which sets `run`: a function of
+# the parsed arguments that imports what it works with and returns the exit code.
+COMMANDS = ("prepare",)
+
+# Exit codes: in the work, in what was asked for, and what shells expect of a program that Ctrl-C ended.
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """All commands. What they work with is imported when they run."""
-    parser = argparse.ArgumentParser(prog="hiva-hf", description="Facial Action Units: prepare data sets.")
+    """All commands."""
+    parser = argparse.ArgumentParser(
+        prog="hiva-hf", description="Facial Action Units in photos, videos and data sets of faces."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show where in the code an error came from")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    prepare.add_parser(commands)
+    for name in COMMANDS:
+        importlib.import_module(f".{name}", __package__).add_parser(commands)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns 0, or what went wrong: 1 in the work, 2 in what was asked for, 130 after Ctrl-C."""
+    """Runs a command; returns 0, or what went wrong: 1 in the work, 2 in what was asked for, 130 after Ctrl-C.
+
+    A `ValueError` (2), `OSError` or `ImportError` (1) ends with its message alone, unless `--debug` is given.
+    """
     args = make_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        return args.run(args)
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt as stop:
         print(stop if stop.args else "Stopped.", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output, `head` for one, has enough. Python would complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (ValueError, OSError, ImportError) as error:
+        if args.debug:
+            raise
+        print(str(error) or type(error).__name__, file=sys.stderr)
+        return REFUSED if isinstance(error, ValueError) else FAILED

@@ -112,16 +112,13 @@ def run(args: argparse.Namespace) -> int:
             f"{args.push_to_hub}; without --public the repository is private"
         )
 
-    from ..data.prepare import OutputFolderError, PreparationError, prepare
-    from ..data.raw import RawDataError
+    from ..data.prepare import PreparationError, prepare
     from ..data.report_text import report_text
 
     try:
         report = prepare(args.read(args), args.output_dir, args.num_proc)
-    except (RawDataError, OutputFolderError) as error:
-        return _fail(error, 2)
-    except (PreparationError, ImportError, OSError) as error:
-        return _fail(error, 1)
+    except PreparationError as error:
+        return _fail(error)
     print(report_text(report))
     print(f"Prepared in {args.output_dir}; this report is in its report.txt, with all problems in report.json.")
     return _push(args) if args.push_to_hub else 0
@@ -135,14 +132,14 @@ def _push(args: argparse.Namespace) -> int:
             args.output_dir, args.push_to_hub, public=args.public, confirm_public=args.confirm_public
         )
     except (ValueError, OSError) as error:
-        return _fail(f"Not pushed: {error}", 1)
+        return _fail(f"Not pushed: {error}")
     print(f"Pushed to {url}")
     return 0
 
 
-def _fail(error: Exception | str, code: int) -> int:
+def _fail(error: Exception | str) -> int:
     print(error, file=sys.stderr)
-    return code
+    return 1
 
 
 def _positive(text: str) -> int:
