@@ -1,6 +1,7 @@
 """The configuration: the paper's defaults, every field explained, contradictions refused."""
 
 import dataclasses
+import json
 import re
 
 import pytest
@@ -27,6 +28,8 @@ SYMBOLS = {
     "variant": "Tables IV to VI",
     "difference_loss_weight": "`lambda`",
     "label_weights": "`w_i`",
+    "label_thresholds": "order of the logits",
+    "experimental_labels": "unreliable on real photos",
     "loss_reduction": "Eq. 4",
     "use_text_encoder": "text side",
     "text_memory_length": "`M`",
@@ -72,6 +75,26 @@ def test_config_survives_saving(make_config, tmp_path):
     assert loaded.text_config.to_dict() == config.text_config.to_dict()
 
 
+def test_thresholds_and_experimental_aus_survive_saving(make_config, tmp_path):
+    make_config(label_thresholds=[0.3, 0.5, 0.25, 1], experimental_labels=["AU4"]).save_pretrained(tmp_path)
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert loaded.label_thresholds == loaded.au_thresholds == [0.3, 0.5, 0.25, 1]
+    assert loaded.experimental_labels == ["AU4"]
+
+
+def test_a_checkpoint_from_before_thresholds_has_half_for_all(make_config, tmp_path):
+    make_config().save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    settings = json.loads(file.read_text())
+    for name in ("label_thresholds", "experimental_labels"):
+        settings.pop(name, None)
+    file.write_text(json.dumps(settings))
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert loaded.label_thresholds is None
+    assert loaded.experimental_labels is None
+    assert loaded.au_thresholds == [0.5, 0.5, 0.5, 0.5]
+
+
 def test_backbone_is_chosen_by_configuration_or_dictionary():
     swin = SwinConfig(embed_dim=8)
     assert HiVAConfig(backbone_config=swin).backbone_config.embed_dim == 8
@@ -95,6 +118,12 @@ def test_labels_saved_as_strings_come_back_in_order():
         ({"id2label": {}}, "at least one AU"),
         ({"hidden_size": 100}, r"`hidden_size` \(100\).*`num_attention_heads` \(8\)"),
         ({"label_weights": [1.0]}, "`label_weights` has 1 entries.*12 AUs"),
+        ({"label_thresholds": [0.5] * 11}, "`label_thresholds` has 11 entries.*12 AUs: AU1, AU2"),
+        ({"label_thresholds": [0.5] * 11 + [1.5]}, "`label_thresholds` is 1.5 for AU24.*between 0 and 1"),
+        ({"label_thresholds": [-0.1] + [0.5] * 11}, "`label_thresholds` is -0.1 for AU1.*between 0 and 1"),
+        ({"label_thresholds": [float("nan")] * 12}, "`label_thresholds` is nan for AU1"),
+        ({"label_thresholds": 0.4}, "label_thresholds"),
+        ({"experimental_labels": ["AU12", "AU5", "AU99"]}, "`experimental_labels` holds 'AU5', 'AU99'.*AU1, AU2"),
         ({"num_trainable_text_layers": 25}, "`num_trainable_text_layers` is 25.*24 layers"),
         ({"num_trainable_text_layers": -1}, "`num_trainable_text_layers` is -1"),
         ({"text_memory_length": -1}, "`text_memory_length` is -1"),

@@ -50,7 +50,7 @@ def scores(face: dict) -> list[float]:
 
 def test_a_photo_gives_its_face_with_every_au_in_order(detector, astronaut):
     (face,) = detector(astronaut)
-    assert set(face) == {"box", "score", "aus"}
+    assert set(face) == {"box", "score", "landmarks", "aus"}
     assert overlap(face["box"], ASTRONAUT_FACE) > 0.5
     assert all(type(face["box"][corner]) is int for corner in CORNERS)
     assert 0.5 < face["score"] <= 1

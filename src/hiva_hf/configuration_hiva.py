@@ -101,6 +101,12 @@ class HiVAConfig(PreTrainedConfig):
     label_weights (`list[float]`, *optional*):
         `w_i` of the AU loss, one for each AU (see [`~hiva_hf.modeling_hiva.label_weights_from_positive_rates`]).
         `None` weighs all AUs alike.
+    label_thresholds (`list[float]`, *optional*):
+        The probability from which an AU counts as active, one for each AU in the order of the logits, chosen on
+        validation people. `None` takes 0.5 for all, as the paper does.
+    experimental_labels (`list[str]`, *optional*):
+        AUs, such as `["AU14"]`, whose detection is known to be unreliable on real photos. The network computes them
+        like all others; the au-detection pipeline marks them.
     loss_reduction (`str`, *optional*, defaults to `"sum"`):
         How the AU loss is reduced over AUs, `"sum"` (Eq. 4 to the letter) or `"mean"` over the labelled ones. Over the
         batch it is always the mean.
@@ -166,6 +172,8 @@ class HiVAConfig(PreTrainedConfig):
     variant: Variant = "full"
     difference_loss_weight: float | int = 1e-5
     label_weights: list[float] | tuple[float, ...] | None = None
+    label_thresholds: list[float | int] | tuple[float | int, ...] | None = None
+    experimental_labels: list[str] | tuple[str, ...] | None = None
     loss_reduction: Literal["sum", "mean"] = "sum"
     use_text_encoder: bool = True
     text_memory_length: int = 0
@@ -205,6 +213,11 @@ class HiVAConfig(PreTrainedConfig):
     def au_labels(self) -> list[str]:
         """The AU labels in the order of the logits, such as `["AU1", "AU2", ...]`."""
         return [self.id2label[index] for index in range(self.num_labels)]
+
+    @property
+    def au_thresholds(self) -> list[float]:
+        """The probabilities from which the AUs count as active, in the order of the logits."""
+        return [0.5] * self.num_labels if self.label_thresholds is None else list(self.label_thresholds)
 
     @property
     def uses_text(self) -> bool:
@@ -275,10 +288,33 @@ class HiVAConfig(PreTrainedConfig):
             raise ValueError(
                 f"`label_weights` has {len(self.label_weights)} entries, but the model has {self.num_labels} AUs."
             )
+        self._check_decisions()
         if self.text_memory_length < 0:
             raise ValueError(f"`text_memory_length` is {self.text_memory_length}, but a length is at least 0.")
         if self.text_level == "sentence" and self.text_memory_length > 1:
             raise ValueError("A sentence-level text memory has one key per AU: `text_memory_length` must be 0 or 1.")
+
+    def _check_decisions(self):
+        """Checks what turns probabilities into statements about AUs."""
+        labels = self.au_labels
+        if self.label_thresholds is not None:
+            if len(self.label_thresholds) != len(labels):
+                raise ValueError(
+                    f"`label_thresholds` has {len(self.label_thresholds)} entries, but the model has {len(labels)} "
+                    f"AUs: {', '.join(labels)}."
+                )
+            for label, threshold in zip(labels, self.label_thresholds, strict=True):
+                # NaN fails this test as well.
+                if not 0 <= threshold <= 1:
+                    raise ValueError(
+                        f"`label_thresholds` is {threshold} for {label}, but a probability lies between 0 and 1."
+                    )
+        unknown = [label for label in self.experimental_labels or () if label not in labels]
+        if unknown:
+            raise ValueError(
+                f"`experimental_labels` holds {', '.join(map(repr, unknown))}, but the model's AUs are "
+                f"{', '.join(labels)}."
+            )
 
 
 __all__ = ["HiVAConfig"]

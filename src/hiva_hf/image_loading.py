@@ -16,6 +16,7 @@
 import os
 import urllib.request
 import warnings
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -23,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 
-ImageSource = str | os.PathLike | bytes | Image.Image | np.ndarray
+ImageSource = str | os.PathLike | bytes | Image.Image | np.ndarray | Mapping
 
 # Above the largest photos that phones take; decoding one this large needs some 400 MB.
 MAX_PIXELS = 128_000_000
@@ -43,9 +44,10 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS, timeout: float
     point values outside 0..1 are refused, because their range could only be guessed.
 
     Args:
-        source: A path, a URL (`http`, `https` or `data`), the bytes of an image file, a PIL image, or an array of
+        source: A path, a URL (`http`, `https` or `data`), the bytes of an image file, a PIL image, an array of
             shape `[height, width]`, `[height, width, 1]`, `[height, width, 3]` (RGB) or `[height, width, 4]` (RGBA)
-            and of type `uint8`, `uint16`, `bool` or floating point.
+            and of type `uint8`, `uint16`, `bool` or floating point, or a dict with `"bytes"` or `"path"`, as
+            `datasets` holds an image that it did not decode.
         max_pixels: Larger images are refused before they are decoded.
         timeout: Seconds that a URL may take to answer; `None` waits for ever.
 
@@ -56,15 +58,17 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS, timeout: float
         ImageLoadError: The image is missing, empty, damaged, too large, or in an unsupported form.
     """
     try:
-        image = _open(source, timeout)
+        image = _open(_encoded(source), timeout)
         _check_size(image, max_pixels)
         return _to_rgb(_decode(image))
     except ImageLoadError as error:
-        raise ImageLoadError(f"Cannot use {_name(source)}: {error}") from error.__cause__
+        raise ImageLoadError(f"Cannot use {image_name(source)}: {error}") from error.__cause__
 
 
-def _name(source: ImageSource) -> str:
-    """Name an image in an error message."""
+def image_name(source: ImageSource) -> str:
+    """Name an image in a message: its path or address, or what it is."""
+    if _is_undecoded(source):
+        source = source.get("path") or source.get("bytes")
     if isinstance(source, (str, os.PathLike)):
         text = os.fspath(source)
         return repr(text if len(text) <= 200 else f"{text[:100]}...")
@@ -75,6 +79,18 @@ def _name(source: ImageSource) -> str:
     if isinstance(source, np.ndarray):
         return f"the array of shape {list(source.shape)} and type {source.dtype}"
     return f"the argument of type {type(source).__name__}"
+
+
+def _is_undecoded(source: ImageSource) -> bool:
+    """Whether `source` is what `datasets` has for an image that it did not decode."""
+    return isinstance(source, Mapping) and bool(source) and source.keys() <= {"bytes", "path"}
+
+
+def _encoded(source: ImageSource) -> ImageSource:
+    """Take the bytes or, without them, the path out of an image that `datasets` did not decode."""
+    if not _is_undecoded(source):
+        return source
+    return source.get("path") if source.get("bytes") is None else source["bytes"]
 
 
 def _open(source: ImageSource, timeout: float | None) -> Image.Image:
@@ -96,7 +112,7 @@ def _open(source: ImageSource, timeout: float | None) -> Image.Image:
     except UnidentifiedImageError as error:
         raise ImageLoadError(
             "it is not an image, is damaged, or has a format that Pillow does not know. If an image viewer shows it, "
-            "save it as PNG or JPEG."
+            "save it as PNG or JPEG. Videos are read by `hiva-hf detect`."
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageLoadError(f"it is too large ({error}). Shrink it.") from error
@@ -120,7 +136,9 @@ def _read(source: ImageSource, timeout: float | None) -> bytes:
     except FileNotFoundError as error:
         raise ImageLoadError(f"there is no such file (looked in {Path.cwd()}). Check the path.") from error
     except IsADirectoryError as error:
-        raise ImageLoadError("it is a folder. Pass the path of one image, or a list of paths.") from error
+        raise ImageLoadError(
+            "it is a folder. Pass the path of one image or a list of paths, or run `hiva-hf detect FOLDER`."
+        ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageLoadError(f"reading it failed ({reason}). Check the address and your rights to read it.") from error

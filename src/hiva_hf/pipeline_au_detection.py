@@ -15,13 +15,18 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from numbers import Real
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils.data import Dataset, IterableDataset
 from transformers import PreTrainedModel
 from transformers.pipelines.base import ChunkPipeline
 from transformers.utils import logging
@@ -29,7 +34,7 @@ from transformers.utils import logging
 from .face_alignment import alignment_matrix, warp_face
 from .face_detection import CenterFaceDetector, FaceDetector
 from .facs import get_action_unit
-from .image_loading import load_image
+from .image_loading import MAX_PIXELS, ImageLoadError, image_name, load_image
 
 
 logger = logging.get_logger(__name__)
@@ -37,12 +42,31 @@ logger = logging.get_logger(__name__)
 # The crops that the networks are trained on.
 ALIGNED_SIZE = 256
 ATTENTIONS = {"ddca_attentions": "ddca_attention", "cdca_attentions": "cdca_attention"}
+# More faces than a photo of a crowd has that are large enough to be read; each needs up to 1 MB on its way.
+MAX_FACES = 256
+# Iterable some of them, and yet one input.
+SINGLE_INPUTS = (str, bytes, bytearray, os.PathLike, Image.Image, np.ndarray, torch.Tensor, Mapping)
+
+
+@dataclass(frozen=True)
+class _NumberedInput:
+    """One of several inputs: its place among them, counted from 0, and how to get at it.
+
+    It is fetched where it is prepared, so that an error in fetching it (a row that does not decode) is its own.
+    """
+
+    number: int
+    fetch: Callable[[], Any]
 
 
 class AUDetectionPipeline(ChunkPipeline):
     """Detect facial Action Units in photos.
 
     Every face is found, aligned, and given to the model; `batch_size` counts faces, which are batched across photos.
+    `num_workers` counts threads that load photos and find faces while the model runs.
+
+    Without a model, the starter checkpoint of the package is taken, which needs no network. It learned from rendered
+    faces only; those of its AUs that fail on real photos are marked experimental.
 
     Example:
 
@@ -50,7 +74,7 @@ class AUDetectionPipeline(ChunkPipeline):
     >>> import hiva_hf
     >>> from transformers import pipeline
 
-    >>> detector = pipeline("au-detection", model="path/to/checkpoint")
+    >>> detector = pipeline("au-detection")
     >>> faces = detector("photo.jpg")
     >>> faces[0]["box"]
     {'xmin': 181, 'ymin': 57, 'xmax': 271, 'ymax': 179}
@@ -61,15 +85,26 @@ class AUDetectionPipeline(ChunkPipeline):
     Any of these can be given to `pipeline(...)`, as a default, or to a single call:
 
     Args:
-        threshold (`float` or `dict[str, float]`, *optional*, defaults to 0.5):
-            An AU is active from this probability on. A dict gives thresholds to single AUs, as in `{"AU12": 0.4}`;
-            the others keep 0.5.
+        threshold (`float`, `list[float]` or `dict[str, float]`, *optional*):
+            An AU is active from this probability on. A list gives one threshold for each AU in the model's order, a
+            dict those of single AUs, as in `{"AU12": 0.4}`. The default, also of AUs that a dict leaves out, is
+            `config.label_thresholds`, and 0.5 in checkpoints without it.
         detect_faces (`bool`, *optional*, defaults to `True`):
             `False` takes the whole image for one face that was cropped and aligned before.
         face_detector ([`FaceDetector`], *optional*):
-            Finds the faces; [`CenterFaceDetector`] by default, which needs `pip install "hiva-hf[faces]"`.
+            Finds the faces; [`CenterFaceDetector`] by default, which needs `pip install "hiva-hf[faces]"`. With
+            `num_workers` it is called from several threads.
+        max_faces (`int`, *optional*, defaults to 256):
+            Only so many faces of a photo are read, the largest; a warning tells if there were more.
+        max_pixels (`int`, *optional*, defaults to 128,000,000):
+            Larger images are refused before they are decoded.
+        on_error (`str`, *optional*, defaults to `"raise"`):
+            What happens at an image that can't be used. `"raise"`: an exception names it. `"return"`: in its place
+            among the results stands `{"error": message}`, the message names it, and the others are read.
         return_attention (`bool`, *optional*, defaults to `False`):
             Whether to return the attention maps.
+        return_features (`bool`, *optional*, defaults to `False`):
+            Whether to return the features from which the AUs are read.
         timeout (`float`, *optional*, defaults to 30):
             Seconds that a URL may take to answer.
     """
@@ -86,74 +121,165 @@ class AUDetectionPipeline(ChunkPipeline):
                 f"{type(model).__name__}. Pass a folder or repository that `HiVAForAUDetection` was saved to."
             )
         super().__init__(model, *args, **kwargs)
-        self._default_detector: FaceDetector | None = None
+        # It loads its network at the first photo.
+        self._default_detector = CenterFaceDetector()
 
-    def __call__(self, inputs: Any, **kwargs: Any) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Detect AUs in one image, or in each of several.
 
         Args:
-            inputs: An image, as a path, URL, bytes of a file, PIL image or RGB array (see `load_image`), or a list,
-                data set or generator of images.
+            inputs: An image, as a path, URL, bytes of a file, PIL image or RGB array (see `load_image`), or several: a
+                list, tuple, `datasets` column (`dataset["image"]`), data set whose rows are images or have a column
+                `image`, generator, or any other iterable. Folders and videos are read by `hiva-hf detect`.
             **kwargs: The parameters of the class, `batch_size` and `num_workers`.
 
         Returns:
-            The faces of the image, the largest first, and an empty list if there is none; for a list of images a list
-            of such lists, in its order. A face is a dict:
+            The faces of the image, the largest first, and an empty list if there is none. For a list, tuple or column
+            of images a list of such lists, for data sets, generators and other iterables an iterator over them that
+            works as it is read; both in the order of the images. A face is a dict:
 
             - **box** (`dict[str, int]`) -- `xmin`, `ymin`, `xmax`, `ymax` in pixels of the upright image.
             - **score** (`float`) -- The face detector's confidence; `None` without face detection.
+            - **landmarks** (`list[list[float]]`) -- Five times (x, y) in pixels of the upright image: the eye on the
+              image's left, the eye on its right, the tip of the nose, the mouth corner on its left, the one on its
+              right; `None` without face detection.
             - **aus** (`list[dict]`) -- In the model's order, for each AU its `label` ("AU12"), `name` ("Lip Corner
-              Puller"), `score` (the probability that it is there) and `active` (whether that reaches the threshold).
+              Puller"), `score` (the probability that it is there), `active` (whether that reaches the threshold) and
+              `experimental` (whether the checkpoint is known to be unreliable at it on real photos).
             - **ddca_attention**, **cdca_attention** (`np.ndarray`) -- With `return_attention`, and if the model has
               them: maps `[num_aus, height, width]`, each of which sums to 1.
             - **view_matrix** (`np.ndarray`) -- With `return_attention`: `[2, 3]`, so that `view_matrix @ (x, y, 1)` is
               the place of a pixel within the maps, both coordinates running from 0 to 1.
+            - **features** (`np.ndarray`) -- With `return_features`: `[num_aus, hidden_size]`, the fused features that
+              the AUs are read from.
+
+            With `on_error="return"` an image that can't be used has a dict `{"error": message}` in place of its list.
 
         Raises:
             ImageLoadError: An image cannot be used. The message says which and why.
+            RuntimeError: The face detector failed. The message says on which image.
             ValueError: A parameter is wrong.
             ImportError: The face detector's packages are missing.
         """
-        if isinstance(inputs, (list, tuple)):
-            # The base class takes a tuple for one input, and fails on an empty list.
-            return super().__call__(list(inputs), **kwargs) if inputs else []
-        return super().__call__(inputs, **kwargs)
+        if _is_single(inputs):
+            return super().__call__(inputs, **kwargs)
+        results = super().__call__(_numbered(inputs), **kwargs)
+        return list(results) if isinstance(inputs, Sequence) else results
+
+    def get_iterator(
+        self,
+        inputs: Iterable[Any],
+        num_workers: int,
+        batch_size: int,
+        preprocess_params: dict[str, Any],
+        forward_params: dict[str, Any],
+        postprocess_params: dict[str, Any],
+    ) -> Iterator[list[dict[str, Any]] | dict[str, str]]:
+        """Run the three steps over `inputs`, as they are asked for and in their order.
+
+        This stands for the base class's loader, which has one process for photos at most and fills batches with photos
+        that show nobody. Here threads prepare photos (decoding, face detection and alignment leave Python's lock), and
+        batches are full of faces.
+        """
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+        outputs = []
+        for batch in _batches(self._chunks(inputs, num_workers, preprocess_params), batch_size):
+            for output in _rows(self.forward(_collate(batch), **forward_params), len(batch)):
+                outputs.append(output)
+                if output["is_last"]:
+                    yield self.postprocess(outputs, **postprocess_params)
+                    outputs = []
+
+    def _chunks(self, inputs: Iterable[Any], num_workers: int, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Chain the chunks of all inputs. Not more than `num_workers` photos are prepared ahead of the model."""
+        if num_workers < 1:
+            for image in inputs:
+                yield from self.preprocess(image, **params)
+            return
+        with ThreadPoolExecutor(num_workers, thread_name_prefix="au-detection") as executor:
+            pending = deque()
+            try:
+                for image in inputs:
+                    pending.append(executor.submit(lambda image: list(self.preprocess(image, **params)), image))
+                    if len(pending) > num_workers:
+                        yield from pending.popleft().result()
+                while pending:
+                    yield from pending.popleft().result()
+            finally:
+                executor.shutdown(cancel_futures=True)
 
     def _sanitize_parameters(
-        self, threshold=None, detect_faces=None, face_detector=None, return_attention=None, timeout=None
+        self,
+        threshold=None,
+        detect_faces=None,
+        face_detector=None,
+        max_faces=None,
+        max_pixels=None,
+        on_error=None,
+        return_attention=None,
+        return_features=None,
+        timeout=None,
     ):
-        preprocess_params, forward_params, postprocess_params = {}, {}, {}
-        if detect_faces is not None:
-            preprocess_params["detect_faces"] = detect_faces
-        if face_detector is not None:
-            if not callable(face_detector):
-                raise ValueError(f"`face_detector` must be callable, got {face_detector!r}.")
-            preprocess_params["face_detector"] = face_detector
-        if timeout is not None:
-            preprocess_params["timeout"] = timeout
-        if return_attention is not None:
-            forward_params["return_attention"] = return_attention
-        if threshold is not None:
-            postprocess_params["thresholds"] = self._thresholds(threshold)
-        return preprocess_params, forward_params, postprocess_params
+        if face_detector is not None and not callable(face_detector):
+            raise ValueError(f"`face_detector` must be callable, got {face_detector!r}.")
+        if on_error not in (None, "raise", "return"):
+            raise ValueError(f'`on_error` must be "raise" or "return", got {on_error!r}.')
+        for name, value in {"max_faces": max_faces, "max_pixels": max_pixels}.items():
+            if value is not None and not (isinstance(value, int) and value >= 1):
+                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
+        preprocess_params = {
+            "detect_faces": detect_faces,
+            "face_detector": face_detector,
+            "max_faces": max_faces,
+            "max_pixels": max_pixels,
+            "on_error": on_error,
+            "timeout": timeout,
+        }
+        forward_params = {"return_attention": return_attention, "return_features": return_features}
+        postprocess_params = {"thresholds": None if threshold is None else self._thresholds(threshold)}
+        steps = (preprocess_params, forward_params, postprocess_params)
+        # What is not given here must not replace what was given to `pipeline(...)`.
+        return tuple({name: value for name, value in params.items() if value is not None} for params in steps)
 
     def preprocess(
         self,
         inputs: Any,
         detect_faces: bool = True,
         face_detector: FaceDetector | None = None,
+        max_faces: int = MAX_FACES,
+        max_pixels: int = MAX_PIXELS,
         timeout: float = 30.0,
+        on_error: Literal["raise", "return"] = "raise",
     ) -> Iterator[dict[str, Any]]:
-        """Yield one chunk per face; a photo without a face gives one whose `face` is `None`."""
-        photo = np.asarray(load_image(inputs, timeout=timeout))
-        faces = self._aligned_faces(photo, face_detector) if detect_faces else [self._whole_image(photo)]
-        if not faces:
-            faces = [(None, np.zeros((ALIGNED_SIZE, ALIGNED_SIZE, 3), dtype=np.uint8))]
-        for index, (face, crop) in enumerate(faces):
-            pixels = self.image_processor(images=Image.fromarray(crop), return_tensors="pt").to(self.dtype)
-            yield {"face": face, "is_last": index == len(faces) - 1, "pixel_values": pixels["pixel_values"]}
+        """Yield one chunk per face. Threads may call it side by side.
 
-    def _forward(self, model_inputs: dict[str, Any], return_attention: bool = False) -> dict[str, Any]:
+        A photo without a face gives one chunk whose `face` is `None`. An image that can't be used ends, with
+        `on_error="return"`, in a chunk whose `face` is `None` and whose `error` is the message.
+        """
+        try:
+            photo = _load(inputs, max_pixels, timeout)
+            faces = self._find(photo, face_detector, max_faces, inputs) if detect_faces else [_whole(photo)]
+            for index, (face, matrix) in enumerate(faces):
+                crop = photo if matrix is None else warp_face(photo, matrix, ALIGNED_SIZE)
+                face["view_matrix"] = self._view_matrix(np.eye(2, 3) if matrix is None else matrix, *crop.shape[:2])
+                pixels = self.image_processor(images=Image.fromarray(crop), return_tensors="pt").to(self.dtype)
+                yield _chunk(face, pixels["pixel_values"], is_last=index == len(faces) - 1)
+            if not faces:
+                yield _chunk(None, self._no_pixels())
+        except ImportError:
+            # Not the image's fault: it would fail with every other one.
+            raise
+        except Exception as error:
+            message = _error_message(inputs, error)
+            if on_error == "raise":
+                kind = ImageLoadError if isinstance(error, ImageLoadError) else RuntimeError
+                raise kind(message) from (error.__cause__ if isinstance(error, ImageLoadError) else error)
+            yield _chunk(None, self._no_pixels(), error=message)
+
+    def _forward(
+        self, model_inputs: dict[str, Any], return_attention: bool = False, return_features: bool = False
+    ) -> dict[str, Any]:
         """Run the model on those rows of the batch that hold a face; the others stay zero."""
         pixel_values = model_inputs.pop("pixel_values")
         # Lists if the chunks come in batches.
@@ -161,7 +287,12 @@ class AUDetectionPipeline(ChunkPipeline):
         rows = [row for row, face in enumerate(faces) if face is not None]
         if rows:
             outputs = self.model(pixel_values=pixel_values[rows], output_attentions=return_attention)
-            for name in ("logits", *ATTENTIONS):
+            names = [
+                "logits",
+                *(ATTENTIONS if return_attention else ()),
+                *(["au_features"] if return_features else ()),
+            ]
+            for name in names:
                 if (values := outputs.get(name)) is not None:
                     model_inputs[name] = values.new_zeros((len(faces), *values.shape[1:]), dtype=torch.float32)
                     model_inputs[name][rows] = values.float()
@@ -169,9 +300,12 @@ class AUDetectionPipeline(ChunkPipeline):
 
     def postprocess(
         self, model_outputs: list[dict[str, Any]], thresholds: list[float] | None = None
-    ) -> list[dict[str, Any]]:
-        """Turn the chunks of one photo into its list of faces."""
-        thresholds = self._thresholds(0.5) if thresholds is None else thresholds
+    ) -> list[dict[str, Any]] | dict[str, str]:
+        """Turn the chunks of one photo into its list of faces, or into its error."""
+        for output in model_outputs:
+            if output["error"] is not None:
+                return {"error": output["error"]}
+        thresholds = self.model.config.au_thresholds if thresholds is None else thresholds
         return [self._result(output, thresholds) for output in model_outputs if output["face"] is not None]
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
@@ -183,43 +317,47 @@ class AUDetectionPipeline(ChunkPipeline):
         self.model.save_pretrained(save_directory, **kwargs)
         self.image_processor.save_pretrained(save_directory, **kwargs)
 
-    def _thresholds(self, threshold: float | Mapping[str, float]) -> list[float]:
+    def _thresholds(self, threshold: float | Sequence[float] | Mapping[str, float]) -> list[float]:
         """One threshold per AU of the model."""
         labels = self.model.config.au_labels
-        if not isinstance(threshold, Mapping):
+        if isinstance(threshold, (list, tuple)):
+            if len(threshold) != len(labels):
+                raise ValueError(f"`threshold` has {len(threshold)} entries, but the model detects {labels}.")
+            threshold = dict(zip(labels, threshold, strict=True))
+        elif not isinstance(threshold, Mapping):
             threshold = dict.fromkeys(labels, threshold)
         if unknown := sorted(threshold.keys() - set(labels)):
             raise ValueError(f"`threshold` names AUs that the model does not detect: {unknown}. It detects {labels}.")
         for label, value in threshold.items():
             if not (isinstance(value, Real) and 0 <= value <= 1):
                 raise ValueError(f"`threshold` must lie between 0 and 1, got {value!r} for {label}.")
-        return [threshold.get(label, 0.5) for label in labels]
+        defaults = self.model.config.au_thresholds
+        return [threshold.get(label, default) for label, default in zip(labels, defaults, strict=True)]
 
-    def _aligned_faces(
-        self, photo: np.ndarray, face_detector: FaceDetector | None
+    def _find(
+        self, photo: np.ndarray, face_detector: FaceDetector | None, max_faces: int, inputs: Any
     ) -> list[tuple[dict[str, Any], np.ndarray]]:
-        """Find and align the faces of a photo `[height, width, 3]`; returns what is known of them and their crops."""
-        if face_detector is None:
-            self._default_detector = self._default_detector or CenterFaceDetector()
-            face_detector = self._default_detector
+        """Find the faces of a photo `[height, width, 3]`; returns what is known of them and how to align them."""
+        detections = sorted((face_detector or self._default_detector)(photo), key=lambda face: -face.area)
+        if len(detections) > max_faces:
+            logger.warning(
+                f"{_input_name(inputs)}: it shows {len(detections)} faces, of which the {max_faces} largest are read. "
+                "Raise `max_faces` to read more."
+            )
         faces = []
-        for detected in sorted(face_detector(photo), key=lambda face: -face.area):
+        for detected in detections[:max_faces]:
             try:
                 matrix = alignment_matrix(detected.landmarks, ALIGNED_SIZE)
             except ValueError as error:
                 logger.warning(f"Leaving out a face that cannot be aligned, at {detected.box}: {error}")
                 continue
-            face = _face(photo, detected.box, detected.score)
-            face["view_matrix"] = self._view_matrix(matrix, ALIGNED_SIZE, ALIGNED_SIZE)
-            faces.append((face, warp_face(photo, matrix, ALIGNED_SIZE)))
+            faces.append((_face(photo, detected.box, detected.score, detected.landmarks), matrix))
         return faces
 
-    def _whole_image(self, image: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
-        """Take an image `[height, width, 3]` for a face."""
-        height, width = image.shape[:2]
-        face = _face(image, (0, 0, width, height), None)
-        face["view_matrix"] = self._view_matrix(np.eye(2, 3), height, width)
-        return face, image
+    def _no_pixels(self) -> torch.Tensor:
+        """What stands in a batch, unread, where there is no face: zeros of the shape that the model sees."""
+        size = self.image_processor.crop_size if self.image_processor.do_center_crop else self.image_processor.size
+        return torch.zeros(1, dtype=self.dtype).expand(1, 3, size["height"], size["width"])
 
     def _view_matrix(self, matrix: np.ndarray, height: int, width: int) -> np.ndarray:
         """Continue a `[2, 3]` transform, from a photo to a crop, to the part of the crop that the model sees."""
@@ -237,10 +375,17 @@ class AUDetectionPipeline(ChunkPipeline):
     def _result(self, output: dict[str, Any], thresholds: list[float]) -> dict[str, Any]:
         face = dict(output["face"])
         view_matrix = face.pop("view_matrix")
+        config = self.model.config
         probabilities = output["logits"][0].sigmoid().tolist()
         face["aus"] = [
-            {"label": label, "name": _name(label), "score": score, "active": score >= threshold}
-            for label, score, threshold in zip(self.model.config.au_labels, probabilities, thresholds, strict=True)
+            {
+                "label": label,
+                "name": _name(label),
+                "score": score,
+                "active": score >= threshold,
+                "experimental": label in (config.experimental_labels or ()),
+            }
+            for label, score, threshold in zip(config.au_labels, probabilities, thresholds, strict=True)
         ]
         for name, key in ATTENTIONS.items():
             if name in output:
@@ -248,11 +393,124 @@ class AUDetectionPipeline(ChunkPipeline):
                 side = math.isqrt(tokens.shape[-1])
                 face[key] = tokens.reshape(-1, side, side).numpy()
                 face["view_matrix"] = view_matrix
+        if "au_features" in output:
+            face["features"] = output["au_features"][0].numpy()
         return face
 
 
-def _face(photo: np.ndarray, box: tuple[float, float, float, float], score: float | None) -> dict[str, Any]:
-    """Describe a face by its box in whole pixels inside `photo`, and its score."""
+def _is_single(inputs: Any) -> bool:
+    """Whether `inputs` is one image (or nothing that could be several, to be refused as an image)."""
+    # Open files run through their lines.
+    if isinstance(inputs, SINGLE_INPUTS) or hasattr(inputs, "read"):
+        return True
+    return not (hasattr(inputs, "__iter__") or hasattr(inputs, "__getitem__"))
+
+
+def _numbered(inputs: Any) -> Iterator[_NumberedInput]:
+    """Number several inputs, and leave it to whoever prepares them to fetch those that have an index."""
+    # Data sets of torch and of `datasets`; another type may have indices that are not numbers.
+    is_indexed = isinstance(inputs, (Sequence, Dataset)) or hasattr(inputs, "column_names")
+    if is_indexed and hasattr(inputs, "__len__") and not isinstance(inputs, IterableDataset):
+        for number in range(len(inputs)):
+            yield _NumberedInput(number, partial(inputs.__getitem__, number))
+    else:
+        for number, image in enumerate(inputs):
+            yield _NumberedInput(number, partial(_identity, image))
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
+def _source(inputs: Any) -> Any:
+    """Get at an input, and at the image of a row of a data set."""
+    source = inputs
+    if isinstance(inputs, _NumberedInput):
+        try:
+            source = inputs.fetch()
+        # Data sets decode images while they fetch them.
+        except Exception as error:
+            raise ImageLoadError(f"Fetching it failed ({type(error).__name__}: {error}).") from error
+    if isinstance(source, Mapping) and not source.keys() <= {"bytes", "path"}:
+        if "image" not in source:
+            raise ImageLoadError(
+                f"It is a dict or a row with {sorted(map(str, source))} and without `image`. Pass one column, as in "
+                '`dataset["photo"]`.'
+            )
+        return source["image"]
+    return source
+
+
+def _load(inputs: Any, max_pixels: int, timeout: float | None) -> np.ndarray:
+    """Load an input as an RGB array `[height, width, 3]`."""
+    return np.asarray(load_image(_source(inputs), max_pixels=max_pixels, timeout=timeout))
+
+
+def _input_name(inputs: Any) -> str:
+    """Name an input in a message."""
+    try:
+        name = image_name(_source(inputs))
+    except ImageLoadError:
+        name = ""
+    if isinstance(inputs, _NumberedInput):
+        return f"Input {inputs.number} (counted from 0){name and ', ' + name}"
+    return name or "The input"
+
+
+def _error_message(inputs: Any, error: Exception) -> str:
+    """Tell what went wrong with which input."""
+    if not isinstance(error, ImageLoadError):
+        return f"{_input_name(inputs)}: reading its AUs failed ({type(error).__name__}: {error})."
+    # The error names the image, but one of many that have no name is known by its number only.
+    return f"Input {inputs.number} (counted from 0): {error}" if isinstance(inputs, _NumberedInput) else str(error)
+
+
+def _chunk(
+    face: dict[str, Any] | None, pixel_values: torch.Tensor, is_last: bool = True, error: str | None = None
+) -> dict[str, Any]:
+    """What goes through the steps: a face, or one chunk that stands for a photo without a face or for an error."""
+    return {"face": face, "error": error, "is_last": is_last, "pixel_values": pixel_values}
+
+
+def _batches(chunks: Iterable[dict[str, Any]], batch_size: int) -> Iterator[list[dict[str, Any]]]:
+    """Cut chunks into batches of `batch_size` faces, in order. Chunks without a face lie between them for nothing."""
+    batch, num_faces = [], 0
+    for chunk in chunks:
+        batch.append(chunk)
+        num_faces += chunk["face"] is not None
+        # Before the first face there is nothing to wait for; behind it, not without an end.
+        if num_faces in (0, batch_size) or len(batch) == 4 * batch_size:
+            yield batch
+            batch, num_faces = [], 0
+    if batch:
+        yield batch
+
+
+def _collate(chunks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Turn chunks into a batch: pixels in one tensor, all else in lists."""
+    batch = {key: [chunk[key] for chunk in chunks] for key in chunks[0]}
+    return batch | {"pixel_values": torch.cat(batch["pixel_values"])}
+
+
+def _rows(batch: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:
+    """Take a batch apart; tensors keep their first dimension."""
+    for row in range(size):
+        yield {
+            key: values[row : row + 1] if isinstance(values, torch.Tensor) else values[row]
+            for key, values in batch.items()
+        }
+
+
+def _whole(image: np.ndarray) -> tuple[dict[str, Any], None]:
+    """Take an image `[height, width, 3]` for a face that needs no alignment."""
+    height, width = image.shape[:2]
+    return _face(image, (0, 0, width, height), None, None), None
+
+
+def _face(
+    photo: np.ndarray, box: tuple[float, float, float, float], score: float | None, landmarks: np.ndarray | None
+) -> dict[str, Any]:
+    """Describe a face by its box in whole pixels inside `photo`, its score and its landmarks."""
     height, width = photo.shape[:2]
     xmin, ymin, xmax, ymax = box
     corners = {
@@ -261,7 +519,8 @@ def _face(photo: np.ndarray, box: tuple[float, float, float, float], score: floa
         "xmax": min(math.ceil(xmax), width),
         "ymax": min(math.ceil(ymax), height),
     }
-    return {"box": corners, "score": score}
+    points = None if landmarks is None else np.asarray(landmarks, dtype=np.float64).tolist()
+    return {"box": corners, "score": score, "landmarks": points}
 
 
 def _name(label: str) -> str:
