@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .image_processing_hiva import HiVAImageProcessor
     from .image_processing_pil_hiva import HiVAImageProcessorPil
     from .modeling_hiva import HiVAForAUDetection, HiVAForPreTraining, HiVAPreTrainedModel
+    from .packaged_checkpoint import starter_checkpoint
     from .pipeline_au_detection import AUDetectionPipeline
     from .profiling import profile
     from .viz import draw_faces
@@ -40,6 +41,7 @@ _MODULES = {
     "load_au_datasets": "data",
     "load_image": "image_loading",
     "profile": "profiling",
+    "starter_checkpoint": "packaged_checkpoint",
 }
 # Reachable as attributes too: `hiva_hf.facs.get_action_unit(12)`.
 _SUBMODULES = ("data", "evaluation", "facs", "viz")
@@ -59,6 +61,7 @@ __all__ = [
     "load_au_datasets",
     "load_image",
     "profile",
+    "starter_checkpoint",
 ]
 
 

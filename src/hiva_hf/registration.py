@@ -59,9 +59,14 @@ def _register_pipeline(module: ModuleType) -> None:
     from transformers import AutoModelForImageClassification
     from transformers.pipelines import PIPELINE_REGISTRY
 
+    from . import __version__
+    from .packaged_checkpoint import STARTER_FOLDER
+
     PIPELINE_REGISTRY.register_pipeline(
         "au-detection",
         pipeline_class=module.AUDetectionPipeline,
         pt_model=AutoModelForImageClassification,
+        # A folder has no revision; this one is what transformers tells those who name no model.
+        default={"model": (str(STARTER_FOLDER), f"hiva-hf {__version__}")},
         type="image",
     )
