@@ -128,6 +128,17 @@ def test_of_several_frames_the_first_is_taken(photo):
     assert difference(load_image(data), photo) == 0
 
 
+def test_an_image_that_datasets_did_not_decode_is_loaded(photo, tmp_path):
+    data = encode(photo)
+    (tmp_path / "photo.png").write_bytes(data)
+    assert difference(load_image({"bytes": data, "path": "gone.png"}), photo) == 0
+    assert difference(load_image({"bytes": None, "path": str(tmp_path / "photo.png")}), photo) == 0
+    with pytest.raises(ImageLoadError, match=r"'row7\.png'.*is damaged"):
+        load_image({"bytes": data[:20], "path": "row7.png"})
+    with pytest.raises(ImageLoadError, match="expected a path"):
+        load_image({"bytes": None, "path": None})
+
+
 @pytest.fixture
 def server(tmp_path):
     """An HTTP server of `tmp_path` on this machine; gives its address."""

@@ -1,11 +1,16 @@
 """From photos to AUs: real detector, real (tiny) model, real files."""
 
+import io
+import threading
+
+import datasets
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torchvision.ops import box_iou
 from transformers import AutoImageProcessor, AutoModel, ViTConfig, ViTForImageClassification, pipeline
+from transformers.pipelines.pt_utils import KeyDataset
 
 import hiva_hf  # noqa: F401  (registers the task)
 from hiva_hf.face_alignment import TEMPLATE, align_face
@@ -104,6 +109,227 @@ def test_tuples_generators_and_empty_lists_are_lists_of_images(detector, astrona
     assert detector([]) == []
 
 
+def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+@pytest.fixture
+def rows(astronaut, blank) -> datasets.Dataset:
+    """A face, a damaged picture, no face, a face."""
+    pictures = [encoded(astronaut), encoded(astronaut)[:9000], encoded(blank), encoded(astronaut)]
+    features = datasets.Features({"image": datasets.Image(), "number": datasets.Value("int32")})
+    columns = {"image": [{"bytes": data, "path": None} for data in pictures], "number": range(4)}
+    return datasets.Dataset.from_dict(columns, features=features)
+
+
+@pytest.mark.parametrize("kind", ["str", "Path", "bytes", "array", "undecoded", "row"])
+def test_an_image_may_come_in_any_form(detector, astronaut, tmp_path, kind):
+    path = tmp_path / "photo.png"
+    astronaut.save(path)
+    image = {
+        "str": str(path),
+        "Path": path,
+        "bytes": path.read_bytes(),
+        "array": np.asarray(astronaut),
+        "undecoded": {"bytes": path.read_bytes(), "path": None},
+        "row": {"image": astronaut, "labels": [1, 0]},
+    }[kind]
+    expected = detector(astronaut)
+    assert detector(image) == expected
+    assert detector([image, image]) == [expected, expected]
+
+
+def test_a_column_is_a_list_and_data_sets_are_streams(detector, rows, astronaut):
+    rows = rows.select([0, 2, 3])
+    expected = [detector(astronaut), [], detector(astronaut)]
+    assert detector(rows["image"]) == expected
+    for stream in (rows, KeyDataset(rows, "image"), rows.to_iterable_dataset(), rows.to_iterable_dataset()["image"]):
+        results = detector(stream, batch_size=2)
+        assert next(results) == expected[0]
+        assert list(results) == expected[1:]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("kind", ["column", "rows", "KeyDataset", "undecoded stream"])
+def test_a_row_that_does_not_decode_is_an_error_in_its_place(detector, rows, kind, num_workers):
+    inputs = {
+        "column": rows["image"],
+        "rows": rows,
+        "KeyDataset": KeyDataset(rows, "image"),
+        "undecoded stream": rows.to_iterable_dataset().decode(False),
+    }[kind]
+    results = list(detector(inputs, on_error="return", batch_size=2, num_workers=num_workers))
+    assert [len(result) for result in results] == [1, 1, 0, 1]
+    assert results[0] == results[3] == detector(rows[0]["image"])
+    assert set(results[1]) == {"error"}
+    assert results[1]["error"].startswith("Input 1 (counted from 0): ")
+    with pytest.raises(ImageLoadError, match=r"Input 1 \(counted from 0\)"):
+        list(detector(inputs))
+
+
+def test_a_data_set_without_an_image_column_is_told_how_to_choose_one(detector, rows):
+    with pytest.raises(ImageLoadError, match=r"\['number', 'photo'\] and without `image`.*dataset\[\"photo\"\]"):
+        list(detector(rows.rename_column("image", "photo")))
+
+
+@pytest.fixture
+def batch_sizes(detector):
+    """How many faces the model was given, call by call."""
+    sizes = []
+    hook = detector.model.register_forward_pre_hook(
+        lambda model, args, kwargs: sizes.append(len(kwargs["pixel_values"])), with_kwargs=True
+    )
+    yield sizes
+    hook.remove()
+
+
+@pytest.mark.parametrize(("batch_size", "expected"), [(1, [1] * 9), (2, [2, 2, 2, 2, 1]), (4, [4, 4, 1]), (64, [9])])
+def test_batches_are_full_of_faces_across_images(detector, batch_sizes, astronaut, wall, blank, batch_size, expected):
+    photos = [blank, wall, blank, blank, astronaut, blank, wall, b"", astronaut, blank, astronaut]
+    results = detector(photos, batch_size=batch_size, on_error="return")
+    assert [len(result) for result in results] == [0, 3, 0, 0, 1, 0, 3, 1, 1, 0, 1]
+    assert batch_sizes == expected
+
+
+def test_a_photo_without_a_face_waits_for_none(detector, batch_sizes, astronaut, blank):
+    """Frames without a face have results at once; behind a face they wait for its batch, but not for ever."""
+    taken = []
+
+    def frames():
+        for number in range(100):
+            taken.append(number)
+            yield astronaut if number == 1 else blank
+
+    results = detector(frames(), batch_size=3)
+    assert (next(results), taken) == ([], [0])
+    assert len(next(results)) == 1
+    assert len(taken) == 13
+    assert batch_sizes == [1]
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_workers_keep_the_order(detector, astronaut, wall, blank, tmp_path, num_workers, batch_size):
+    photos = [wall, blank, tmp_path / "none.png", astronaut, np.asarray(astronaut)[:, ::-1], blank, wall, astronaut]
+    expected = detector(photos, on_error="return")
+    assert [len(faces) for faces in expected] == [3, 0, 1, 1, 1, 0, 3, 1]
+    settings = {"num_workers": num_workers, "batch_size": batch_size, "on_error": "return"}
+    for results in (detector(photos, **settings), list(detector((photo for photo in photos), **settings))):
+        for faces, expected_faces in zip(results, expected, strict=True):
+            if "error" in expected_faces:
+                assert faces == expected_faces
+            else:
+                assert [face["box"] for face in faces] == [face["box"] for face in expected_faces]
+                for face, expected_face in zip(faces, expected_faces, strict=True):
+                    np.testing.assert_allclose(scores(face), scores(expected_face), atol=1e-5)
+
+
+def one_face(image: np.ndarray) -> list[DetectedFace]:
+    """A face detector that finds one face in the middle, always."""
+    height, width = image.shape[:2]
+    return [DetectedFace((0.0, 0.0, float(width), float(height)), 0.9, min(height, width) * TEMPLATE)]
+
+
+def test_workers_find_faces_in_threads_and_run_only_a_little_ahead(detector, blank):
+    threads, taken = set(), []
+
+    def find(image):
+        threads.add(threading.current_thread().name)
+        return one_face(image)
+
+    def photos():
+        for number in range(50):
+            taken.append(number)
+            yield blank
+
+    results = detector(photos(), face_detector=find, num_workers=3)
+    next(results)
+    assert len(taken) <= 5
+    assert len(list(results)) == 49
+    assert threading.current_thread().name not in threads
+    # One that is left early leaves no thread behind.
+    results = detector(photos(), face_detector=find, num_workers=3)
+    next(results)
+    results.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("au-detection")]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_one_bad_image_among_hundreds_costs_only_itself(detector, blank, tmp_path, num_workers):
+    good = tmp_path / "good.png"
+    blank.resize((64, 64)).save(good)
+    photos = [good] * 200
+    photos[157] = tmp_path / "bad.png"
+    settings = {"face_detector": one_face, "batch_size": 64, "num_workers": num_workers}
+    results = detector(photos, on_error="return", **settings)
+    assert len(results) == 200
+    assert [number for number, faces in enumerate(results) if "error" in faces] == [157]
+    assert "bad.png'" in results[157]["error"]
+    assert all(len(faces) == 1 for number, faces in enumerate(results) if number != 157)
+    with pytest.raises(ImageLoadError, match=r"Input 157 .*bad\.png'"):
+        detector(photos, **settings)
+
+
+def test_a_single_bad_image_can_return_its_error(detector, tmp_path):
+    result = detector(str(tmp_path / "none.png"), on_error="return")
+    assert "none.png'" in result["error"]
+
+
+def test_a_failing_face_detector_is_an_error_of_the_image(detector, astronaut, blank, tmp_path):
+    def fail(image):
+        if image.shape[0] == 200:
+            raise ArithmeticError("no scale")
+        return one_face(image)
+
+    blank.save(tmp_path / "blank.png")
+    photos = [astronaut, tmp_path / "blank.png", astronaut]
+    results = detector(photos, face_detector=fail, on_error="return", batch_size=2)
+    assert [len(result) for result in results] == [1, 1, 1]
+    assert "blank.png': reading its AUs failed (ArithmeticError: no scale)" in results[1]["error"]
+    with pytest.raises(RuntimeError, match=r"Input 1 .*blank\.png'.*no scale") as caught:
+        detector(photos, face_detector=fail)
+    assert isinstance(caught.value.__cause__, ArithmeticError)
+
+
+def test_a_missing_package_is_never_taken_for_a_bad_image(detector, astronaut):
+    def find(image):
+        raise ImportError("pip install something")
+
+    with pytest.raises(ImportError, match="pip install something"):
+        detector([astronaut], face_detector=find, on_error="return")
+
+
+def test_a_crowd_is_read_up_to_a_number(detector, batch_sizes, blank, caplog):
+    def crowd(image):
+        corners = [(3.0 * (number % 100), 2.0 * (number // 100)) for number in range(10_000)]
+        return [DetectedFace((x, y, x + 8 + y / 100, y + 9), 0.9, 8 * TEMPLATE + (x, y)) for x, y in corners]
+
+    faces = detector(blank, face_detector=crowd, batch_size=100)
+    assert batch_sizes == [100, 100, 56]
+    assert len(faces) == 256
+    assert "shows 10000 faces, of which the 256 largest are read. Raise `max_faces`" in caplog.text
+    # The largest are in the last rows.
+    assert min(face["box"]["ymin"] for face in faces) >= 2 * 97
+    assert len(detector(blank, face_detector=crowd, max_faces=3)) == 3
+
+
+def test_a_folder_and_a_video_are_referred_to_the_command(detector, tmp_path):
+    with pytest.raises(ImageLoadError, match="it is a folder.*`hiva-hf detect FOLDER`"):
+        detector(tmp_path)
+    video = tmp_path / "video.mp4"
+    video.write_bytes(b"\0\0\0\x20ftypisom" + bytes(200))
+    with pytest.raises(ImageLoadError, match="Videos are read by `hiva-hf detect`"):
+        detector(str(video))
+
+
+@pytest.mark.parametrize("wrong", [None, 7, torch.zeros(3, 8, 8)])
+def test_what_is_no_image_is_refused(detector, wrong):
+    with pytest.raises(ImageLoadError, match="expected a path"):
+        detector(wrong)
+
+
 def test_a_threshold_decides_what_is_active(detector, astronaut):
     (face,) = detector(astronaut)
     ordered = sorted(scores(face))
@@ -121,6 +347,56 @@ def test_thresholds_can_be_set_for_single_aus(detector, astronaut, tiny_model_di
     assert active == {"AU1": True, "AU12": False, **others}
     by_default = pipeline("au-detection", model=str(tiny_model_dir), threshold=low_and_high)
     assert by_default(astronaut) == [face]
+
+
+def test_thresholds_can_be_listed_in_the_models_order(detector, astronaut):
+    (face,) = detector(astronaut, threshold=[0.0, 1.0, 0, 1])
+    assert [au["active"] for au in face["aus"]] == [True, False, True, False]
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_model_dir):
+    """A detector with thresholds and an unreliable AU in its configuration."""
+    settings = {"label_thresholds": [0.0, 1.0, 0.0, 1.0], "experimental_labels": ["AU12"]}
+    model = AutoModel.from_pretrained(tiny_model_dir, **settings)
+    image_processor = AutoImageProcessor.from_pretrained(tiny_model_dir)
+    return pipeline("au-detection", model=model, image_processor=image_processor)
+
+
+def test_the_checkpoints_own_thresholds_are_the_default(tuned, detector, astronaut):
+    (face,) = tuned(astronaut)
+    assert [au["active"] for au in face["aus"]] == [True, False, True, False]
+    (face,) = tuned(astronaut, threshold={"AU4": 0.0})
+    assert [au["active"] for au in face["aus"]] == [True, True, True, False]
+    assert tuned(astronaut, threshold=0.5)[0]["aus"][0] == detector(astronaut)[0]["aus"][0]
+
+
+def test_unreliable_aus_are_marked(tuned, detector, astronaut):
+    marks = {au["label"]: au["experimental"] for au in tuned(astronaut)[0]["aus"]}
+    assert marks == {"AU1": False, "AU4": False, "AU12": True, "AU25": False}
+    assert not any(au["experimental"] for au in detector(astronaut)[0]["aus"])
+
+
+def test_features_are_those_that_the_heads_read(detector, astronaut):
+    with_features = detector([astronaut, astronaut.rotate(10)], return_features=True, batch_size=2)
+    for (face,) in with_features:
+        assert face["features"].shape == (4, 24)
+        assert face["features"].dtype == np.float32
+        with torch.no_grad():
+            features = torch.from_numpy(face["features"])[None, :, None]
+            expected = detector.model.classifier(features).flatten().sigmoid()
+        torch.testing.assert_close(torch.tensor(scores(face)), expected)
+    assert "features" not in detector(astronaut)[0]
+    assert "ddca_attention" not in with_features[0][0]
+
+
+def test_landmarks_are_in_pixels_of_the_photo(detector, astronaut):
+    (face,) = detector(astronaut)
+    (detected,) = CenterFaceDetector()(np.asarray(astronaut))
+    assert face["landmarks"] == detected.landmarks.tolist()
+    assert type(face["landmarks"][0][0]) is float
+    (face,) = detector(astronaut, detect_faces=False)
+    assert face["landmarks"] is None
 
 
 def test_without_face_detection_the_image_is_the_face(detector, astronaut, tiny_model_dir):
@@ -174,10 +450,19 @@ def test_without_face_detection_the_maps_cover_the_centre_of_the_image(detector,
     np.testing.assert_allclose(placed, [[0, 0], [0.5, 0.5], [1, 1]], atol=1e-9)
 
 
-def test_a_half_precision_model_gives_nearly_the_same(detector, astronaut, tiny_model_dir):
-    half = pipeline("au-detection", model=str(tiny_model_dir), dtype=torch.bfloat16)
-    assert half.model.dtype == torch.bfloat16
-    np.testing.assert_allclose(scores(half(astronaut)[0]), scores(detector(astronaut)[0]), atol=0.03)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, "float16"])
+def test_a_half_precision_model_gives_nearly_the_same(detector, astronaut, blank, tiny_model_dir, dtype):
+    half = pipeline("au-detection", model=str(tiny_model_dir), dtype=dtype, device="cpu")
+    assert half.model.dtype == (torch.bfloat16 if dtype is torch.bfloat16 else torch.float16)
+    extras = {"return_attention": True, "return_features": True}
+    (face,), none, (second,) = half([astronaut, blank, astronaut], batch_size=3, **extras)
+    (expected,) = detector(astronaut, **extras)
+    assert none == []
+    assert scores(face) == scores(second)
+    np.testing.assert_allclose(scores(face), scores(expected), atol=0.03)
+    for name in ("ddca_attention", "cdca_attention", "features"):
+        assert face[name].dtype == np.float32
+        np.testing.assert_allclose(face[name], expected[name], atol=0.1)
 
 
 def test_a_saved_pipeline_loads_without_trusting_remote_code(detector, astronaut, tmp_path):
@@ -219,6 +504,12 @@ def test_a_giant_image_is_refused(detector):
         detector(Image.new("1", (20000, 10000)))
 
 
+def test_the_size_limit_can_be_set(detector, blank):
+    assert detector(blank, max_pixels=64_000) == []
+    with pytest.raises(ImageLoadError, match="320 x 200 pixels, more than the limit of 63999.*max_pixels"):
+        detector(blank, max_pixels=63_999)
+
+
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
@@ -226,6 +517,11 @@ def test_a_giant_image_is_refused(detector):
         ({"threshold": 50}, ValueError, "between 0 and 1, got 50"),
         ({"threshold": {"AU1": "high"}}, ValueError, "between 0 and 1, got 'high' for AU1"),
         ({"face_detector": "centerface"}, ValueError, "must be callable, got 'centerface'"),
+        ({"threshold": [0.5, 0.5]}, ValueError, r"has 2 entries, but the model detects \['AU1'"),
+        ({"on_error": "ignore"}, ValueError, '"raise" or "return", got \'ignore\''),
+        ({"max_faces": 0}, ValueError, "`max_faces` must be a whole number of at least 1, got 0"),
+        ({"max_pixels": 1.5}, ValueError, "`max_pixels` must be a whole number"),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be at least 1, got 0"),
         ({"top_k": 3}, TypeError, "top_k"),
     ],
 )

@@ -14,6 +14,7 @@
 """Read an image from nearly anything, upright and in RGB, or say clearly why not."""
 
 import os
+import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Mapping
@@ -140,6 +141,9 @@ def _read(source: ImageSource, timeout: float | None) -> bytes:
             "it is a folder. Pass the path of one image or a list of paths, or run `hiva-hf detect FOLDER`."
         ) from error
     except (OSError, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            # It holds the connection open.
+            error.close()
         reason = getattr(error, "strerror", None) or error
         raise ImageLoadError(f"reading it failed ({reason}). Check the address and your rights to read it.") from error
     if len(data) > MAX_FILE_BYTES:
