@@ -303,7 +303,7 @@ class AUDetectionPipeline(ChunkPipeline):
     ) -> list[dict[str, Any]] | dict[str, str]:
         """Turn the chunks of one photo into its list of faces, or into its error."""
         for output in model_outputs:
-            if output["error"] is not None:
+            if output.get("error") is not None:
                 return {"error": output["error"]}
         thresholds = self.model.config.au_thresholds if thresholds is None else thresholds
         return [self._result(output, thresholds) for output in model_outputs if output["face"] is not None]
