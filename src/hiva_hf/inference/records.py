@@ -1,0 +1,203 @@
+"""One face in one frame, and how it becomes a row of a table."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+FRAME_COLUMNS = ("source", "frame", "timestamp")
+BOX_COLUMNS = ("xmin", "ymin", "xmax", "ymax")
+FACE_COLUMNS = ("face_id", *BOX_COLUMNS, "detector_score")
+DECISION_SUFFIX = "_c"
+
+# One rounding for all formats, so that they hold the same numbers: microseconds, and more than a network's noise.
+_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class FaceRecord:
+    """What was found of one face in one frame: a row of every table.
+
+    A frame without a face is one record whose face fields are empty, and so is one that could not be read.
+
+    Attributes:
+        source: The photo or video, as the user gave it.
+        frame: Number of the frame in the order of presentation, from 0; 0 for photos.
+        timestamp: Seconds, from the stream's own presentation times; `None` for photos.
+        face_id: In a video the same number for the same face; in a photo the place in the pipeline's result. `None`
+            without a face.
+        box: `(xmin, ymin, xmax, ymax)` in pixels of the upright image.
+        landmarks: Five points `(x, y)` in pixels: eyes, nose tip, mouth corners. They are in no table.
+        detector_score: The face detector's confidence; `None` without face detection.
+        probabilities: For each AU of the model its probability, by label ("AU12"); empty without a face.
+        active: For each AU whether it counts as present, by label; empty without a face.
+        error: Why the frame or the whole source could not be used.
+    """
+
+    source: str
+    frame: int = 0
+    timestamp: float | None = None
+    face_id: int | None = None
+    box: tuple[float, float, float, float] | None = None
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    detector_score: float | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    active: Mapping[str, bool] = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def has_face(self) -> bool:
+        """Whether the record is of a face, and not of a frame without one."""
+        return self.face_id is not None
+
+
+def records_of_frame(
+    result: Sequence[Mapping[str, Any]] | Mapping[str, Any],
+    source: str,
+    frame: int = 0,
+    timestamp: float | None = None,
+    face_ids: Iterable[int] | None = None,
+) -> list[FaceRecord]:
+    """Turns the au-detection pipeline's result for one image into records.
+
+    Args:
+        result: The list of faces, or `{"error": message}` as the pipeline gives it with `on_error="return"`.
+        source: The photo or video.
+        frame: Number of the frame, from 0.
+        timestamp: Seconds; `None` for photos.
+        face_ids: One for each face of `result`; by default 0, 1, ... in its order.
+
+    Returns:
+        One record for each face, in the order of `result`, or a single one without a face; never none.
+
+    Raises:
+        ValueError: The number of ids is not that of the faces.
+    """
+    if isinstance(result, Mapping):
+        return [FaceRecord(source, frame, timestamp, error=str(result["error"]))]
+    if not result:
+        return [FaceRecord(source, frame, timestamp)]
+    ids = range(len(result)) if face_ids is None else list(face_ids)
+    if len(ids) != len(result):
+        raise ValueError(f"{len(ids)} face ids for {len(result)} faces in frame {frame} of {source}.")
+    return [_face_record(face, source, frame, timestamp, int(number)) for face, number in zip(result, ids, strict=True)]
+
+
+def _face_record(
+    face: Mapping[str, Any], source: str, frame: int, timestamp: float | None, face_id: int
+) -> FaceRecord:
+    landmarks = face.get("landmarks")
+    return FaceRecord(
+        source=source,
+        frame=frame,
+        timestamp=timestamp,
+        face_id=face_id,
+        box=tuple(float(face["box"][side]) for side in BOX_COLUMNS),
+        landmarks=None if landmarks is None else tuple((float(x), float(y)) for x, y in landmarks),
+        detector_score=None if face["score"] is None else float(face["score"]),
+        probabilities={au["label"]: float(au["score"]) for au in face["aus"]},
+        active={au["label"]: bool(au["active"]) for au in face["aus"]},
+    )
+
+
+def au_column(label: str) -> str:
+    """The column of an AU's probability: two digits, so that columns sort: "AU1" -> "AU01"; other labels stay."""
+    match = re.fullmatch(r"AU(\d+)", label)
+    return f"AU{int(match[1]):02d}" if match else label
+
+
+def au_label(column: str) -> str:
+    """The label of an AU whose probability stands in `column`: "AU01" -> "AU1"."""
+    match = re.fullmatch(r"AU(\d+)", column)
+    return f"AU{int(match[1])}" if match else column
+
+
+def decision_column(label: str) -> str:
+    """The column of an AU's decision, 0 or 1: "AU1" -> "AU01_c"."""
+    return au_column(label) + DECISION_SUFFIX
+
+
+def table_columns(labels: Sequence[str]) -> list[str]:
+    """The columns of the default table for a model with these AU labels.
+
+    They are source, frame, timestamp, face_id, xmin, ymin, xmax, ymax, detector_score, the probabilities (AU01, ...),
+    the decisions (AU01_c, ...) and error.
+
+    Raises:
+        ValueError: Two of them would have the same name.
+    """
+    columns = [
+        *FRAME_COLUMNS,
+        *FACE_COLUMNS,
+        *(au_column(label) for label in labels),
+        *(decision_column(label) for label in labels),
+        "error",
+    ]
+    if repeated := sorted({column for column in columns if columns.count(column) > 1}):
+        raise ValueError(f"The AU labels {list(labels)} give the table two columns of the name {repeated[0]!r}.")
+    return columns
+
+
+def labels_of_table(columns: Iterable[str]) -> list[str]:
+    """The AU labels of a default table: of those columns that have a decision beside them."""
+    columns = list(columns)
+    return [au_label(column) for column in columns if column + DECISION_SUFFIX in columns]
+
+
+def to_row(record: FaceRecord, labels: Sequence[str]) -> dict[str, Any]:
+    """Turns a record into a row of the default table: plain values by column, `None` where there is none.
+
+    Raises:
+        ValueError: The record has a face, but its AUs are not `labels`.
+    """
+    if record.has_face and record.probabilities.keys() != set(labels):
+        raise ValueError(
+            f"Frame {record.frame} of {record.source} has the AUs {list(record.probabilities)}, but the table is for "
+            f"{list(labels)}."
+        )
+    box = record.box or (None,) * 4
+    row = {
+        "source": record.source,
+        "frame": record.frame,
+        "timestamp": rounded(record.timestamp),
+        "face_id": record.face_id,
+        **{column: rounded(value) for column, value in zip(BOX_COLUMNS, box, strict=True)},
+        "detector_score": rounded(record.detector_score),
+    }
+    row |= {au_column(label): rounded(record.probabilities.get(label)) for label in labels}
+    for label in labels:
+        row[decision_column(label)] = int(record.active[label]) if record.has_face else None
+    return row | {"error": record.error and " ".join(record.error.split())}
+
+
+def from_row(row: Mapping[str, Any]) -> FaceRecord:
+    """Turns a row of the default table (also one of a `DataFrame`) back into a record, without landmarks."""
+    values = {column: None if _is_missing(value) else value for column, value in row.items()}
+    labels = labels_of_table(values) if values["face_id"] is not None else []
+    box = tuple(values[column] for column in BOX_COLUMNS)
+    return FaceRecord(
+        source=str(values["source"]),
+        frame=int(values["frame"]),
+        timestamp=_optional(float, values["timestamp"]),
+        face_id=_optional(int, values["face_id"]),
+        box=None if box[0] is None else tuple(float(value) for value in box),
+        detector_score=_optional(float, values["detector_score"]),
+        probabilities={label: float(values[au_column(label)]) for label in labels},
+        active={label: bool(values[decision_column(label)]) for label in labels},
+        error=_optional(str, values["error"]),
+    )
+
+
+def rounded(value: float | None) -> float | None:
+    """Rounds to what the tables keep."""
+    return None if value is None else round(float(value), _DECIMALS)
+
+
+def _optional(kind: type, value: Any) -> Any:
+    return None if value is None else kind(value)
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a cell is empty: `None`, NaN, or pandas' NA, which is known by its type since it has no truth value."""
+    return value is None or type(value).__name__ == "NAType" or value != value

@@ -1,0 +1,136 @@
+"""What stands in the rows of each format of table: this package's own, OpenFace's and Py-Feat's."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from .records import FaceRecord, au_column, decision_column, rounded, table_columns, to_row
+
+
+# OpenFace 2 decides on these 18 AUs (its wiki, "Output Format").
+OPENFACE_AUS = ("1", "2", "4", "5", "6", "7", "9", "10", "12", "14", "15", "17", "20", "23", "25", "26", "28", "45")
+# Py-Feat 0.4 to 0.7, the AUs of its models "svm" and "xgb" (`AU_LANDMARK_MAP["Feat"]`).
+PYFEAT_AUS = (
+    *("1", "2", "4", "5", "6", "7", "9", "10", "11", "12", "14", "15", "17", "20", "23", "24", "25", "26", "28", "43"),
+)
+
+_NO_FACE_ID = -1
+
+
+class Position(NamedTuple):
+    """Where in the work a row belongs."""
+
+    source: str
+    frame: int
+    face_id: int | None
+    timestamp: float | None
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """The columns of a format and how a record fills them.
+
+    Attributes:
+        name: As in `--format`.
+        columns: Gives the columns for the AU labels of a model.
+        row: Turns a record and the AU labels into a row, by column.
+        position: Reads the place of a row back; the values may be text, as in a CSV file. The second argument is the
+            source, for formats that don't write it.
+    """
+
+    name: str
+    columns: Callable[[Sequence[str]], list[str]]
+    row: Callable[[FaceRecord, Sequence[str]], dict[str, Any]]
+    position: Callable[[Mapping[str, Any], str], Position]
+
+
+def shared_labels(labels: Sequence[str], aus: Sequence[str]) -> list[str]:
+    """Those AUs of the model that a tool has as well, in the tool's order."""
+    return [f"AU{number}" for number in aus if f"AU{number}" in labels]
+
+
+def _default_position(row: Mapping[str, Any], source: str) -> Position:
+    return Position(row["source"], int(row["frame"]), _number(int, row["face_id"]), _number(float, row["timestamp"]))
+
+
+def openface_columns(labels: Sequence[str]) -> list[str]:
+    """The columns of OpenFace 2.2's FeatureExtraction and FaceLandmarkVidMulti that have an equal here, in its order.
+
+    Its gaze, head pose, 68 landmarks and shape parameters are left out, and so are the intensities `AU01_r`: they run
+    from 0 to 5, and a probability in their place would be read as a faint movement.
+    """
+    decisions = [decision_column(label) for label in shared_labels(labels, OPENFACE_AUS)]
+    return ["frame", "face_id", "timestamp", "confidence", "success", *decisions]
+
+
+def openface_row(record: FaceRecord, labels: Sequence[str]) -> dict[str, Any]:
+    """A row as OpenFace writes it: frames count from 1, and a frame without a face has `success` 0.
+
+    `confidence` is the face detector's score; a photo has the time 0.
+    """
+    decisions = {
+        decision_column(label): int(record.active[label]) if record.has_face else None
+        for label in shared_labels(labels, OPENFACE_AUS)
+    }
+    return {
+        "frame": record.frame + 1,
+        "face_id": record.face_id if record.has_face else _NO_FACE_ID,
+        "timestamp": rounded(record.timestamp or 0.0),
+        "confidence": rounded(record.detector_score) if record.has_face else 0.0,
+        "success": int(record.has_face),
+        **decisions,
+    }
+
+
+def _openface_position(row: Mapping[str, Any], source: str) -> Position:
+    face_id = int(row["face_id"])
+    return Position(
+        source, int(row["frame"]) - 1, None if face_id == _NO_FACE_ID else face_id, float(row["timestamp"])
+    )
+
+
+def pyfeat_columns(labels: Sequence[str]) -> list[str]:
+    """The columns of a Fex table of Py-Feat 0.6 and 0.7 that have an equal here, in its order.
+
+    Its 68 landmarks, head pose, emotions and identity embeddings are left out.
+    """
+    probabilities = [au_column(label) for label in shared_labels(labels, PYFEAT_AUS)]
+    boxes = ["FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight"]
+    return ["frame", *boxes, "FaceScore", *probabilities, "Identity", "input"]
+
+
+def pyfeat_row(record: FaceRecord, labels: Sequence[str]) -> dict[str, Any]:
+    """A row as Py-Feat writes it: a frame without a face has its number and input only.
+
+    `Identity` ("Person_0") names the face that was tracked through a video; faces of photos have none.
+    """
+    xmin, ymin, xmax, ymax = record.box or (None,) * 4
+    is_tracked = record.has_face and record.timestamp is not None
+    return {
+        "frame": record.frame,
+        "FaceRectX": rounded(xmin),
+        "FaceRectY": rounded(ymin),
+        "FaceRectWidth": None if record.box is None else rounded(xmax - xmin),
+        "FaceRectHeight": None if record.box is None else rounded(ymax - ymin),
+        "FaceScore": rounded(record.detector_score),
+        **{
+            au_column(label): rounded(record.probabilities.get(label)) for label in shared_labels(labels, PYFEAT_AUS)
+        },
+        "Identity": f"Person_{record.face_id}" if is_tracked else None,
+        "input": record.source,
+    }
+
+
+def _pyfeat_position(row: Mapping[str, Any], source: str) -> Position:
+    face_id = int(row["Identity"].removeprefix("Person_")) if row["Identity"] else None
+    return Position(row["input"], int(row["frame"]), face_id, None)
+
+
+def _number(kind: type, value: Any) -> Any:
+    """Reads a number back; an empty cell is `None`."""
+    return None if value is None or value == "" else kind(value)
+
+
+DEFAULT = TableFormat("default", table_columns, to_row, _default_position)
+OPENFACE = TableFormat("openface", openface_columns, openface_row, _openface_position)
+PYFEAT = TableFormat("pyfeat", pyfeat_columns, pyfeat_row, _pyfeat_position)
