@@ -81,7 +81,9 @@ def records_of_frame(
     ids = range(len(result)) if face_ids is None else list(face_ids)
     if len(ids) != len(result):
         raise ValueError(f"{len(ids)} face ids for {len(result)} faces in frame {frame} of {source}.")
-    return [_face_record(face, source, frame, timestamp, int(number)) for face, number in zip(result, ids, strict=True)]
+    return [
+        _face_record(face, source, frame, timestamp, int(number)) for face, number in zip(result, ids, strict=True)
+    ]
 
 
 def _face_record(

@@ -8,11 +8,9 @@ from .records import FaceRecord, au_column, decision_column, rounded, table_colu
 
 
 # OpenFace 2 decides on these 18 AUs (its wiki, "Output Format").
-OPENFACE_AUS = ("1", "2", "4", "5", "6", "7", "9", "10", "12", "14", "15", "17", "20", "23", "25", "26", "28", "45")
+OPENFACE_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
 # Py-Feat 0.4 to 0.7, the AUs of its models "svm" and "xgb" (`AU_LANDMARK_MAP["Feat"]`).
-PYFEAT_AUS = (
-    *("1", "2", "4", "5", "6", "7", "9", "10", "11", "12", "14", "15", "17", "20", "23", "24", "25", "26", "28", "43"),
-)
+PYFEAT_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 43)
 
 _NO_FACE_ID = -1
 
@@ -44,9 +42,11 @@ class TableFormat:
     position: Callable[[Mapping[str, Any], str], Position]
 
 
-def shared_labels(labels: Sequence[str], aus: Sequence[str]) -> list[str]:
+def shared_labels(labels: Sequence[str], aus: Sequence[int]) -> list[str]:
     """Those AUs of the model that a tool has as well, in the tool's order."""
-    return [f"AU{number}" for number in aus if f"AU{number}" in labels]
+    by_column = {au_column(label): label for label in labels}
+    columns = [au_column(f"AU{number}") for number in aus]
+    return [by_column[column] for column in columns if column in by_column]
 
 
 def _default_position(row: Mapping[str, Any], source: str) -> Position:
@@ -90,19 +90,21 @@ def _openface_position(row: Mapping[str, Any], source: str) -> Position:
 
 
 def pyfeat_columns(labels: Sequence[str]) -> list[str]:
-    """The columns of a Fex table of Py-Feat 0.6 and 0.7 that have an equal here, in its order.
+    """The columns of a Fex table of Py-Feat 0.6 that have an equal here, in the order of its `output_columns`.
 
-    Its 68 landmarks, head pose, emotions and identity embeddings are left out.
+    `approx_time`, which it adds to those for videos, comes last. Its 68 landmarks, head pose, emotions and identity
+    embeddings are left out.
     """
     probabilities = [au_column(label) for label in shared_labels(labels, PYFEAT_AUS)]
     boxes = ["FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight"]
-    return ["frame", *boxes, "FaceScore", *probabilities, "Identity", "input"]
+    return ["frame", *boxes, "FaceScore", *probabilities, "Identity", "input", "approx_time"]
 
 
 def pyfeat_row(record: FaceRecord, labels: Sequence[str]) -> dict[str, Any]:
-    """A row as Py-Feat writes it: a frame without a face has its number and input only.
+    """A row as Py-Feat writes it: a frame without a face has its number, input and time only.
 
-    `Identity` ("Person_0") names the face that was tracked through a video; faces of photos have none.
+    `Identity` ("Person_0") names the face that was tracked through a video; faces of photos have none. `approx_time`
+    is the presentation time in Py-Feat's coarse form, "01:23". All photos have the frame 0: `input` tells them apart.
     """
     xmin, ymin, xmax, ymax = record.box or (None,) * 4
     is_tracked = record.has_face and record.timestamp is not None
@@ -113,17 +115,20 @@ def pyfeat_row(record: FaceRecord, labels: Sequence[str]) -> dict[str, Any]:
         "FaceRectWidth": None if record.box is None else rounded(xmax - xmin),
         "FaceRectHeight": None if record.box is None else rounded(ymax - ymin),
         "FaceScore": rounded(record.detector_score),
-        **{
-            au_column(label): rounded(record.probabilities.get(label)) for label in shared_labels(labels, PYFEAT_AUS)
-        },
+        **{au_column(label): rounded(record.probabilities.get(label)) for label in shared_labels(labels, PYFEAT_AUS)},
         "Identity": f"Person_{record.face_id}" if is_tracked else None,
         "input": record.source,
+        "approx_time": None if record.timestamp is None else _minutes(record.timestamp),
     }
 
 
 def _pyfeat_position(row: Mapping[str, Any], source: str) -> Position:
     face_id = int(row["Identity"].removeprefix("Person_")) if row["Identity"] else None
     return Position(row["input"], int(row["frame"]), face_id, None)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds // 60):02d}:{int(seconds % 60):02d}"
 
 
 def _number(kind: type, value: Any) -> Any:

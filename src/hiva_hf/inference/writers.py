@@ -1,52 +1,46 @@
 """Tables that are written row by row, survive a kill, and go on where they stopped.
 
-    with open_table("faces.csv", labels, resume=True) as table:
-        for source in sources:
-            if source in table.progress.finished: continue
-            first = table.progress.next_frame(source)
-            ...
-            table.write(records_of_one_frame)
+```python
+with open_table("faces.csv", labels, resume=True) as table:
+    for source in sources:
+        if source not in table.progress.finished:
+            for frame in frames_of(source, begin=table.progress.next_frame(source)):
+                table.write(records_of_frame(...))
+```
 """
 
 import contextlib
-import csv
-import io
 import json
-import sys
+import logging
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from .records import FaceRecord
+from .records import FaceRecord, table_columns
+from .row_files import CsvRows, JsonRows, RowFile, TableProgress, check_columns, check_kind, kind_of_table
+from .table_formats import DEFAULT, OPENFACE, PYFEAT, TableFormat
 
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+logger = logging.getLogger(__name__)
 
 FORMATS = ("csv", "parquet", "jsonl", "openface", "pyfeat")
+STDOUT = "-"
+JOURNAL_SUFFIX = ".unfinished.jsonl"
 
-
-@dataclass(frozen=True)
-class TableProgress:
-    """What a table held already when it was opened to go on.
-
-    Attributes:
-        finished: The sources of which all rows are there.
-        source: The source that was being worked on; `None` if the next one has to be begun.
-        frame: Its last complete frame. Rows of a later frame, which may have been cut off, are gone from the file.
-        timestamp: That frame's time in seconds, where the format holds it.
-        next_face_id: One more than the greatest face id of this source, so that ids stay unique.
-        num_rows: How many rows were kept.
-    """
-
-    finished: frozenset[str] = frozenset()
-    source: str | None = None
-    frame: int | None = None
-    timestamp: float | None = None
-    next_face_id: int = 0
-    num_rows: int = 0
-
-    def next_frame(self, source: str) -> int:
-        """The first frame that `source` still lacks; 0 if it wasn't begun."""
-        return self.frame + 1 if source == self.source else 0
+_FORMAT_OF_SUFFIX = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
+_TEXT_FORMATS = {
+    "csv": (DEFAULT, CsvRows()),
+    "jsonl": (DEFAULT, JsonRows()),
+    "openface": (OPENFACE, CsvRows()),
+    "pyfeat": (PYFEAT, CsvRows()),
+}
+_ROWS_PER_GROUP = 50_000
 
 
 class TableWriter(ABC, contextlib.AbstractContextManager):
@@ -56,7 +50,7 @@ class TableWriter(ABC, contextlib.AbstractContextManager):
         progress: What was there before.
     """
 
-    progress: TableProgress = TableProgress()
+    progress: TableProgress
 
     @abstractmethod
     def write(self, records: Sequence[FaceRecord]) -> None:
@@ -89,11 +83,11 @@ def open_table(
     """Begins a table, or goes on with one.
 
     Args:
-        output: A file, whose folder is made if need be; "-" is stdout (csv, jsonl, pyfeat, and openface for one
-            source). With openface it may be a folder, which then gets a file for each source, as OpenFace's `-out_dir`
-            does: OpenFace's tables don't tell the source.
+        output: A file, whose folder is made if need be; "-" is stdout (not with parquet). With openface it may be a
+            folder (a path without the ending .csv), which gets a file for each source, as OpenFace's `-out_dir` does:
+            OpenFace's tables don't tell their source, so that a single file can hold one source only.
         labels: The AUs of the model, in its order ("AU1").
-        format: One of `FORMATS`; by default what the file's ending says.
+        format: One of `FORMATS`; by default what the file's ending says, and csv for stdout.
         sources: All photos and videos that will come, in order. Only openface needs them.
         resume: Go on with a table that is there, after dropping the last frame in it, which may be cut off. If there
             is none, a new one begins.
@@ -103,5 +97,234 @@ def open_table(
         ValueError: The arguments don't fit each other, or with `resume` the table that is there is of another format,
             has other AUs, or is damaged before its end.
         FileExistsError: There is a table, and neither `resume` nor `overwrite` is set.
+        IsADirectoryError: The output is a folder, and the format isn't openface.
     """
-    raise NotImplementedError
+    if resume and overwrite:
+        raise ValueError("`resume` goes on with a table and `overwrite` replaces it: set one of them.")
+    format = _format_of(str(output), format)
+    _warn_of_lost_labels(format, labels)
+    if format == "openface":
+        return _open_openface(str(output), labels, sources, resume, overwrite)
+    if str(output) == STDOUT:
+        _check_stdout(format, resume)
+        return TextTable(None, format, labels)
+    path = Path(output)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, but the format {format} writes a file: pass a file in it.")
+    if format == "parquet":
+        _check_new([path, journal_of(path)], resume, overwrite)
+        return ParquetTable(path, labels, resume)
+    _check_new([path], resume, overwrite)
+    return TextTable(path, format, labels, resume=resume)
+
+
+class TextTable(TableWriter):
+    """A table in one CSV or JSON-lines file."""
+
+    def __init__(self, path: Path | None, format: str, labels: Sequence[str], source: str = "", resume: bool = False):
+        table_format, encoding = _TEXT_FORMATS[format]
+        self._file = RowFile(path, table_format, encoding, labels, source, resume)
+        self.progress = self._file.progress
+
+    def write(self, records: Sequence[FaceRecord]) -> None:
+        self._file.write(records)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class ParquetTable(TableWriter):
+    """A table in one Parquet file.
+
+    Parquet can be read only once its footer is written. Until `close`, the rows therefore stand in a journal of JSON
+    lines beside it (see `journal_of`), which any reader of JSON lines understands after a kill, and from which
+    `resume` goes on.
+    """
+
+    def __init__(self, path: Path, labels: Sequence[str], resume: bool = False):
+        self._path = path
+        self._columns = table_columns(labels)
+        self._journal_path = journal_of(path)
+        if resume and path.exists() and not self._journal_path.exists():
+            self._restore_journal()
+        self._journal = RowFile(self._journal_path, DEFAULT, JsonRows(), labels, resume=resume)
+        self.progress = self._journal.progress
+        self._is_open = True
+
+    def write(self, records: Sequence[FaceRecord]) -> None:
+        self._journal.write(records)
+
+    def close(self) -> None:
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._journal.close()
+        write_parquet(self._path, _json_rows(self._journal_path), self._columns)
+        self._journal_path.unlink()
+
+    def _restore_journal(self) -> None:
+        """Makes a journal of a finished table, to go on with it."""
+        import pyarrow.parquet as pq
+
+        with self._path.open("rb") as file:
+            check_kind(self._path, kind_of_table(file.readline())[0], "parquet")
+        unfinished = self._journal_path.with_name(self._journal_path.name + ".new")
+        with pq.ParquetFile(self._path) as table, unfinished.open("wb") as journal:
+            check_columns(self._path, table.schema_arrow.names, self._columns)
+            for batch in table.iter_batches():
+                journal.write(JsonRows().encode(batch.to_pylist()))
+        unfinished.replace(self._journal_path)
+
+
+class OpenFaceFolder(TableWriter):
+    """A folder with a table in OpenFace's format for each source.
+
+    Args:
+        folder: Made if need be.
+        labels: The AUs of the model.
+        sources: All that will come, in order.
+        resume: Go on in the folder: sources with a file are finished, but for the last of them.
+    """
+
+    def __init__(self, folder: Path, labels: Sequence[str], sources: Sequence[str], resume: bool = False):
+        self._labels = labels
+        self._paths = openface_paths(folder, sources)
+        self._table: TextTable | None = None
+        self._source: str | None = None
+        self.progress = TableProgress()
+        begun = [source for source in sources if self._paths[source].exists()]
+        if resume and begun:
+            self._resume(begun)
+
+    def write(self, records: Sequence[FaceRecord]) -> None:
+        for record in records:
+            if record.source not in self._paths:
+                raise ValueError(f"{record.source} is not among the sources that the table was opened for.")
+        for source in dict.fromkeys(record.source for record in records):
+            if source != self._source:
+                self._begin(source)
+            self._table.write([record for record in records if record.source == source])
+
+    def close(self) -> None:
+        if self._table is not None:
+            self._table.close()
+
+    def _begin(self, source: str, resume: bool = False) -> None:
+        self.close()
+        self._table, self._source = TextTable(self._paths[source], "openface", self._labels, source, resume), source
+
+    def _resume(self, begun: list[str]) -> None:
+        self._begin(begun[-1], resume=True)
+        found = self._table.progress
+        self.progress = TableProgress(
+            frozenset(begun[:-1]), found.source, found.frame, found.timestamp, found.next_face_id, found.num_rows
+        )
+
+
+def journal_of(path: Path) -> Path:
+    """Where the rows of a Parquet table stand until it is finished."""
+    return path.with_name(path.name + JOURNAL_SUFFIX)
+
+
+def openface_paths(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
+    """The file of each source: its name with the ending .csv, in sub-folders if the sources lie in several folders.
+
+    Where two sources differ by their ending only, it stays in the name ("smile.jpg.csv").
+    """
+    places = {source: Path(source) for source in sources}
+    if places:
+        common = os.path.commonpath([os.path.abspath(place.parent) for place in places.values()])
+        places = {source: Path(os.path.relpath(os.path.abspath(place), common)) for source, place in places.items()}
+    stems = [place.with_suffix("") for place in places.values()]
+    return {
+        source: folder / (place.with_suffix(".csv") if stems.count(place.with_suffix("")) == 1 else f"{place}.csv")
+        for source, place in places.items()
+    }
+
+
+def parquet_schema(columns: Sequence[str]) -> "pa.Schema":
+    """The types of the default table's columns."""
+    import pyarrow as pa
+
+    types = {"source": pa.string(), "error": pa.string(), "frame": pa.int64(), "face_id": pa.int64()}
+    decisions = {column: pa.int8() for column in columns if column.endswith("_c") and column[:-2] in columns}
+    return pa.schema([(column, (types | decisions).get(column, pa.float64())) for column in columns])
+
+
+def write_parquet(path: Path, rows: Iterator[dict[str, Any]], columns: Sequence[str]) -> None:
+    """Writes rows of the default table into a Parquet file, which is there as a whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = parquet_schema(columns)
+    unfinished = path.with_name(path.name + ".unfinished")
+    with pq.ParquetWriter(unfinished, schema) as writer:
+        while group := list(islice(rows, _ROWS_PER_GROUP)):
+            writer.write_table(pa.Table.from_pylist([_as_utf8(row) for row in group], schema))
+    unfinished.replace(path)
+
+
+def _as_utf8(row: dict[str, Any]) -> dict[str, Any]:
+    """Parquet holds UTF-8 only: other bytes of a path are written as escapes."""
+    return row | {"source": row["source"].encode("utf-8", "backslashreplace").decode()}
+
+
+def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as file:
+        yield from map(json.loads, file)
+
+
+def _format_of(output: str, format: str | None) -> str:
+    if format is None:
+        format = "csv" if output == STDOUT else _FORMAT_OF_SUFFIX.get(Path(output).suffix.lower())
+    if format is None:
+        raise ValueError(f"The ending of {output} tells no format: pass `format`, one of {', '.join(FORMATS)}.")
+    if format not in FORMATS:
+        raise ValueError(f"There is no table format {format!r}. Known: {', '.join(FORMATS)}.")
+    return format
+
+
+def _open_openface(
+    output: str, labels: Sequence[str], sources: Sequence[str], resume: bool, overwrite: bool
+) -> TableWriter:
+    path = None if output == STDOUT else Path(output)
+    if path is not None and path.suffix.lower() != ".csv":
+        _check_new(openface_paths(path, sources).values(), resume, overwrite)
+        return OpenFaceFolder(path, labels, sources, resume)
+    if len(sources) > 1:
+        raise ValueError(
+            f"OpenFace's format doesn't tell the source of a row, so {output} can hold one source, but there are "
+            f"{len(sources)}. Pass a folder as output, which gets a file for each, or use the format csv."
+        )
+    if path is None:
+        _check_stdout("openface", resume)
+        return TextTable(None, "openface", labels)
+    _check_new([path], resume, overwrite)
+    return TextTable(path, "openface", labels, next(iter(sources), ""), resume)
+
+
+def _check_stdout(format: str, resume: bool) -> None:
+    if format == "parquet":
+        raise ValueError("A parquet table cannot be written to stdout: pass a file, or use csv or jsonl.")
+    if resume:
+        raise ValueError("A table on stdout cannot be resumed: pass a file.")
+
+
+def _check_new(paths: Sequence[Path], resume: bool, overwrite: bool) -> None:
+    """Refuses to replace what is there unasked; with `overwrite` clears the way."""
+    for path in paths:
+        if not path.exists() or resume:
+            continue
+        if not overwrite:
+            raise FileExistsError(f"{path} exists: pass --resume to go on with it, or --overwrite to replace it.")
+        path.unlink()
+
+
+def _warn_of_lost_labels(format: str, labels: Sequence[str]) -> None:
+    """Says which AUs the columns of another tool have no place for."""
+    table_format: TableFormat = _TEXT_FORMATS.get(format, (DEFAULT,))[0]
+    columns = set(table_format.columns(labels))
+    lost = [column for column in table_columns(labels) if column.startswith("AU") and not column.endswith("_c")]
+    lost = [column for column in lost if not columns & {column, f"{column}_c"}]
+    if lost:
+        logger.warning("The format %s has no column for %s: left out.", format, ", ".join(lost))

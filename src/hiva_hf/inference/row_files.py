@@ -1,0 +1,317 @@
+"""Files that grow by whole rows, CSV or JSON lines, and what is found in them after a kill."""
+
+import csv
+import io
+import json
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .records import DECISION_SUFFIX, FaceRecord
+from .table_formats import Position, TableFormat
+
+
+# Paths that are no UTF-8 keep their bytes.
+_TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}
+
+
+@dataclass(frozen=True)
+class TableProgress:
+    """What a table held already when it was opened to go on.
+
+    Attributes:
+        finished: The sources of which all rows are there.
+        source: The source that was being worked on; `None` if the next one has to be begun.
+        frame: Its last complete frame. Rows of a later frame, which may have been cut off, are gone from the file.
+        timestamp: That frame's time in seconds, where the format holds it.
+        next_face_id: One more than the greatest face id of this source, so that ids stay unique.
+        num_rows: How many rows were kept.
+    """
+
+    finished: frozenset[str] = frozenset()
+    source: str | None = None
+    frame: int | None = None
+    timestamp: float | None = None
+    next_face_id: int = 0
+    num_rows: int = 0
+
+    def next_frame(self, source: str) -> int:
+        """The first frame that `source` still lacks; 0 if it wasn't begun."""
+        return self.frame + 1 if source == self.source else 0
+
+
+class RowEncoding(ABC):
+    """How rows become bytes and come back."""
+
+    @abstractmethod
+    def header(self, columns: Sequence[str]) -> bytes:
+        """What stands before the first row."""
+
+    @abstractmethod
+    def encode(self, rows: Iterable[dict[str, Any]]) -> bytes:
+        """Turns rows into whole lines."""
+
+    @abstractmethod
+    def rows(self, file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[dict[str, Any], int]]:
+        """Yields the whole rows of a file and the place in it where each ends.
+
+        The header must have been read; an incomplete row at the end of the file is left out.
+
+        Raises:
+            ValueError: A row before the last one is damaged.
+        """
+
+
+class CsvRows(RowEncoding):
+    """Comma-separated values with a header; no value is an empty cell."""
+
+    def header(self, columns: Sequence[str]) -> bytes:
+        return _csv_bytes([columns])
+
+    def encode(self, rows: Iterable[dict[str, Any]]) -> bytes:
+        return _csv_bytes(row.values() for row in rows)
+
+    def rows(self, file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[dict[str, Any], int]]:
+        lines = _CountedLines(file)
+        damaged = None
+        for number, values in enumerate(csv.reader(lines), 1):
+            if damaged is not None:
+                raise ValueError(f"row {damaged} has not the {len(columns)} cells of the header")
+            if len(values) != len(columns) or not lines.is_whole:
+                damaged = number
+                continue
+            yield dict(zip(columns, values, strict=True)), lines.end
+
+
+class JsonRows(RowEncoding):
+    """One JSON object per line; no value is `null`."""
+
+    def header(self, columns: Sequence[str]) -> bytes:
+        return b""
+
+    def encode(self, rows: Iterable[dict[str, Any]]) -> bytes:
+        return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+    def rows(self, file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[dict[str, Any], int]]:
+        lines = _CountedLines(file)
+        for number, line in enumerate(lines, 1):
+            if not lines.is_whole:
+                return
+            row = json.loads(line)
+            if list(row) != list(columns):
+                raise ValueError(f"row {number} has other columns")
+            yield row, lines.end
+
+
+class RowFile:
+    """A CSV or JSON-lines file under way.
+
+    Args:
+        path: The file; `None` is stdout.
+        table_format: What the rows hold.
+        encoding: How they become bytes.
+        labels: The AUs of the model.
+        source: The source of all rows, for formats that don't write it.
+        resume: Go on with the file, if there is one; otherwise it is written anew.
+
+    Attributes:
+        progress: What was there before.
+
+    Raises:
+        ValueError: With `resume`, the file is another table, or damaged before its end.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        table_format: TableFormat,
+        encoding: RowEncoding,
+        labels: Sequence[str],
+        source: str = "",
+        resume: bool = False,
+    ):
+        self._format = table_format
+        self._encoding = encoding
+        self._labels = list(labels)
+        self.progress = TableProgress()
+        self._size = 0
+        if resume and path is not None and path.exists():
+            self.progress, self._size = read_progress(path, table_format, encoding, labels, source)
+        self._is_file = path is not None
+        if self._is_file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = io.FileIO(path, "r+" if path.exists() else "x+")
+            self._file.truncate(self._size)
+            self._file.seek(self._size)
+        else:
+            self._file = sys.stdout.buffer
+        if self._size == 0:
+            self._append(encoding.header(table_format.columns(labels)))
+
+    def write(self, records: Sequence[FaceRecord]) -> None:
+        """Appends rows; when it returns, they are with the operating system."""
+        self._append(self._encoding.encode(self._format.row(record, self._labels) for record in records))
+
+    def close(self) -> None:
+        """Puts everything on the disk."""
+        if self._is_file and not self._file.closed:
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def _append(self, lines: bytes) -> None:
+        if not self._is_file:
+            self._file.write(lines)
+            self._file.flush()
+            return
+        try:
+            written = 0
+            while written < len(lines):
+                written += self._file.write(lines[written:])
+        except BaseException:
+            # A full disk or Ctrl-C: better no frame than half a row.
+            self._file.truncate(self._size)
+            self._file.seek(self._size)
+            raise
+        self._size += len(lines)
+
+
+def read_progress(
+    path: Path, table_format: TableFormat, encoding: RowEncoding, labels: Sequence[str], source: str = ""
+) -> tuple[TableProgress, int]:
+    """Reads how far a table has come.
+
+    The last frame doesn't count: nothing tells whether all its faces are there.
+
+    Returns:
+        The progress, and the size of the file without that frame.
+
+    Raises:
+        ValueError: The file is another table, or damaged before its end.
+    """
+    columns = table_format.columns(labels)
+    with path.open("rb") as file:
+        if not _has_header(path, file, encoding.header(columns), columns):
+            return TableProgress(), 0
+        tally = _Tally(file.tell())
+        try:
+            for row, end in encoding.rows(file, columns):
+                tally.add(table_format.position(row, source), end)
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{path} is damaged and cannot be resumed: {error}. Repair it, or pass another output."
+            ) from None
+    return tally.progress(), tally.kept
+
+
+def kind_of_table(first_line: bytes) -> tuple[str, list[str]]:
+    """Tells from the first line of a file what table it is: the name of its format, "" if unknown, and its columns."""
+    if first_line.startswith(b"PAR1"):
+        return "parquet", []
+    if first_line.startswith(b"{"):
+        try:
+            return "jsonl", list(json.loads(first_line))
+        except ValueError:
+            return "jsonl", []
+    columns = [column.strip() for column in first_line.decode(**_TEXT).split(",")]
+    signs = {"csv": {"source", "face_id"}, "openface": {"confidence", "success"}, "pyfeat": {"FaceRectX", "input"}}
+    return next((name for name, sign in signs.items() if sign <= set(columns)), ""), columns
+
+
+def check_kind(path: Path, found: str, expected: str) -> None:
+    """Raises a `ValueError` if a table has another format than the one that is expected."""
+    if found != expected:
+        raise ValueError(
+            f"{path} is {f'a table of the format {found}' if found else 'no table of this package'}, and cannot be "
+            f"resumed as {expected}. Pass its format, or another output."
+        )
+
+
+def check_columns(path: Path, found: Sequence[str], expected: Sequence[str]) -> None:
+    """Raises a `ValueError` that names the AUs of both sides if a table has other columns than those expected."""
+    if list(found) != list(expected):
+        raise ValueError(
+            f"{path} has columns for the AUs {_aus_of(found)}, but this model's table has {_aus_of(expected)}. Go on "
+            "with the model that began it, or pass another output."
+        )
+
+
+class _Tally:
+    """Counts the rows of a table in order, and knows where its last frame begins."""
+
+    def __init__(self, start: int):
+        self.kept = start
+        self._end = start
+        self._finished: set[str] = set()
+        self._last: Position | None = None
+        self._complete: Position | None = None
+        self._num_rows = self._num_kept = 0
+        self._next_face_id = self._next_kept_id = 0
+
+    def add(self, position: Position, end: int) -> None:
+        if self._last is not None and position[:2] != self._last[:2]:
+            self._keep_last_frame(position.source)
+        if position.face_id is not None:
+            self._next_face_id = max(self._next_face_id, position.face_id + 1)
+        self._last, self._end = position, end
+        self._num_rows += 1
+
+    def _keep_last_frame(self, next_source: str) -> None:
+        self.kept, self._num_kept = self._end, self._num_rows
+        if next_source == self._last.source:
+            self._complete, self._next_kept_id = self._last, self._next_face_id
+        else:
+            self._finished.add(self._last.source)
+            self._complete, self._next_kept_id, self._next_face_id = None, 0, 0
+
+    def progress(self) -> TableProgress:
+        finished = frozenset(self._finished)
+        if self._complete is None:
+            return TableProgress(finished, num_rows=self._num_kept)
+        source, frame, _, timestamp = self._complete
+        return TableProgress(finished, source, frame, timestamp, self._next_kept_id, self._num_kept)
+
+
+class _CountedLines:
+    """The lines of a file as text; knows where the last one ended and whether it was whole."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.end = file.tell()
+        self.is_whole = True
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._file:
+            self.end += len(line)
+            self.is_whole = line.endswith(b"\n")
+            yield line.decode(**_TEXT)
+
+
+def _has_header(path: Path, file: BinaryIO, header: bytes, columns: Sequence[str]) -> bool:
+    """Reads past the header; whether there is one, or just the beginning of one (then there are no rows either)."""
+    first_line = file.readline()
+    wanted = header or json.dumps(dict.fromkeys(columns)).encode()[: len('{"source"')]
+    if len(first_line) < len(wanted) and wanted.startswith(first_line):
+        return False
+    kind, found = kind_of_table(first_line)
+    check_kind(path, kind, kind_of_table(header or b"{")[0])
+    if not header:
+        file.seek(0)
+        if not first_line.endswith(b"\n"):
+            return False
+    check_columns(path, found, columns)
+    return True
+
+
+def _csv_bytes(rows: Iterable[Iterable[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode(**_TEXT)
+
+
+def _aus_of(columns: Sequence[str]) -> list[str]:
+    """The AUs among the columns of any format."""
+    return sorted({column.removesuffix(DECISION_SUFFIX) for column in columns if column.startswith("AU")})

@@ -1,0 +1,74 @@
+"""Tables of faces as pandas `DataFrame`s."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from .records import FaceRecord, decision_column, labels_of_table, table_columns, to_row
+
+
+READABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
+
+
+def table_dtypes(columns: Sequence[str]) -> dict[str, str]:
+    """The pandas type of each column of the default table; those for integers can be empty."""
+    types = dict.fromkeys(columns, "float64")
+    types |= {"source": "str", "error": "str", "frame": "int64", "face_id": "Int64"}
+    return types | {decision_column(label): "Int8" for label in labels_of_table(columns)}
+
+
+def records_to_table(records: Iterable[FaceRecord], labels: Sequence[str]) -> pd.DataFrame:
+    """Turns records into the default table.
+
+    Args:
+        records: Any number of them, also none.
+        labels: The AUs of the model, in its order.
+
+    Returns:
+        A row for each record, with the columns of `table_columns` and the types of `table_dtypes`.
+    """
+    columns = table_columns(labels)
+    rows = [to_row(record, labels) for record in records]
+    # From objects, so that pandas doesn't guess: a column of integers and `None` would become floats.
+    return pd.DataFrame(rows, columns=columns, dtype=object).astype(table_dtypes(columns))
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Reads a default table that `hiva-hf detect` wrote, with proper types.
+
+    Args:
+        path: A file of the format csv, jsonl or parquet; also the journal of a parquet table whose run was killed.
+
+    Raises:
+        ValueError: The file is no such table.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in READABLE_SUFFIXES:
+        raise ValueError(f"{path} is no table: its name must end in one of {', '.join(READABLE_SUFFIXES)}.")
+    table = _READERS[suffix](path)
+    if missing := [column for column in table_columns([]) if column not in table.columns]:
+        raise ValueError(f"{path} is no table of `hiva-hf detect` in its default columns: {missing} are missing.")
+    return table.astype(table_dtypes(table.columns))
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        columns = next(csv.reader(file), [])
+    # Only an empty cell is empty: a photo may be called "NA".
+    return pd.read_csv(
+        path,
+        dtype={column: kind for column, kind in table_dtypes(columns).items() if column in columns},
+        keep_default_na=False,
+        na_values=[""],
+        encoding_errors="backslashreplace",
+    )
+
+
+def _read_jsonl(path: Path) -> pd.DataFrame:
+    return pd.read_json(path, lines=True, dtype=False, convert_dates=False, precise_float=True)
+
+
+_READERS = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": pd.read_parquet}
