@@ -1,1 +1,28 @@
 """From photos and videos to tables of Action Units, their smoothing and their events."""
+
+import importlib
+
+
+# Loaded on first use: a command that only parses its arguments needs no pandas.
+_LAZY_ATTRIBUTES = {
+    "FaceRecord": "records",
+    "find_events": "events",
+    "open_table": "writers",
+    "read_table": "tables",
+    "records_of_frame": "records",
+    "records_to_table": "tables",
+    "smooth": "smoothing",
+    "write_table": "tables",
+}
+
+__all__ = sorted(_LAZY_ATTRIBUTES)
+
+
+def __getattr__(name: str):
+    if name not in _LAZY_ATTRIBUTES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY_ATTRIBUTES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from .records import FaceRecord, decision_column, labels_of_table, table_columns, to_row
+from .records import FaceRecord, decision_column, from_row, labels_of_table, table_columns, to_row
+from .writers import open_table
 
 
 READABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
+
+_ROWS_PER_WRITE = 1000
 
 
 def table_dtypes(columns: Sequence[str]) -> dict[str, str]:
@@ -69,6 +72,27 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 def _read_jsonl(path: Path) -> pd.DataFrame:
     return pd.read_json(path, lines=True, dtype=False, convert_dates=False, precise_float=True)
+
+
+def write_table(table: pd.DataFrame, output: str | Path, format: str | None = None, overwrite: bool = False) -> None:
+    """Writes a default table, such as one from [`smooth`], in any format.
+
+    Args:
+        table: In the default columns.
+        output: See [`open_table`].
+        format: See [`open_table`].
+        overwrite: Replace a table that is there.
+
+    Raises:
+        FileExistsError: There is a table, and `overwrite` isn't set.
+        ValueError: The format doesn't fit the output.
+    """
+    sources = list(dict.fromkeys(table["source"]))
+    with open_table(output, labels_of_table(table.columns), format, sources, overwrite=overwrite) as writer:
+        for _, rows in table.groupby("source", sort=False):
+            for begin in range(0, len(rows), _ROWS_PER_WRITE):
+                part = rows.iloc[begin : begin + _ROWS_PER_WRITE]
+                writer.write([from_row(row) for row in part.to_dict("records")])
 
 
 _READERS = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": pd.read_parquet}

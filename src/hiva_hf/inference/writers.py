@@ -13,7 +13,7 @@ import contextlib
 import json
 import logging
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -43,7 +43,7 @@ _TEXT_FORMATS = {
 _ROWS_PER_GROUP = 50_000
 
 
-class TableWriter(ABC, contextlib.AbstractContextManager):
+class TableWriter(contextlib.AbstractContextManager):
     """A table under way.
 
     Attributes:

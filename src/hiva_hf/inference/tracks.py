@@ -1,0 +1,109 @@
+"""The tracks of a table: one face of one video for as long as it is seen without interruption."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+import pandas as pd
+
+from .records import labels_of_table
+
+
+# Two frames may be missing between two rows of a track, unless `max_gap` says otherwise.
+_FRAMES_OF_GAP = 3
+
+
+@dataclass(frozen=True)
+class Track:
+    """A face of a video, seen without a gap.
+
+    Attributes:
+        source: The video.
+        face_id: The face in it.
+        rows: Positions of its rows in the table `[n]`, in the order of time.
+        timestamps: Their times in seconds `[n]`, increasing.
+    """
+
+    source: str
+    face_id: int
+    rows: np.ndarray
+    timestamps: np.ndarray
+
+
+def tracks_of(table: pd.DataFrame, max_gap: float | None = None) -> Iterator[Track]:
+    """Splits a default table into tracks.
+
+    Rows without a face or a time, such as those of photos, belong to none.
+
+    Args:
+        table: With the columns source, frame, timestamp and face_id; its rows may be in any order.
+        max_gap: Seconds that may lie between two rows of a track. By default three times the usual step from frame to
+            frame in the video.
+
+    Raises:
+        ValueError: A column is missing, `max_gap` is not positive, or a face has two rows for one time.
+    """
+    if missing := [name for name in ("source", "frame", "timestamp", "face_id") if name not in table.columns]:
+        raise ValueError(
+            f"The table lacks the columns {missing}; it must be one of `hiva-hf detect` or `hiva_hf.detect`."
+        )
+    if max_gap is not None and not max_gap > 0:
+        raise ValueError(f"`max_gap` must be a positive number of seconds, got {max_gap!r}.")
+    places = pd.DataFrame(
+        {
+            "source": table["source"].to_numpy(),
+            "timestamp": table["timestamp"].to_numpy(dtype=np.float64, na_value=np.nan),
+            "face_id": table["face_id"].to_numpy(dtype=np.float64, na_value=np.nan),
+            "row": np.arange(len(table)),
+        }
+    ).dropna(subset="timestamp")
+    for source, of_source in places.groupby("source", sort=False):
+        gap = _usual_gap(of_source["timestamp"]) if max_gap is None else max_gap
+        for face_id, of_face in of_source.groupby("face_id"):
+            yield from _split(source, int(face_id), of_face.sort_values("timestamp"), gap)
+
+
+def per_label(name: str, value: float | Mapping[str, float], labels: list[str]) -> dict[str, float]:
+    """One probability per AU from an argument that is one for all, or a dict by label.
+
+    Raises:
+        ValueError: It names other AUs than the table has, leaves one out, or is no probability.
+    """
+    values = dict(value) if isinstance(value, Mapping) else dict.fromkeys(labels, value)
+    if values.keys() != set(labels):
+        raise ValueError(f"`{name}` is for the AUs {sorted(values)}, but the table has {labels}.")
+    for label, number in values.items():
+        if not (isinstance(number, Real) and 0 <= number <= 1):
+            raise ValueError(f"`{name}` must lie between 0 and 1, got {number!r} for {label}.")
+    return values
+
+
+def labels_to_follow(table: pd.DataFrame) -> list[str]:
+    """The AUs of a table.
+
+    Raises:
+        ValueError: It has none.
+    """
+    if not (labels := labels_of_table(table.columns)):
+        raise ValueError("The table has no AUs: it needs their probabilities (AU12) and decisions (AU12_c).")
+    return labels
+
+
+def _usual_gap(timestamps: pd.Series) -> float:
+    """Three times the median step between the frames of a video, whether or not they show a face."""
+    steps = np.diff(np.unique(timestamps))
+    return _FRAMES_OF_GAP * float(np.median(steps)) if len(steps) else np.inf
+
+
+def _split(source: str, face_id: int, rows: pd.DataFrame, max_gap: float) -> Iterator[Track]:
+    timestamps = rows["timestamp"].to_numpy()
+    steps = np.diff(timestamps)
+    if (steps == 0).any():
+        time = timestamps[np.flatnonzero(steps == 0)[0]]
+        raise ValueError(f"Face {face_id} of {source} has two rows for the time {time:g} s.")
+    # A little slack: 3 steps of 1/30 s are not exactly 0.1 s.
+    ends = np.flatnonzero(steps > max_gap * (1 + 1e-6)) + 1
+    positions = rows["row"].to_numpy()
+    for part, times in zip(np.split(positions, ends), np.split(timestamps, ends), strict=True):
+        yield Track(source, face_id, part, times)
