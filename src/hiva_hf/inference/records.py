@@ -103,6 +103,11 @@ def _face_record(
     )
 
 
+def source_text(source: str) -> str:
+    """A source as it stands in tables: bytes of a path that are no UTF-8, which few readers take, become escapes."""
+    return source.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def au_column(label: str) -> str:
     """The column of an AU's probability: two digits, so that columns sort: "AU1" -> "AU01"; other labels stay."""
     match = re.fullmatch(r"AU(\d+)", label)
@@ -160,7 +165,7 @@ def to_row(record: FaceRecord, labels: Sequence[str]) -> dict[str, Any]:
         )
     box = record.box or (None,) * 4
     row = {
-        "source": record.source,
+        "source": source_text(record.source),
         "frame": record.frame,
         "timestamp": rounded(record.timestamp),
         "face_id": record.face_id,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .records import FaceRecord, au_column, decision_column, rounded, table_columns, to_row
+from .records import FaceRecord, au_column, decision_column, rounded, source_text, table_columns, to_row
 
 
 # OpenFace 2 decides on these 18 AUs (its wiki, "Output Format").
@@ -117,7 +117,7 @@ def pyfeat_row(record: FaceRecord, labels: Sequence[str]) -> dict[str, Any]:
         "FaceScore": rounded(record.detector_score),
         **{au_column(label): rounded(record.probabilities.get(label)) for label in shared_labels(labels, PYFEAT_AUS)},
         "Identity": f"Person_{record.face_id}" if is_tracked else None,
-        "input": record.source,
+        "input": source_text(record.source),
         "approx_time": None if record.timestamp is None else _minutes(record.timestamp),
     }
 
