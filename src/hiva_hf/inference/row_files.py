@@ -11,12 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .records import DECISION_SUFFIX, FaceRecord
+from .records import DECISION_SUFFIX, FaceRecord, source_text
 from .table_formats import Position, TableFormat
-
-
-# Paths that are no UTF-8 keep their bytes.
-_TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,11 @@ class TableProgress:
 
     def next_frame(self, source: str) -> int:
         """The first frame that `source` still lacks; 0 if it wasn't begun."""
-        return self.frame + 1 if source == self.source else 0
+        return self.frame + 1 if source_text(source) == self.source else 0
+
+    def is_finished(self, source: str) -> bool:
+        """Whether all rows of `source` are there."""
+        return source_text(source) in self.finished
 
 
 class RowEncoding(ABC):
@@ -216,7 +216,7 @@ def kind_of_table(first_line: bytes) -> tuple[str, list[str]]:
             return "jsonl", list(json.loads(first_line))
         except ValueError:
             return "jsonl", []
-    columns = [column.strip() for column in first_line.decode(**_TEXT).split(",")]
+    columns = [column.strip() for column in first_line.decode("utf-8", "replace").split(",")]
     signs = {"csv": {"source", "face_id"}, "openface": {"confidence", "success"}, "pyfeat": {"FaceRectX", "input"}}
     return next((name for name, sign in signs.items() if sign <= set(columns)), ""), columns
 
@@ -287,7 +287,7 @@ class _CountedLines:
         for line in self._file:
             self.end += len(line)
             self.is_whole = line.endswith(b"\n")
-            yield line.decode(**_TEXT)
+            yield line.decode("utf-8", "replace")
 
 
 def _has_header(path: Path, file: BinaryIO, header: bytes, columns: Sequence[str]) -> bool:
@@ -309,7 +309,7 @@ def _has_header(path: Path, file: BinaryIO, header: bytes, columns: Sequence[str
 def _csv_bytes(rows: Iterable[Iterable[Any]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode(**_TEXT)
+    return text.getvalue().encode()
 
 
 def _aus_of(columns: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ _ROWS_PER_WRITE = 1000
 def table_dtypes(columns: Sequence[str]) -> dict[str, str]:
     """The pandas type of each column of the default table; those for integers can be empty."""
     types = dict.fromkeys(columns, "float64")
-    types |= {"source": "str", "error": "str", "frame": "int64", "face_id": "Int64"}
+    types |= {"source": "string", "error": "string", "frame": "int64", "face_id": "Int64"}
     return types | {decision_column(label): "Int8" for label in labels_of_table(columns)}
 
 
@@ -58,7 +58,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         columns = next(csv.reader(file), [])
     # Only an empty cell is empty: a photo may be called "NA".
     return pd.read_csv(
@@ -66,7 +66,6 @@ def _read_csv(path: Path) -> pd.DataFrame:
         dtype={column: kind for column, kind in table_dtypes(columns).items() if column in columns},
         keep_default_na=False,
         na_values=[""],
-        encoding_errors="backslashreplace",
     )
 
 

@@ -3,7 +3,7 @@
 ```python
 with open_table("faces.csv", labels, resume=True) as table:
     for source in sources:
-        if source not in table.progress.finished:
+        if not table.progress.is_finished(source):
             for frame in frames_of(source, begin=table.progress.next_frame(source)):
                 table.write(records_of_frame(...))
 ```
@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .records import FaceRecord, table_columns
+from .records import FaceRecord, source_text, table_columns
 from .row_files import CsvRows, JsonRows, RowFile, TableProgress, check_columns, check_kind, kind_of_table
 from .table_formats import DEFAULT, OPENFACE, PYFEAT, TableFormat
 
@@ -211,13 +211,21 @@ class OpenFaceFolder(TableWriter):
 
     def _begin(self, source: str, resume: bool = False) -> None:
         self.close()
-        self._table, self._source = TextTable(self._paths[source], "openface", self._labels, source, resume), source
+        self._table, self._source = (
+            TextTable(self._paths[source], "openface", self._labels, source_text(source), resume),
+            source,
+        )
 
     def _resume(self, begun: list[str]) -> None:
         self._begin(begun[-1], resume=True)
         found = self._table.progress
         self.progress = TableProgress(
-            frozenset(begun[:-1]), found.source, found.frame, found.timestamp, found.next_face_id, found.num_rows
+            frozenset(map(source_text, begun[:-1])),
+            found.source,
+            found.frame,
+            found.timestamp,
+            found.next_face_id,
+            found.num_rows,
         )
 
 
@@ -260,13 +268,8 @@ def write_parquet(path: Path, rows: Iterator[dict[str, Any]], columns: Sequence[
     unfinished = path.with_name(path.name + ".unfinished")
     with pq.ParquetWriter(unfinished, schema) as writer:
         while group := list(islice(rows, _ROWS_PER_GROUP)):
-            writer.write_table(pa.Table.from_pylist([_as_utf8(row) for row in group], schema))
+            writer.write_table(pa.Table.from_pylist(group, schema))
     unfinished.replace(path)
-
-
-def _as_utf8(row: dict[str, Any]) -> dict[str, Any]:
-    """Parquet holds UTF-8 only: other bytes of a path are written as escapes."""
-    return row | {"source": row["source"].encode("utf-8", "backslashreplace").decode()}
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -300,7 +303,7 @@ def _open_openface(
         _check_stdout("openface", resume)
         return TextTable(None, "openface", labels)
     _check_new([path], resume, overwrite)
-    return TextTable(path, "openface", labels, next(iter(sources), ""), resume)
+    return TextTable(path, "openface", labels, source_text(next(iter(sources), "")), resume)
 
 
 def _check_stdout(format: str, resume: bool) -> None:
