@@ -1,13 +1,16 @@
 """Tables of faces as pandas `DataFrame`s."""
 
 import csv
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.json
+import pyarrow.parquet
 
 from .records import FaceRecord, decision_column, from_row, labels_of_table, table_columns, to_row
-from .writers import open_table
+from .writers import open_table, parquet_schema
 
 
 READABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -51,26 +54,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     suffix = path.suffix.lower()
     if suffix not in READABLE_SUFFIXES:
         raise ValueError(f"{path} is no table: its name must end in one of {', '.join(READABLE_SUFFIXES)}.")
-    table = _READERS[suffix](path)
-    if missing := [column for column in table_columns([]) if column not in table.columns]:
-        raise ValueError(f"{path} is no table of `hiva-hf detect` in its default columns: {missing} are missing.")
-    return table.astype(table_dtypes(table.columns))
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    with path.open(encoding="utf-8", newline="") as file:
-        columns = next(csv.reader(file), [])
-    # Only an empty cell is empty: a photo may be called "NA".
-    return pd.read_csv(
-        path,
-        dtype={column: kind for column, kind in table_dtypes(columns).items() if column in columns},
-        keep_default_na=False,
-        na_values=[""],
-    )
-
-
-def _read_jsonl(path: Path) -> pd.DataFrame:
-    return pd.read_json(path, lines=True, dtype=False, convert_dates=False, precise_float=True)
+    return _READERS[suffix](path)
 
 
 def write_table(table: pd.DataFrame, output: str | Path, format: str | None = None, overwrite: bool = False) -> None:
@@ -94,4 +78,36 @@ def write_table(table: pd.DataFrame, output: str | Path, format: str | None = No
                 writer.write([from_row(row) for row in part.to_dict("records")])
 
 
-_READERS = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": pd.read_parquet}
+def _read_csv(path: Path) -> pd.DataFrame:
+    with path.open(encoding="utf-8", newline="") as file:
+        columns = next(csv.reader(file), [])
+    _check_columns(path, columns)
+    # Only an empty cell is empty: a photo may be called "NA".
+    return pd.read_csv(path, dtype=table_dtypes(columns), keep_default_na=False, na_values=[""])
+
+
+def _read_jsonl(path: Path) -> pd.DataFrame:
+    with path.open(encoding="utf-8") as file:
+        columns = list(json.loads(file.readline() or "{}"))
+    _check_columns(path, columns)
+    options = pyarrow.json.ParseOptions(explicit_schema=parquet_schema(columns))
+    return _from_arrow(pyarrow.json.read_json(path, parse_options=options))
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    table = pyarrow.parquet.read_table(path)
+    _check_columns(path, table.column_names)
+    return _from_arrow(table)
+
+
+def _from_arrow(table: pyarrow.Table) -> pd.DataFrame:
+    # Objects where integers are missing: floats would lose digits.
+    return table.to_pandas(integer_object_nulls=True).astype(table_dtypes(table.column_names))
+
+
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    if missing := [name for name in table_columns([]) if name not in columns]:
+        raise ValueError(f"{path} is no table of `hiva-hf detect` in its default columns: {missing} are missing.")
+
+
+_READERS = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}

@@ -15,6 +15,7 @@ import logging
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,7 +124,7 @@ class TextTable(TableWriter):
 
     def __init__(self, path: Path | None, format: str, labels: Sequence[str], source: str = "", resume: bool = False):
         table_format, encoding = _TEXT_FORMATS[format]
-        self._file = RowFile(path, table_format, encoding, labels, source, resume)
+        self._file = RowFile(path, table_format, encoding, labels, source_text(source), resume)
         self.progress = self._file.progress
 
     def write(self, records: Sequence[FaceRecord]) -> None:
@@ -211,22 +212,12 @@ class OpenFaceFolder(TableWriter):
 
     def _begin(self, source: str, resume: bool = False) -> None:
         self.close()
-        self._table, self._source = (
-            TextTable(self._paths[source], "openface", self._labels, source_text(source), resume),
-            source,
-        )
+        self._table = TextTable(self._paths[source], "openface", self._labels, source, resume)
+        self._source = source
 
     def _resume(self, begun: list[str]) -> None:
         self._begin(begun[-1], resume=True)
-        found = self._table.progress
-        self.progress = TableProgress(
-            frozenset(map(source_text, begun[:-1])),
-            found.source,
-            found.frame,
-            found.timestamp,
-            found.next_face_id,
-            found.num_rows,
-        )
+        self.progress = replace(self._table.progress, finished=frozenset(map(source_text, begun[:-1])))
 
 
 def journal_of(path: Path) -> Path:
@@ -303,7 +294,7 @@ def _open_openface(
         _check_stdout("openface", resume)
         return TextTable(None, "openface", labels)
     _check_new([path], resume, overwrite)
-    return TextTable(path, "openface", labels, source_text(next(iter(sources), "")), resume)
+    return TextTable(path, "openface", labels, next(iter(sources), ""), resume)
 
 
 def _check_stdout(format: str, resume: bool) -> None:
