@@ -326,7 +326,7 @@ def test_a_journal_is_not_replaced_unasked(tmp_path):
         open_table(path, LABELS)
 
 
-@pytest.mark.parametrize(("found", "asked"), permutations(ENDINGS, 2))
+@pytest.mark.parametrize(("found", "asked"), list(permutations(ENDINGS, 2)))
 def test_resume_refuses_another_format_and_names_both(tmp_path, frames, found, asked):
     path = write(tmp_path / f"faces.{ENDINGS[found]}", frames[:1], found).rename(tmp_path / "faces.csv")
     before = path.read_bytes()

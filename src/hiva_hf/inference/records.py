@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 
@@ -108,6 +109,7 @@ def source_text(source: str) -> str:
     return source.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+@cache
 def au_column(label: str) -> str:
     """The column of an AU's probability: two digits, so that columns sort: "AU1" -> "AU01"; other labels stay."""
     match = re.fullmatch(r"AU(\d+)", label)
@@ -120,6 +122,7 @@ def au_label(column: str) -> str:
     return f"AU{int(match[1])}" if match else column
 
 
+@cache
 def decision_column(label: str) -> str:
     """The column of an AU's decision, 0 or 1: "AU1" -> "AU01_c"."""
     return au_column(label) + DECISION_SUFFIX

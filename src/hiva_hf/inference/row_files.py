@@ -15,6 +15,9 @@ from .records import DECISION_SUFFIX, FaceRecord, source_text
 from .table_formats import Position, TableFormat
 
 
+_BEGINNING_OF_JSON_ROW = b'{"source": '
+
+
 @dataclass(frozen=True)
 class TableProgress:
     """What a table held already when it was opened to go on.
@@ -293,16 +296,14 @@ class _CountedLines:
 def _has_header(path: Path, file: BinaryIO, header: bytes, columns: Sequence[str]) -> bool:
     """Reads past the header; whether there is one, or just the beginning of one (then there are no rows either)."""
     first_line = file.readline()
-    wanted = header or json.dumps(dict.fromkeys(columns)).encode()[: len('{"source"')]
-    if len(first_line) < len(wanted) and wanted.startswith(first_line):
+    beginning = header or _BEGINNING_OF_JSON_ROW
+    if not first_line.endswith(b"\n") and (beginning.startswith(first_line) or first_line.startswith(beginning)):
         return False
     kind, found = kind_of_table(first_line)
-    check_kind(path, kind, kind_of_table(header or b"{")[0])
+    check_kind(path, kind, kind_of_table(beginning)[0])
+    check_columns(path, found, columns)
     if not header:
         file.seek(0)
-        if not first_line.endswith(b"\n"):
-            return False
-    check_columns(path, found, columns)
     return True
 
 
