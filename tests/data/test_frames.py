@@ -158,7 +158,7 @@ def test_a_video_that_was_cut_off_says_what_its_header_promises(tmp_path, video,
     assert good == list(range(1, len(good) + 1))
     assert 1 < len(good) < 12
     assert found[12].kind == "missing frame"
-    assert "although its header promises 12" in found[12].detail
+    assert "its header promises 12 frames" in found[12].detail
 
 
 def test_damage_costs_frames_up_to_the_next_key_frame(tmp_path, video, levels):
@@ -193,7 +193,7 @@ def test_an_error_of_the_decoder_ends_the_video_with_its_own_words(tmp_path, vid
     found = levels(VideoFile(target), range(1, 13))
     assert [found[frame] for frame in range(1, 7)] == [1, 2, 3, 4, 5, 6]
     assert {found[frame].kind for frame in range(7, 13)} == {"unreadable frame"}
-    assert "decoding failed at frame 7" in found[12].detail
+    assert "reading failed at frame 7: decoding failed" in found[12].detail
     assert "Invalid data found when processing input" in found[12].detail
 
 

@@ -5,18 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..image_loading import ImageLoadError, load_image
+from ..video_decoding import VideoPicture, VideoReadError, VideoTruncatedError, decode_video
 from .raw import FrameReadError
-
-
-if TYPE_CHECKING:
-    import av
 
 
 @dataclass(frozen=True)
@@ -98,47 +93,23 @@ class VideoFile:
                 else:
                     yield frame, self._to_rgb(next(picture for number, picture in numbered if number == frame))
 
-    def _decode(self) -> Iterator["av.VideoFrame | FrameReadError"]:
+    def _decode(self) -> Iterator[VideoPicture | FrameReadError]:
         """Yields every picture of the video, and after its end, for ever, why there are no more."""
-        av = import_av()
-        number = self.first_frame
+        num_frames = 0
         try:
-            with av.open(str(self.path)) as container:
-                if not container.streams.video:
-                    raise ValueError("the file holds no video")
-                stream = container.streams.video[0]
-                # On several threads the decoder may lose other pictures of a damaged file from one run to the next.
-                stream.thread_type, stream.codec_context.thread_count = "NONE", 1
-                is_damaged = False
-                for picture in container.decode(stream):
-                    is_damaged = picture.is_corrupt or (is_damaged and not picture.key_frame)
-                    yield self._unreadable(f"frame {number} is damaged") if is_damaged else picture
-                    number += 1
-                ending = FrameReadError("missing frame", self.path, self._describe_end(number, stream.frames))
-        # PyAV raises ValueError where a file lacks what its format needs.
-        except (av.FFmpegError, ValueError) as error:
-            ending = self._unreadable(f"decoding failed at frame {number}: {error}")
+            for picture in decode_video(self.path):
+                number = self.first_frame + picture.number
+                yield self._unreadable(f"frame {number} is damaged") if picture.is_damaged else picture
+                num_frames += 1
+            ending = FrameReadError("missing frame", self.path, f"the video has {num_frames} frames")
+        except VideoTruncatedError as error:
+            ending = FrameReadError("missing frame", self.path, f"the video has {num_frames} frames: {error}")
+        except VideoReadError as error:
+            ending = self._unreadable(f"reading failed at frame {self.first_frame + num_frames}: {error}")
         yield from itertools.repeat(ending)
 
-    def _to_rgb(self, picture: "av.VideoFrame | FrameReadError") -> NDArray[np.uint8] | FrameReadError:
-        if isinstance(picture, FrameReadError):
-            return picture
-        return picture.to_ndarray(format="rgb24")
+    def _to_rgb(self, picture: VideoPicture | FrameReadError) -> NDArray[np.uint8] | FrameReadError:
+        return picture if isinstance(picture, FrameReadError) else picture.to_rgb()
 
     def _unreadable(self, detail: str) -> FrameReadError:
         return FrameReadError("unreadable frame", self.path, detail)
-
-    def _describe_end(self, end: int, promised: int) -> str:
-        """Says where the video ended; `promised` is the number of frames in its header, 0 if it has none."""
-        num_frames = end - self.first_frame
-        detail = f"the video has {num_frames} frames"
-        return f"{detail}, although its header promises {promised}" if promised > num_frames else detail
-
-
-def import_av() -> ModuleType:
-    """Imports PyAV, or raises an ImportError that tells what to install."""
-    try:
-        import av
-    except ImportError as error:
-        raise ImportError(f'Reading videos needs PyAV ({error}): pip install "hiva-hf[video]"') from error
-    return av

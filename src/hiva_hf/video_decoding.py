@@ -1,0 +1,177 @@
+"""Read a video picture by picture: in the order of presentation, upright, with the stream's own times."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+if TYPE_CHECKING:
+    import av
+
+
+# The last picture may well be shown for this many seconds.
+_DURATION_TOLERANCE = 1.0
+
+
+class VideoReadError(ValueError):
+    """A video can't be read, or no further.
+
+    Args:
+        reason: Why, without the name of the file.
+        number: How many pictures came before, which is the number of the first one that is missing.
+    """
+
+    def __init__(self, reason: str, number: int = 0):
+        super().__init__(reason)
+        self.number = number
+
+
+class VideoTruncatedError(VideoReadError):
+    """A video ended without an error, but before the end that its header tells."""
+
+
+@dataclass(frozen=True, eq=False)
+class VideoPicture:
+    """One decoded picture, not yet converted to RGB.
+
+    Attributes:
+        number: Its place in the order of presentation, from 0.
+        timestamp: Its presentation time in the stream, in seconds. Streams without times (raw H.264) are counted at
+            their nominal frame rate; `None` if they have none either.
+        is_damaged: The decoder marked the picture, or one that it builds upon, as damaged.
+    """
+
+    number: int
+    timestamp: float | None
+    is_damaged: bool
+    _picture: "av.VideoFrame"
+
+    def to_rgb(self) -> NDArray[np.uint8]:
+        """The upright picture: RGB `uint8` `[height, width, 3]`."""
+        return upright(self._picture.to_ndarray(format="rgb24"), _display_matrix(self._picture))
+
+
+def decode_video(path: str | os.PathLike) -> Iterator[VideoPicture]:
+    """Yields every picture of a video, one at a time.
+
+    Damaged pictures are yielded too, and so are those after them until the next key frame, because they are built upon
+    them: see `VideoPicture.is_damaged`. Memory does not grow with the length of the video.
+
+    Raises:
+        VideoReadError: The file does not exist, is no video, or decoding failed, perhaps after many pictures.
+        VideoTruncatedError: The file ended before all pictures came that its header promises.
+        ImportError: PyAV is missing.
+    """
+    av = import_av()
+    number = 0
+    try:
+        with av.open(os.fspath(path)) as container:
+            stream = _video_stream(container)
+            is_damaged = False
+            for picture in _pictures(container, stream):
+                is_damaged = picture.is_corrupt or (is_damaged and not picture.key_frame)
+                yield VideoPicture(number, _timestamp(picture, number, stream), is_damaged, picture)
+                number += 1
+        if number == 0:
+            raise VideoReadError("the video has no picture")
+    except VideoReadError as error:
+        error.number = number
+        raise
+    # PyAV raises ValueError where a file lacks what its format needs, OSError where it can't be opened.
+    except (av.FFmpegError, ValueError, OSError) as error:
+        where = f"decoding failed" if number else "it is no video that can be decoded"
+        raise VideoReadError(f"{where} ({getattr(error, 'strerror', None) or error})", number) from error
+
+
+def _video_stream(container: "av.container.InputContainer") -> "av.VideoStream":
+    # Cover pictures of music files are video streams too.
+    streams = [stream for stream in container.streams.video if not is_cover_picture(stream)]
+    if not streams:
+        raise VideoReadError("the file holds no video")
+    stream = streams[0]
+    # On several threads the decoder may lose other pictures of a damaged file from one run to the next.
+    stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+    return stream
+
+
+def is_cover_picture(stream: "av.VideoStream") -> bool:
+    """Whether a stream is a still picture that belongs to a piece of music."""
+    return bool(stream.disposition & stream.disposition.attached_pic)
+
+
+def _pictures(container: "av.container.InputContainer", stream: "av.VideoStream") -> Iterator["av.VideoFrame"]:
+    """Yields what the decoder gives, also what it still holds when a packet is broken."""
+    num_packets, end = 0, None
+    try:
+        for packet in container.demux(stream):
+            if packet.size > 0:
+                num_packets += 1
+                end = packet.pts if end is None else max(end, packet.pts or 0)
+            yield from packet.decode()
+    except import_av().FFmpegError:
+        yield from _held_back(stream)
+        raise
+    if num_packets < stream.frames:
+        raise VideoTruncatedError(
+            f"the video ends early: its header promises {stream.frames} frames, but the file holds {num_packets}"
+        )
+    missing = _tagged_duration(stream) - float((end or 0) * stream.time_base)
+    if missing > _DURATION_TOLERANCE:
+        raise VideoTruncatedError(f"the video ends {missing:.1f} seconds before the time that its header tells")
+
+
+def _tagged_duration(stream: "av.VideoStream") -> float:
+    """Seconds that Matroska and WebM, which do not count their frames, tell for the stream; 0 where nothing is told."""
+    match = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))
+    return sum(float(part) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0.0
+
+
+def _held_back(stream: "av.VideoStream") -> list["av.VideoFrame"]:
+    """Pictures that came before the damage and wait for their turn in the order of presentation."""
+    try:
+        return stream.codec_context.decode(None)
+    except import_av().FFmpegError:
+        return []
+
+
+def _timestamp(picture: "av.VideoFrame", number: int, stream: "av.VideoStream") -> float | None:
+    if picture.pts is not None and picture.time_base is not None:
+        return float(picture.pts * picture.time_base)
+    return number / float(stream.average_rate) if stream.average_rate else None
+
+
+def _display_matrix(picture: "av.VideoFrame") -> NDArray[np.int32] | None:
+    """How the picture is to be turned or mirrored, `[3, 3]` in FFmpeg's fixed point numbers."""
+    data = picture.side_data.get("DISPLAYMATRIX")
+    return None if data is None else np.frombuffer(data, dtype=np.int32)[:9].reshape(3, 3)
+
+
+def upright(image: NDArray[np.uint8], display_matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:
+    """Turns and mirrors an image `[height, width, 3]` by quarters as a player would.
+
+    Args:
+        image: As it is stored.
+        display_matrix: `[3, 3]`; a stored place (x, y) is shown at `(x, y) @ display_matrix[:2, :2]`, shifted so that
+            the image begins at (0, 0).
+    """
+    if display_matrix is None:
+        return image
+    (a, b), (c, d) = display_matrix[:2, :2]
+    if max(abs(b), abs(c)) > max(abs(a), abs(d)):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def import_av() -> ModuleType:
+    """Imports PyAV, or raises an ImportError that tells what to install."""
+    try:
+        import av
+    except ImportError as error:
+        raise ImportError(f'Reading videos needs PyAV ({error}): pip install "hiva-hf[video]"') from error
+    return av

@@ -1,0 +1,134 @@
+"""Videos are read in the order of presentation, upright, with the stream's times, up to their damage."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from hiva_hf.video_decoding import VideoReadError, VideoTruncatedError, decode_video
+
+
+av = pytest.importorskip("av")
+
+HEIGHT, WIDTH = 96, 128
+
+
+def level(number: int) -> int:
+    return 20 + 4 * number
+
+
+def write_video(path, *, num_frames=20, codec="libx264", times=None, rotation=None, hflip=False, **options):
+    """Frames of rising grey with a red upper left corner; `times` are in milliseconds."""
+    with av.open(str(path), "w", container_options=options.pop("container", {})) as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        if rotation is not None:
+            stream.set_display_rotation(rotation, hflip=hflip)
+        stream.codec_context.time_base = Fraction(1, 1000 if times else 25)
+        for number in range(num_frames):
+            image = np.full((HEIGHT, WIDTH, 3), level(number), np.uint8)
+            image[:32, :32] = (200, 20, 20)
+            # What can't be compressed well makes key frames of some size.
+            image[64:] = np.random.default_rng(number).integers(0, 256, (32, WIDTH, 3))
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = times[number] if times else number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def read(path):
+    """The pictures that come, and the error that ends them."""
+    pictures = []
+    try:
+        for picture in decode_video(path):
+            pictures.append(picture)
+    except VideoReadError as error:
+        return pictures, error
+    return pictures, None
+
+
+def level_of(picture) -> int:
+    grey = np.median(picture.to_rgb()[40:60, 40:])
+    return min(range(50), key=lambda number: abs(level(number) - grey))
+
+
+def test_b_frames_come_in_the_order_of_presentation_with_their_times(tmp_path):
+    path = write_video(tmp_path / "a.mp4", bf="3")
+    with av.open(str(path)) as container:
+        assert {str(frame.pict_type) for frame in container.decode(video=0)} >= {"3"}
+    pictures, error = read(path)
+    assert error is None
+    assert [picture.number for picture in pictures] == list(range(20))
+    assert [level_of(picture) for picture in pictures] == list(range(20))
+    np.testing.assert_allclose([picture.timestamp for picture in pictures], np.arange(20) / 25, atol=1e-4)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_a_variable_frame_rate_keeps_the_time_of_each_frame(tmp_path, ending):
+    times = [0, 40, 80, 300, 301, 340, 1000, 1500, 1540, 2040]
+    pictures, error = read(write_video(tmp_path / f"a.{ending}", num_frames=10, times=times, bf="2"))
+    assert error is None
+    np.testing.assert_allclose([picture.timestamp for picture in pictures], np.array(times) / 1000, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "hflip"), [(0, False), (90, False), (180, False), (-90, False), (0, True), (90, True)]
+)
+def test_rotation_in_the_metadata_is_applied(tmp_path, rotation, hflip):
+    path = write_video(tmp_path / "a.mp4", num_frames=1, rotation=rotation, hflip=hflip, qp="5")
+    (picture,), _ = read(path)
+    corner = np.zeros((HEIGHT, WIDTH), bool)
+    corner[:32, :32] = True
+    # FFmpeg counts degrees counter-clockwise, and mirrors afterwards.
+    expected = np.rot90(corner, rotation // 90)
+    expected = expected[:, ::-1] if hflip else expected
+    image = picture.to_rgb().astype(int)
+    assert image.shape[:2] == expected.shape
+    is_red = (image[..., 0] > 150) & (image[..., 1] < 70) & (image[..., 2] < 70)
+    assert (is_red == expected).mean() > 0.97
+
+
+@pytest.mark.parametrize(
+    ("ending", "options", "message"),
+    [
+        ("mp4", {"container": {"movflags": "faststart"}}, "decoding failed|promises 50 frames"),
+        ("avi", {"codec": "mpeg4"}, "promises 50 frames, but the file holds"),
+        ("mkv", {}, "seconds before the time that its header tells"),
+    ],
+)
+def test_a_truncated_video_gives_its_pictures_up_to_the_damage(tmp_path, ending, options, message):
+    path = write_video(tmp_path / f"a.{ending}", num_frames=50, **options)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    pictures, error = read(path)
+    assert 10 < len(pictures) < 40
+    assert error.number == len(pictures)
+    with pytest.raises((VideoTruncatedError, VideoReadError), match=message):
+        raise error
+
+
+def test_a_recording_without_its_index_is_refused_with_the_reason(tmp_path):
+    path = write_video(tmp_path / "a.mp4")
+    path.write_bytes(path.read_bytes()[:2000])
+    pictures, error = read(path)
+    assert pictures == []
+    assert "no video that can be decoded" in str(error)
+
+
+def test_music_with_a_cover_picture_is_no_video(tmp_path):
+    path = tmp_path / "a.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=8000)
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        container.mux(cover.encode())
+    pictures, error = read(path)
+    assert pictures == []
+    assert "holds no video" in str(error)
