@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .image_loading import load_image
     from .image_processing_hiva import HiVAImageProcessor
     from .image_processing_pil_hiva import HiVAImageProcessorPil
+    from .inference import detect
     from .modeling_hiva import HiVAForAUDetection, HiVAForPreTraining, HiVAPreTrainedModel
     from .packaged_checkpoint import starter_checkpoint
     from .pipeline_au_detection import AUDetectionPipeline
@@ -36,6 +37,7 @@ _MODULES = {
     "HiVAImageProcessor": "image_processing_hiva",
     "HiVAImageProcessorPil": "image_processing_pil_hiva",
     "HiVAPreTrainedModel": "modeling_hiva",
+    "detect": "inference.detection",
     "draw_faces": "viz",
     "load_au_dataset": "data",
     "load_au_datasets": "data",
@@ -44,7 +46,7 @@ _MODULES = {
     "starter_checkpoint": "packaged_checkpoint",
 }
 # Reachable as attributes too: `hiva_hf.facs.get_action_unit(12)`.
-_SUBMODULES = ("data", "evaluation", "facs", "viz")
+_SUBMODULES = ("data", "evaluation", "facs", "inference", "viz")
 
 __all__ = [
     "ACTION_UNITS",
@@ -56,6 +58,7 @@ __all__ = [
     "HiVAImageProcessor",
     "HiVAImageProcessorPil",
     "HiVAPreTrainedModel",
+    "detect",
     "draw_faces",
     "load_au_dataset",
     "load_au_datasets",

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from numbers import Real
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -122,7 +123,7 @@ class AUDetectionPipeline(ChunkPipeline):
             )
         super().__init__(model, *args, **kwargs)
         # It loads its network at the first photo.
-        self._default_detector = CenterFaceDetector()
+        self.default_face_detector = CenterFaceDetector()
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Detect AUs in one image, or in each of several.
@@ -181,10 +182,31 @@ class AUDetectionPipeline(ChunkPipeline):
         that show nobody. Here threads prepare photos (decoding, face detection and alignment leave Python's lock), and
         batches are full of faces.
         """
+        chunks = self._chunks(inputs, num_workers, preprocess_params)
+        return self.read_chunks(chunks, batch_size, forward_params, postprocess_params)
+
+    def read_chunks(
+        self,
+        chunks: Iterable[dict[str, Any]],
+        batch_size: int = 1,
+        forward_params: Mapping[str, Any] = MappingProxyType({}),
+        postprocess_params: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Iterator[list[dict[str, Any]] | dict[str, str]]:
+        """Read faces that were found and aligned: the part of the pipeline after `preprocess`.
+
+        Args:
+            chunks: What `preprocess` yields, for one image after the other.
+            batch_size: How many faces the model reads at a time, across images.
+            forward_params: Parameters of the model's step, as from `_sanitize_parameters`.
+            postprocess_params: Those of the last step.
+
+        Yields:
+            The result of each image, in order. It comes when the batch of its last face is full, or no more come.
+        """
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
         outputs = []
-        for batch in _batches(self._chunks(inputs, num_workers, preprocess_params), batch_size):
+        for batch in _batches(chunks, batch_size):
             for output in _rows(self.forward(_collate(batch), **forward_params), len(batch)):
                 outputs.append(output)
                 if output["is_last"]:
@@ -242,6 +264,12 @@ class AUDetectionPipeline(ChunkPipeline):
         # What is not given here must not replace what was given to `pipeline(...)`.
         return tuple({name: value for name, value in params.items() if value is not None} for params in steps)
 
+    def merged_parameters(self, **parameters: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """The parameters of `preprocess`, `forward` and `postprocess`: those of the pipeline with those of a call."""
+        own = (self._preprocess_params, self._forward_params, self._postprocess_params)
+        given = self._sanitize_parameters(**parameters)
+        return tuple(mine | others for mine, others in zip(own, given, strict=True))
+
     def preprocess(
         self,
         inputs: Any,
@@ -275,7 +303,7 @@ class AUDetectionPipeline(ChunkPipeline):
             if on_error == "raise":
                 kind = ImageLoadError if isinstance(error, ImageLoadError) else RuntimeError
                 raise kind(message) from (error.__cause__ if isinstance(error, ImageLoadError) else error)
-            yield _chunk(None, self._no_pixels(), error=message)
+            yield self.error_chunk(message)
 
     def _forward(
         self, model_inputs: dict[str, Any], return_attention: bool = False, return_features: bool = False
@@ -338,7 +366,7 @@ class AUDetectionPipeline(ChunkPipeline):
         self, photo: np.ndarray, face_detector: FaceDetector | None, max_faces: int, inputs: Any
     ) -> list[tuple[dict[str, Any], np.ndarray]]:
         """Find the faces of a photo `[height, width, 3]`; returns what is known of them and how to align them."""
-        detections = sorted((face_detector or self._default_detector)(photo), key=lambda face: -face.area)
+        detections = sorted((face_detector or self.default_face_detector)(photo), key=lambda face: -face.area)
         if len(detections) > max_faces:
             logger.warning(
                 f"{_input_name(inputs)}: it shows {len(detections)} faces, of which the {max_faces} largest are read. "
@@ -353,6 +381,10 @@ class AUDetectionPipeline(ChunkPipeline):
                 continue
             faces.append((_face(photo, detected.box, detected.score, detected.landmarks), matrix))
         return faces
+
+    def error_chunk(self, message: str) -> dict[str, Any]:
+        """What stands for an image that can't be used, among the chunks of `preprocess`."""
+        return _chunk(None, self._no_pixels(), error=message)
 
     def _no_pixels(self) -> torch.Tensor:
         """What stands in a batch, unread, where there is no face: zeros of the shape that the model sees."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .extras import import_from_extra
+
 
 if TYPE_CHECKING:
     import av
@@ -85,7 +87,7 @@ def decode_video(path: str | os.PathLike) -> Iterator[VideoPicture]:
         raise
     # PyAV raises ValueError where a file lacks what its format needs, OSError where it can't be opened.
     except (av.FFmpegError, ValueError, OSError) as error:
-        where = f"decoding failed" if number else "it is no video that can be decoded"
+        where = "decoding failed" if number else "it is no video that can be decoded"
         raise VideoReadError(f"{where} ({getattr(error, 'strerror', None) or error})", number) from error
 
 
@@ -127,7 +129,7 @@ def _pictures(container: "av.container.InputContainer", stream: "av.VideoStream"
 
 
 def _tagged_duration(stream: "av.VideoStream") -> float:
-    """Seconds that Matroska and WebM, which do not count their frames, tell for the stream; 0 where nothing is told."""
+    """Seconds that Matroska and WebM, which do not count their frames, tell of the stream; 0 if none do."""
     match = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))
     return sum(float(part) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0.0
 
@@ -170,8 +172,4 @@ def upright(image: NDArray[np.uint8], display_matrix: NDArray[np.int32] | None) 
 
 def import_av() -> ModuleType:
     """Imports PyAV, or raises an ImportError that tells what to install."""
-    try:
-        import av
-    except ImportError as error:
-        raise ImportError(f'Reading videos needs PyAV ({error}): pip install "hiva-hf[video]"') from error
-    return av
+    return import_from_extra("av", "video", "Reading videos")

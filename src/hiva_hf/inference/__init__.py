@@ -5,7 +5,10 @@ import importlib
 
 # Loaded on first use: a command that only parses its arguments needs no pandas.
 _LAZY_ATTRIBUTES = {
+    "DetectionEngine": "engine",
     "FaceRecord": "records",
+    "FaceTracker": "face_tracking",
+    "detect": "detection",
     "find_events": "events",
     "open_table": "writers",
     "read_table": "tables",

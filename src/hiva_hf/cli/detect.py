@@ -1,0 +1,219 @@
+"""`hiva-hf detect`: from photos, videos and folders to a table of Action Units."""
+
+import argparse
+import logging
+from contextlib import closing
+from pathlib import Path
+
+
+logger = logging.getLogger(__name__)
+
+FORMATS = ("csv", "parquet", "jsonl", "openface", "pyfeat")
+SMOOTHING = ("median", "hysteresis")
+STDOUT = "-"
+
+_DESCRIPTION = """\
+Find the faces in photos and videos, and tell which Action Units they show.
+
+INPUT may be photos, videos and folders; folders are searched with all that is in them. The table gets a row for each
+face in each photo or video frame, and one for each frame without a face or with an error:
+  source, frame, timestamp, face_id, xmin, ymin, xmax, ymax, detector_score, AU01 ... (probabilities),
+  AU01_c ... (0 or 1), error
+Frames count from 0 in the order in which they are shown, times come from the video itself, and a face of a video keeps
+its face_id. Ctrl-C and broken files keep all rows so far; --resume goes on."""
+
+_EXAMPLES = """\
+examples:
+  hiva-hf detect photo.jpg
+  hiva-hf detect interview.mp4 photos/ --output faces.csv --draw
+  hiva-hf detect interview.mp4 --output faces.parquet --smooth median
+  hiva-hf detect videos/ --output openface/ --format openface --every 5"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        "detect",
+        help="Action Units in photos, videos and folders of them",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="photos, videos, folders")
+    table = parser.add_argument_group("table")
+    table.add_argument("--output", metavar="FILE", default=STDOUT, help="where the table goes (default: stdout)")
+    table.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="by default what the output's ending says; openface and pyfeat have the columns of these tools",
+    )
+    table.add_argument("--resume", action="store_true", help="go on with an output that is there")
+    table.add_argument("--overwrite", action="store_true", help="replace an output that is there")
+    table.add_argument("--draw", action="store_true", help="draw the faces into copies of the photos and videos")
+    table.add_argument("--draw_dir", metavar="DIR", type=Path, help="where they go (default: beside the output)")
+    _add_model(parser.add_argument_group("detector"))
+    _add_video(parser.add_argument_group("videos"))
+    parser.set_defaults(run=run, parser=parser)
+
+
+def _add_model(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--model", help="folder or repository of a detector (default: the package's starter checkpoint)"
+    )
+    group.add_argument(
+        "--threshold",
+        type=_threshold,
+        nargs="+",
+        metavar="P",
+        help="from which probability on an AU counts as present: one for all, or AU12=0.4 AU4=0.6 ... (default: the "
+        "checkpoint's)",
+    )
+    group.add_argument("--device", help="such as cpu or cuda:0 (default: what transformers chooses)")
+    group.add_argument("--dtype", help="such as bfloat16 (default: the checkpoint's)")
+    group.add_argument(
+        "--batch_size", type=_positive, help="faces that the network reads at a time (default: 8, or 32 on a GPU)"
+    )
+
+
+def _add_video(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--every", type=_positive, default=1, metavar="N", help="read only every N-th frame")
+    group.add_argument(
+        "--detect_every",
+        type=_positive,
+        default=10,
+        metavar="K",
+        help="search the whole frame for faces every K frames, in between only around known faces; 1 is thorough and "
+        "slow (default: %(default)s)",
+    )
+    group.add_argument(
+        "--smooth",
+        choices=SMOOTHING,
+        help="smooth over time: writes OUTPUT-smoothed and the onsets, apexes and offsets in OUTPUT-events.csv",
+    )
+    group.add_argument(
+        "--smooth_window", type=float, default=0.5, metavar="SECONDS", help="of the median (default: %(default)s)"
+    )
+    group.add_argument(
+        "--smooth_high",
+        type=float,
+        default=0.5,
+        metavar="P",
+        help="hysteresis: an AU begins here (default: %(default)s)",
+    )
+    group.add_argument(
+        "--smooth_low", type=float, default=0.3, metavar="P", help="hysteresis: it ends below (default: %(default)s)"
+    )
+    group.add_argument(
+        "--min_duration",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="leave out shorter events (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Detects; returns the exit code: 1 if something could not be read."""
+    _check(args)
+    from ..inference.detection import DetectionJob, describe, is_default_table, load_detector
+    from ..inference.sources import find_sources
+    from ..inference.writers import open_table
+
+    if args.smooth and not is_default_table(args.output, args.format):
+        args.parser.error("--smooth needs --output FILE.csv, .jsonl or .parquet in this package's own columns")
+    draw_dir = _draw_dir(args)
+    try:
+        sources, ignored = find_sources(args.inputs, exclude=[draw_dir] if draw_dir else [])
+    except FileNotFoundError as error:
+        args.parser.error(str(error))
+    job = DetectionJob(
+        sources,
+        ignored,
+        load_detector(args.model, args.device, args.dtype),
+        every=args.every,
+        batch_size=args.batch_size,
+        detect_every=args.detect_every,
+        draw_dir=draw_dir,
+        threshold=_thresholds(args.threshold),
+    )
+    try:
+        table = open_table(args.output, job.labels, args.format, sources, args.resume, args.overwrite)
+    except FileExistsError as error:
+        args.parser.error(str(error))
+    try:
+        with table, closing(job.run(table)) as records:
+            for _ in records:
+                pass
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(_how_to_go_on(args, job.report)) from stop
+    logger.info("%s", describe(job.report))
+    if args.smooth:
+        _smooth(args)
+    return 1 if job.report.num_errors else 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuses before the work what can't work after it."""
+    if args.resume and args.overwrite:
+        args.parser.error("--resume goes on with a table and --overwrite replaces it: give one of them")
+    if args.resume and args.output == STDOUT:
+        args.parser.error("--resume needs --output FILE: there is nothing on stdout to go on with")
+    if args.smooth_low > args.smooth_high:
+        args.parser.error(f"--smooth_low ({args.smooth_low}) must not be above --smooth_high ({args.smooth_high})")
+
+
+def _draw_dir(args: argparse.Namespace) -> Path | None:
+    if args.draw_dir is not None:
+        return args.draw_dir
+    if not args.draw:
+        return None
+    return Path("annotated") if args.output == STDOUT else _beside(args.output, "-annotated", "")
+
+
+def _beside(output: str, mark: str, suffix: str | None = None) -> Path:
+    """A name like the output's: faces.csv -> faces-events.csv."""
+    path = Path(output)
+    return path.with_name(f"{path.stem}{mark}{path.suffix if suffix is None else suffix}")
+
+
+def _how_to_go_on(args: argparse.Namespace, report) -> str:
+    if args.output == STDOUT:
+        return "Stopped."
+    return f"Stopped after {report.num_frames} frames; their rows are in {args.output}. --resume goes on from there."
+
+
+def _smooth(args: argparse.Namespace) -> None:
+    from ..inference import find_events, read_table, smooth, write_table
+
+    options = {"window": args.smooth_window}
+    if args.smooth == "hysteresis":
+        options = {"high": args.smooth_high, "low": args.smooth_low, "min_duration": args.min_duration}
+    table = smooth(read_table(args.output), args.smooth, **options)
+    smoothed, events = _beside(args.output, "-smoothed"), _beside(args.output, "-events", ".csv")
+    write_table(table, smoothed, overwrite=True)
+    find_events(table, args.min_duration).to_csv(events, index=False)
+    logger.info("Smoothed: %s; events: %s.", smoothed, events)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    """Reads "0.4" as ("", 0.4) and "AU12=0.4" as ("AU12", 0.4)."""
+    label, _, value = text.rpartition("=")
+    return label, float(value)
+
+
+def _thresholds(pairs: list[tuple[str, float]] | None) -> float | dict[str, float] | None:
+    if pairs is None:
+        return None
+    thresholds = dict(pairs)
+    if "" not in thresholds:
+        return thresholds
+    if len(pairs) > 1:
+        raise ValueError("--threshold is one number for all AUs, or AU12=0.4 AU4=0.6 ... for some of them.")
+    return thresholds[""]

@@ -1,0 +1,277 @@
+"""From photos, videos and folders to a table of Action Units: the Python side of `hiva-hf detect`."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ..pipeline_au_detection import AUDetectionPipeline
+from .engine import STAGES, DetectionEngine, EngineReport, FrameResult
+from .records import FaceRecord
+from .sources import count_frames, find_sources, read_frames
+from .tables import READABLE_SUFFIXES, read_table, records_to_table
+from .writers import TableWriter, open_table
+
+
+if TYPE_CHECKING:
+    from .drawing import AnnotatedFiles
+
+logger = logging.getLogger(__name__)
+
+# An accelerator is idle with small batches, a processor gains nothing from large ones.
+_BATCH_SIZE, _ACCELERATOR_BATCH_SIZE = 8, 32
+# Records are turned into columns, which need a tenth of their memory, this many at a time.
+_BLOCK = 4096
+_MAX_SHOWN_ERRORS = 20
+
+STAGE_NAMES = {"decode": "decoding", "faces": "finding faces", "model": "network"}
+
+
+def detect(
+    paths: str | os.PathLike | Sequence[str | os.PathLike],
+    model: str | os.PathLike | AUDetectionPipeline | None = None,
+    *,
+    output: str | os.PathLike | None = None,
+    format: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    every: int = 1,
+    threshold: float | Sequence[float] | Mapping[str, float] | None = None,
+    batch_size: int | None = None,
+    detect_every: int = 10,
+    device: str | int | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    draw_dir: str | os.PathLike | None = None,
+    on_error: str = "return",
+    progress: bool = True,
+    **parameters: Any,
+) -> pd.DataFrame:
+    """Detects the AUs of all faces in photos, videos and folders of them.
+
+    ```python
+    >>> table = hiva_hf.detect(["interview.mp4", "photos/"])
+    >>> table.groupby("source")["AU12"].mean()
+    ```
+
+    Args:
+        paths: A photo, a video, a folder (searched with all that is in it), the address of a photo, or several.
+        model: A folder or repository that a detector was saved to, or an au-detection pipeline; by default the
+            starter checkpoint of the package.
+        output: A file that gets the rows as they come, so that nothing is lost when the work is stopped.
+        format: "csv", "parquet", "jsonl", "openface" or "pyfeat"; by default what the output's ending says.
+        resume: Go on with an output that is there.
+        overwrite: Replace an output that is there.
+        every: Of a video, read every n-th frame only.
+        threshold: From which probability on an AU counts as present: one for all, a list in the model's order, or a
+            dict by label; by default that of the checkpoint.
+        batch_size: Faces that the network reads at a time; by default 8 on a processor and 32 on an accelerator.
+        detect_every: In videos, the whole frame is searched for faces every so many frames, and only the
+            surroundings of known faces in between; 1 always searches all of it. See [`FaceTracker`].
+        device: Such as "cpu" or "cuda:0"; by default what transformers chooses.
+        dtype: Such as "bfloat16"; by default the checkpoint's.
+        draw_dir: A folder that gets the photos and videos with what was found drawn into them.
+        on_error: "return" gives a row with an error for what can't be read, "raise" an exception.
+        progress: Whether to show a progress bar.
+        **parameters: Further ones of the pipeline, such as `detect_faces=False` for photos that are cropped faces.
+
+    Returns:
+        A row for each face, and one for each frame without a face or with an error, with the columns source, frame,
+        timestamp, face_id, xmin, ymin, xmax, ymax, detector_score, AU01, ... (probabilities), AU01_c, ... (decisions,
+        0 or 1) and error. With `resume` also the rows that were there; only those of this call if the output has
+        the columns of another tool.
+
+    Raises:
+        FileNotFoundError: A path does not exist.
+        FileExistsError: The output exists, and neither `resume` nor `overwrite` is set.
+        ValueError: An argument is wrong, or there is no photo and no video.
+        RuntimeError: With `on_error="raise"`, something can't be read.
+        ImportError: Packages are missing.
+    """
+    paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    job = DetectionJob(
+        *find_sources(paths, exclude=[] if draw_dir is None else [Path(draw_dir)]),
+        load_detector(model, device, dtype),
+        every=every,
+        batch_size=batch_size,
+        detect_every=detect_every,
+        draw_dir=draw_dir,
+        on_error=on_error,
+        threshold=threshold,
+        **parameters,
+    )
+    if output is None:
+        return records_to_frame(job.run(progress=progress), job.labels)
+    with open_table(os.fspath(output), job.labels, format, job.sources, resume, overwrite) as writer:
+        records = job.run(writer, progress=progress)
+        if is_default_table(output, format):
+            for _ in records:
+                pass
+        else:
+            return records_to_frame(records, job.labels)
+    return read_table(output)
+
+
+def is_default_table(output: str | os.PathLike, format: str | None) -> bool:
+    """Whether a table has this package's columns, in a file that can be read back."""
+    return format not in ("openface", "pyfeat") and Path(output).suffix.lower() in READABLE_SUFFIXES
+
+
+def load_detector(
+    model: str | os.PathLike | AUDetectionPipeline | None = None,
+    device: str | int | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> AUDetectionPipeline:
+    """The au-detection pipeline of a checkpoint; of the package's starter checkpoint if none is named."""
+    if isinstance(model, AUDetectionPipeline):
+        return model
+    from transformers import pipeline
+
+    chosen = {"model": None if model is None else os.fspath(model), "device": device, "dtype": dtype}
+    return pipeline("au-detection", **{name: value for name, value in chosen.items() if value is not None})
+
+
+class DetectionJob:
+    """Everything that is to be done with some photos and videos.
+
+    Args:
+        sources: Photos and videos.
+        ignored: Files that are neither, which are named in the log.
+        detector: The au-detection pipeline.
+        every: Of a video, every n-th frame.
+        batch_size: See [`detect`].
+        detect_every: See [`detect`].
+        draw_dir: See [`detect`].
+        on_error: See [`detect`].
+        **parameters: Of the pipeline.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        ignored: Sequence[str],
+        detector: AUDetectionPipeline,
+        *,
+        every: int = 1,
+        batch_size: int | None = None,
+        detect_every: int = 10,
+        draw_dir: str | os.PathLike | None = None,
+        on_error: str = "return",
+        **parameters: Any,
+    ):
+        if every < 1:
+            raise ValueError(f"every must be at least 1, got {every}.")
+        if ignored:
+            logger.info("Neither photo nor video, left out: %s.", _shortened(ignored))
+        self.sources = list(sources)
+        self.labels = list(detector.model.config.au_labels)
+        self._experimental = tuple(detector.model.config.experimental_labels or ())
+        self._every = every
+        self._draw_dir = None if draw_dir is None else Path(draw_dir)
+        is_accelerated = detector.device.type != "cpu"
+        self._engine = DetectionEngine(
+            detector,
+            batch_size=batch_size or (_ACCELERATOR_BATCH_SIZE if is_accelerated else _BATCH_SIZE),
+            detect_every=detect_every,
+            keep_images=draw_dir is not None,
+            on_error=on_error,
+            **{name: value for name, value in parameters.items() if value is not None},
+        )
+
+    @property
+    def report(self) -> EngineReport:
+        """How it went, or goes."""
+        return self._engine.report
+
+    def run(self, table: TableWriter | None = None, progress: bool = True) -> Iterator[FaceRecord]:
+        """Yields the records as they come, when they stand in the table.
+
+        Args:
+            table: Where the rows go; what it holds already is not done again.
+            progress: Whether to show a progress bar.
+        """
+        done = None if table is None else table.progress
+        sources = [source for source in self.sources if done is None or source not in done.finished]
+        first_frame = _from_start if done is None else done.next_frame
+        with ExitStack() as stack:
+            drawing = None
+            if self._draw_dir is not None:
+                drawing = stack.enter_context(self._open_drawing())
+            stack.enter_context(logging_redirect_tqdm())
+            bar = stack.enter_context(
+                tqdm(total=count_frames(sources, self._every), unit="frames", disable=None if progress else True)
+            )
+            frames = read_frames(sources, self._every, first_frame)
+            results = stack.enter_context(closing(self._engine.run(_shown(frames, bar))))
+            for result in results:
+                self._finish(result, table, drawing)
+                bar.update()
+                yield from result.records
+
+    def _open_drawing(self) -> "AnnotatedFiles":
+        # Matplotlib is needed for pictures alone.
+        from .drawing import AnnotatedFiles
+
+        return AnnotatedFiles(self._draw_dir, self.sources, self._experimental)
+
+    def _finish(self, result: FrameResult, table: TableWriter | None, drawing: "AnnotatedFiles | None") -> None:
+        if table is not None:
+            table.write(result.records)
+        if drawing is not None and result.image is not None:
+            drawing.write(result)
+        errors = [record.error for record in result.records if record.error is not None]
+        if errors and self.report.num_errors <= _MAX_SHOWN_ERRORS:
+            logger.warning("%s", errors[0])
+            if self.report.num_errors == _MAX_SHOWN_ERRORS:
+                logger.warning("Further errors are in the table only.")
+
+
+def records_to_frame(records: Iterator[FaceRecord], labels: Sequence[str]) -> pd.DataFrame:
+    """Turns records into the default table, some at a time."""
+    blocks, block = [], []
+    for record in records:
+        block.append(record)
+        if len(block) == _BLOCK:
+            blocks.append(records_to_table(block, labels))
+            block = []
+    blocks.append(records_to_table(block, labels))
+    return pd.concat([table for table in blocks if len(table)] or blocks, ignore_index=True)
+
+
+def describe(report: EngineReport) -> str:
+    """How much was done, how fast, and who waited for whom, in a few lines."""
+    lines = [
+        f"{report.num_frames} frames, {report.num_faces} faces, {report.num_errors} errors in "
+        f"{report.seconds:.1f} s: {report.frames_per_second:.1f} frames/s"
+    ]
+    if report.num_tracked_frames:
+        lines[0] += f"; {report.num_searches} of {report.num_tracked_frames} video frames were searched as a whole"
+    for stage in STAGES:
+        waits = [
+            f"{share:.0%} for {STAGE_NAMES[other]}" for (who, other), share in report.waits.items() if who == stage
+        ]
+        lines.append(f"  {STAGE_NAMES[stage]}: worked {report.work[stage]:.0%} of the time, waited {', '.join(waits)}")
+    return "\n".join(lines)
+
+
+def _from_start(source: str) -> int:
+    return 0
+
+
+def _shown(frames: Iterator, bar: tqdm) -> Iterator:
+    """Lets the bar pass over frames that are done."""
+    for frame in frames:
+        if frame.is_done:
+            bar.update()
+        yield frame
+
+
+def _shortened(names: Sequence[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

@@ -1,0 +1,111 @@
+"""Photos and videos with what was found drawn into them."""
+
+import contextlib
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..video_decoding import import_av
+from ..viz import annotate_frame
+from .engine import FrameResult
+
+
+if TYPE_CHECKING:
+    import av
+
+_JPEG_QUALITY = 92
+# Fine enough for the times of any camera, and what MPEG has always used.
+_TIME_BASE = Fraction(1, 90_000)
+_ASSUMED_FRAME_RATE = 25
+
+
+class AnnotatedFiles(contextlib.AbstractContextManager):
+    """A folder that gets a picture for each photo and a video (H.264, without sound) for each video.
+
+    Names and sub-folders are those of the sources. A video that is resumed goes on in a file of its own, whose name
+    tells its first frame.
+
+    Args:
+        folder: Made if need be.
+        sources: All that will come.
+        experimental: Labels of AUs that are drawn as unreliable.
+    """
+
+    def __init__(self, folder: Path, sources: Sequence[str], experimental: Sequence[str] = ()):
+        self._experimental = experimental
+        self._paths = paths_below(folder, sources)
+        self._source: str | None = None
+        self._video: _VideoFile | None = None
+
+    def write(self, result: FrameResult) -> None:
+        """Draws the faces of a frame; frames of a video come in order."""
+        frame = result.frame
+        if frame.source != self._source:
+            self._end_video()
+            self._source = frame.source
+        image = annotate_frame(result.image, result.records, experimental=self._experimental)
+        path = self._paths[frame.source]
+        if not frame.is_video:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path.with_name(f"{path.name}.jpg"), quality=_JPEG_QUALITY)
+            return
+        if self._video is None:
+            part = f"-from-{frame.number}" if frame.number else ""
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._video = _VideoFile(path.with_name(f"{path.name}{part}.mp4"), image.shape[:2])
+        seconds = frame.number / _ASSUMED_FRAME_RATE if frame.timestamp is None else frame.timestamp
+        self._video.write(image, seconds)
+
+    def _end_video(self) -> None:
+        if self._video is not None:
+            self._video.close()
+            self._video = None
+
+    def __exit__(self, *_: object) -> None:
+        self._end_video()
+
+
+def paths_below(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
+    """For each source a path without an ending, unlike all others."""
+    from .writers import openface_paths
+
+    return {source: path.with_suffix("") for source, path in openface_paths(folder, sources).items()}
+
+
+class _VideoFile:
+    """An H.264 video under way, which keeps the times of its frames."""
+
+    def __init__(self, path: Path, size: tuple[int, int]):
+        self._container = import_av().open(str(path), "w")
+        self._stream: av.VideoStream = self._container.add_stream(
+            "libx264", options={"preset": "veryfast", "crf": "20"}
+        )
+        # The format knows even sizes only.
+        height, width = (side - side % 2 for side in size)
+        self._stream.height, self._stream.width = height, width
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = _TIME_BASE
+        self._last = -1
+
+    def write(self, image: NDArray[np.uint8], seconds: float) -> None:
+        picture = import_av().VideoFrame.from_ndarray(self._fit(image), format="rgb24")
+        # Times that repeat or go back are more than the format can hold.
+        picture.pts = self._last = max(round(seconds / _TIME_BASE), self._last + 1)
+        picture.time_base = _TIME_BASE
+        self._container.mux(self._stream.encode(picture))
+
+    def _fit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Cuts an odd row or column off; a video whose size changes on the way goes on in its first size."""
+        height, width = self._stream.height, self._stream.width
+        if image.shape[0] - height not in (0, 1) or image.shape[1] - width not in (0, 1):
+            image = np.asarray(Image.fromarray(image).resize((width, height)))
+        return np.ascontiguousarray(image[:height, :width])
+
+    def close(self) -> None:
+        self._container.mux(self._stream.encode())
+        self._container.close()

@@ -1,0 +1,336 @@
+"""From frames to face records: reading, finding faces and the network work side by side, a few frames at a time."""
+
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..face_detection import DetectedFace
+from ..pipeline_au_detection import MAX_FACES, AUDetectionPipeline
+from .channel import Channel, ChannelStopped
+from .face_tracking import FaceTracker
+from .records import FaceRecord, records_of_frame
+from .sources import Frame
+
+
+# Decoded frames that lie ready; a frame of a phone's video takes 6 MB.
+READ_AHEAD = 4
+# For videos that tell no times.
+_ASSUMED_FRAME_RATE = 25.0
+
+
+STAGES = ("decode", "faces", "model")
+
+
+@dataclass(frozen=True, eq=False)
+class FrameResult:
+    """What was found in one frame.
+
+    Attributes:
+        frame: Where it comes from, without its picture.
+        records: One for each face, or a single one that tells that there is none, or why the frame can't be used.
+        image: RGB `uint8` `[height, width, 3]`; `None` unless pictures were asked for, and with an error.
+    """
+
+    frame: Frame
+    records: list[FaceRecord]
+    image: NDArray[np.uint8] | None = None
+
+
+@dataclass
+class EngineReport:
+    """How much was done, and who waited for whom.
+
+    Attributes:
+        num_frames: Frames that gave records.
+        num_faces: Faces in them.
+        num_errors: Frames and sources that could not be used.
+        num_searches: Video frames that were searched as a whole (see [`FaceTracker`]).
+        num_tracked_frames: Video frames that went through the tracker.
+        seconds: Wall-clock time, from the first frame to the last.
+        work: For each stage the seconds of work per second, over all its threads: "decode" (videos), "faces"
+            (finding, tracking and aligning them, decoding photos) and "model" (and all that is done with its results).
+        waits: Who waited for whom, as a share of the time: `{("decode", "faces"): 0.6, ...}`.
+    """
+
+    num_frames: int = 0
+    num_faces: int = 0
+    num_errors: int = 0
+    num_searches: int = 0
+    num_tracked_frames: int = 0
+    seconds: float = 0.0
+    work: dict[str, float] = field(default_factory=dict)
+    waits: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    @property
+    def frames_per_second(self) -> float:
+        return self.num_frames / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A frame whose faces are found and aligned; `chunks` go to the pipeline."""
+
+    frame: Frame
+    chunks: list[dict[str, Any]]
+    face_ids: list[int] | None = None
+    image: NDArray[np.uint8] | None = None
+
+
+class DetectionEngine:
+    """Reads the AUs of all faces of a stream of frames.
+
+    One thread reads frames, one follows the faces of videos, `num_workers` threads align faces and decode photos, and
+    the caller's thread runs the network on batches of faces across frames. Between them lie bounded queues: memory
+    does not grow with the length of a video.
+
+    Args:
+        detector: The au-detection pipeline; its own `preprocess`, `forward` and `postprocess` do the work.
+        batch_size: Faces that the network reads at a time.
+        num_workers: Threads that align faces and decode photos.
+        detect_every: See [`FaceTracker`].
+        max_gap: See [`FaceTracker`].
+        keep_images: Whether results carry the pictures.
+        on_error: "return" makes a frame that can't be used a record with its error, "raise" ends with an exception.
+        **parameters: Of the pipeline, such as `threshold`.
+
+    Attributes:
+        report: How the last run went; complete when it has ended.
+    """
+
+    def __init__(
+        self,
+        detector: AUDetectionPipeline,
+        batch_size: int = 8,
+        num_workers: int = 2,
+        detect_every: int = 10,
+        max_gap: float = 1.0,
+        keep_images: bool = False,
+        on_error: str = "return",
+        **parameters: Any,
+    ):
+        for name, value in {"batch_size": batch_size, "num_workers": num_workers}.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        if on_error not in ("return", "raise"):
+            raise ValueError(f'on_error must be "return" or "raise", got {on_error!r}.')
+        self.report = EngineReport()
+        self._detector = detector
+        self._batch_size = batch_size
+        self._num_workers = num_workers
+        self._keep_images = keep_images
+        self._on_error = on_error
+        self._preprocess_params, self._forward_params, self._postprocess_params = detector.merged_parameters(
+            **parameters
+        )
+        self._finds_faces = self._preprocess_params.get("detect_faces", True)
+        self._max_faces = self._preprocess_params.get("max_faces", MAX_FACES)
+        self._face_detector = self._preprocess_params.pop("face_detector", None) or detector.default_face_detector
+        self._tracker = FaceTracker(self._face_detector, detect_every, max_gap)
+        self._clock = _Clock()
+
+    @property
+    def max_live_frames(self) -> int:
+        """How many frames are in memory at the most, whatever the length of the videos."""
+        # Each queue, and one in the hands of each thread beside it; what the network has before it.
+        return READ_AHEAD + 2 + self._prepare_ahead + 2 + 4 * self._batch_size
+
+    @property
+    def _prepare_ahead(self) -> int:
+        return self._batch_size + self._num_workers
+
+    def run(self, frames: Iterable[Frame]) -> Iterator[FrameResult]:
+        """Yields the result of each frame, in order; frames that are done give none.
+
+        The threads end when the iterator is exhausted or closed.
+
+        Raises:
+            RuntimeError: Something failed that is not the fault of a frame, or of any kind with `on_error="raise"`;
+                the message names source and frame.
+            ImportError: The face detector's packages are missing.
+        """
+        self.report, self._clock = EngineReport(), _Clock()
+        self._tracker.num_searches = 0
+        read, prepared = Channel(READ_AHEAD), Channel(self._prepare_ahead)
+        start = time.perf_counter()
+        with ThreadPoolExecutor(self._num_workers, thread_name_prefix="hiva-align") as workers:
+            threads = [
+                threading.Thread(target=self._read, args=(frames, read), name="hiva-read", daemon=True),
+                threading.Thread(target=self._find, args=(read, prepared, workers), name="hiva-find", daemon=True),
+            ]
+            for thread in threads:
+                thread.start()
+            try:
+                yield from self._model(prepared)
+            finally:
+                read.stop()
+                prepared.stop()
+                for thread in threads:
+                    thread.join()
+                workers.shutdown(cancel_futures=True)
+                self._finish_report(time.perf_counter() - start, read, prepared)
+
+    def _read(self, frames: Iterable[Frame], output: Channel[Frame]) -> None:
+        """The thread that decodes."""
+        try:
+            frames = iter(frames)
+            while True:
+                with self._clock.measure("decode"):
+                    frame = next(frames, None)
+                if frame is None:
+                    break
+                output.put(frame)
+                # This thread must not keep it while it decodes the next one.
+                del frame
+            output.complete()
+        except ChannelStopped:
+            pass
+        except BaseException as error:
+            output.complete(error)
+
+    def _find(self, frames: Channel[Frame], output: Channel["Future[_Prepared]"], workers: ThreadPoolExecutor) -> None:
+        """The thread that follows faces through videos, and hands frames to the workers."""
+        source = None
+        try:
+            for frame in frames:
+                if frame.source != source:
+                    self._tracker.reset()
+                    source = frame.source
+                future = self._hand_over(frame, workers)
+                if future is not None:
+                    output.put(future)
+                del frame, future
+            output.complete()
+        except ChannelStopped:
+            pass
+        except BaseException as error:
+            output.complete(error)
+
+    def _hand_over(self, frame: Frame, workers: ThreadPoolExecutor) -> "Future[_Prepared] | None":
+        if frame.error is not None or not (frame.is_video and self._finds_faces):
+            return None if frame.is_done else workers.submit(self._prepare, frame)
+        seconds = frame.number / _ASSUMED_FRAME_RATE if frame.timestamp is None else frame.timestamp
+        try:
+            with self._clock.measure("faces"):
+                tracked = self._tracker(frame.image, seconds)
+        except ImportError:
+            raise
+        except Exception as error:
+            return None if frame.is_done else workers.submit(self._fail, frame, error)
+        self.report.num_tracked_frames += 1
+        if frame.is_done:
+            return None
+        tracked = tracked[: self._max_faces]
+        faces, ids = [item.face for item in tracked], [item.face_id for item in tracked]
+        return workers.submit(self._prepare, frame, faces, ids)
+
+    def _prepare(
+        self, frame: Frame, faces: list[DetectedFace] | None = None, face_ids: list[int] | None = None
+    ) -> _Prepared:
+        """Aligns the faces of a frame, and finds them first if it is a photo. Runs in a worker."""
+        bare = Frame(frame.source, frame.number, frame.timestamp, frame.is_video, error=frame.error)
+        if frame.error is not None:
+            return self._failed(bare, frame.error)
+        try:
+            with self._clock.measure("faces"):
+                image = frame.load()
+                detector = self._face_detector if faces is None else (lambda image: faces)
+                parameters = self._preprocess_params | {"face_detector": detector, "on_error": "raise"}
+                chunks = list(self._detector.preprocess(image, **parameters))
+        except ImportError:
+            raise
+        except Exception as error:
+            return self._fail(bare, error)
+        return _Prepared(bare, chunks, face_ids, image if self._keep_images else None)
+
+    def _fail(self, frame: Frame, error: Exception) -> _Prepared:
+        # Errors of the image loader name the file already.
+        message = str(error) if frame.source in str(error) else f"{place_of(frame)}: {type(error).__name__}: {error}"
+        bare = Frame(frame.source, frame.number, frame.timestamp, frame.is_video, error=message)
+        return self._failed(bare, message, error)
+
+    def _failed(self, frame: Frame, message: str, cause: Exception | None = None) -> _Prepared:
+        if self._on_error == "raise":
+            raise RuntimeError(message) from cause
+        return _Prepared(frame, [self._detector.error_chunk(message)])
+
+    def _model(self, prepared: "Channel[Future[_Prepared]]") -> Iterator[FrameResult]:
+        """Runs the network, in the caller's thread."""
+        waiting: deque[_Prepared] = deque()
+
+        def chunks() -> Iterator[dict[str, Any]]:
+            for future in prepared:
+                with self._clock.measure("model wait"):
+                    item = future.result()
+                waiting.append(_Prepared(item.frame, [], item.face_ids, item.image))
+                yield from item.chunks
+                del future, item
+
+        results = self._detector.read_chunks(
+            chunks(), self._batch_size, self._forward_params, self._postprocess_params
+        )
+        for result in _named(results, waiting):
+            item = waiting.popleft()
+            yield self._result(item, result)
+            del item
+
+    def _result(self, item: _Prepared, result: list[Mapping[str, Any]] | Mapping[str, Any]) -> FrameResult:
+        frame = item.frame
+        records = records_of_frame(result, frame.source, frame.number, frame.timestamp, item.face_ids)
+        self.report.num_frames += 1
+        self.report.num_faces += sum(record.has_face for record in records)
+        self.report.num_errors += sum(record.error is not None for record in records)
+        return FrameResult(frame, records, item.image)
+
+    def _finish_report(self, seconds: float, read: Channel, prepared: Channel) -> None:
+        report = self.report
+        report.seconds = seconds
+        report.num_searches = self._tracker.num_searches
+        waits = {
+            ("decode", "faces"): read.producer_wait,
+            ("faces", "decode"): read.consumer_wait,
+            ("faces", "model"): prepared.producer_wait,
+            ("model", "faces"): prepared.consumer_wait + self._clock.seconds["model wait"],
+        }
+        report.waits = {stages: wait / seconds for stages, wait in waits.items()}
+        work = self._clock.seconds | {"model": seconds - waits["model", "faces"]}
+        report.work = {stage: work[stage] / seconds for stage in STAGES}
+
+
+class _Clock:
+    """Adds up the seconds that threads spend on something."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.seconds[name] += time.perf_counter() - start
+
+
+def place_of(frame: Frame) -> str:
+    """Names a frame in a message."""
+    return f"{frame.source}, frame {frame.number}" if frame.is_video else frame.source
+
+
+def _named(results: Iterator[Any], waiting: "deque[_Prepared]") -> Iterator[Any]:
+    """Passes results on; an error of the network tells which frames it had before it."""
+    try:
+        yield from results
+    except Exception as error:
+        if waiting:
+            error.add_note(f"It happened between {place_of(waiting[0].frame)} and {place_of(waiting[-1].frame)}.")
+        raise

@@ -1,0 +1,282 @@
+"""Follow faces through a video: which is which, and where to look for it, at a fraction of the detector's cost."""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..extras import import_from_extra
+from ..face_alignment import alignment_matrix
+from ..face_detection import DetectedFace, FaceDetector, import_cv2
+
+
+# A face fills half of the region in which it is searched, and is then as large as CenterFace needs it: its landmarks
+# are as close to the true ones as in the whole frame (1.08 % of the face's size on warped photos, in both).
+REGION_FACTOR = 2.0
+REGION_SIZE = 128
+# What a detector searches in a frame at most, and the border that it adds to a region: for comparing costs only.
+_FRAME_SIZE, _REGION_COST_SIZE = 640, REGION_SIZE + 64
+# A face is the same if it moved by less than this many of its own sizes against where it was expected...
+_MAX_DISTANCE = 1.0
+# ... and did not become larger or smaller by more than this factor.
+_MAX_SIZE_RATIO = 2.0
+_FORBIDDEN = 1e6
+# Weight of the newest displacement in the estimate of a face's velocity, and for how long it is relied upon.
+_VELOCITY_WEIGHT = 0.5
+_MAX_EXTRAPOLATION = 0.5
+# Two detections are the same face if they overlap by this much.
+_SAME_FACE_IOU = 0.4
+# Below this correlation between two frames the camera shows another scene.
+_CUT_CORRELATION = 0.4
+_THUMBNAIL_SIZE = (32, 18)
+
+
+@dataclass(frozen=True)
+class TrackedFace:
+    """A face of one frame of a video.
+
+    Attributes:
+        face_id: The same number for the same face.
+        face: Where it is.
+    """
+
+    face_id: int
+    face: DetectedFace
+
+
+@dataclass
+class KnownFace:
+    """What is known of one face.
+
+    Attributes:
+        face_id: Its number.
+        face: How it was last seen.
+        time: When that was, in seconds.
+        velocity: `[2]`, of its centre, in pixels per second.
+    """
+
+    face_id: int
+    face: DetectedFace
+    time: float
+    velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+
+    def center_at(self, time: float) -> NDArray[np.float64]:
+        """Where the centre of the face is expected."""
+        return center_of(self.face) + self.velocity * min(time - self.time, _MAX_EXTRAPOLATION)
+
+    def see(self, face: DetectedFace, time: float) -> None:
+        """Goes on with a new place."""
+        elapsed = time - self.time
+        if elapsed > 0:
+            velocity = (center_of(face) - center_of(self.face)) / elapsed
+            self.velocity = _VELOCITY_WEIGHT * velocity + (1 - _VELOCITY_WEIGHT) * self.velocity
+        self.face, self.time = face, time
+
+
+class FaceTracker:
+    """Finds the faces of a video's frames, one frame after the other, and gives each face its number.
+
+    **Same face.** A face continues a known one if it lies within one face size of where that one was expected from its
+    last place and velocity, and is at most twice as large or small; of all ways to pair faces, the one with the least
+    sum of distances is taken. A face that was not seen for up to `max_gap` seconds keeps its number when it comes back
+    near there; the distance allowed grows with the time. Later than that, and after a cut to another scene, it gets a
+    new number. Numbers count from 0 and are never used twice.
+
+    **Cost.** The whole frame is searched every `detect_every` frames. In between, the detector sees only a small
+    square around each known face. The whole frame is searched at once when a face is not found in its square, when
+    none is known, after a cut, and when there are so many faces that squares would cost more. A further face that
+    enters the picture while others are there is therefore noticed up to `detect_every - 1` frames late.
+
+    Args:
+        detector: Finds the faces in an image.
+        detect_every: Frames from one search of the whole frame to the next; 1 always searches it.
+        max_gap: Seconds that a face may be out of sight.
+    """
+
+    def __init__(self, detector: FaceDetector, detect_every: int = 10, max_gap: float = 1.0):
+        if detect_every < 1:
+            raise ValueError(f"detect_every must be at least 1, got {detect_every}.")
+        if max_gap < 0:
+            raise ValueError(f"max_gap must be at least 0 seconds, got {max_gap}.")
+        self.detect_every = detect_every
+        self.max_gap = max_gap
+        self.num_searches = 0
+        self._detector = detector
+        # A network that sees images of one size only need not arrange its memory anew.
+        self._region_detector = copy.copy(detector)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all faces, for the next video."""
+        self._known: list[KnownFace] = []
+        self._next_id = 0
+        self._frames_since_search = 0
+        self._last_time = -math.inf
+        self._thumbnail: NDArray[np.float32] | None = None
+
+    def __call__(self, image: NDArray[np.uint8], time: float) -> list[TrackedFace]:
+        """Finds the faces of the next frame.
+
+        Args:
+            image: RGB `uint8` `[height, width, 3]`.
+            time: Its time in the video, in seconds; rises from frame to frame.
+
+        Returns:
+            The faces that can be aligned, the largest first.
+        """
+        self._forget(image, time)
+        faces = None if self._search_is_due(image) else self._search_regions(image, time)
+        if faces is None:
+            faces = [face for face in self._detector(image) if _can_be_aligned(face)]
+            self._frames_since_search = 0
+            self.num_searches += 1
+        self._frames_since_search += 1
+        tracked = self._continue(faces, time)
+        self._last_time = time
+        return sorted(tracked, key=lambda item: -item.face.area)
+
+    def _forget(self, image: NDArray[np.uint8], time: float) -> None:
+        """Drops faces that were away for too long, and all of them at a cut."""
+        thumbnail = _thumbnail(image)
+        if self._thumbnail is not None and _correlation(thumbnail, self._thumbnail) < _CUT_CORRELATION:
+            self._known = []
+        self._thumbnail = thumbnail
+        self._known = [track for track in self._known if self._is_visible(track) or time - track.time <= self.max_gap]
+
+    def _is_visible(self, track: KnownFace) -> bool:
+        """Whether the face was there in the last frame."""
+        return track.time == self._last_time
+
+    def _search_is_due(self, image: NDArray[np.uint8]) -> bool:
+        height, width = image.shape[:2]
+        shrink = min(1.0, _FRAME_SIZE / max(height, width))
+        is_cheaper = height * width * shrink**2 <= len(self._known) * _REGION_COST_SIZE**2
+        is_any_visible = any(self._is_visible(track) for track in self._known)
+        return self._frames_since_search >= self.detect_every or is_cheaper or not is_any_visible
+
+    def _search_regions(self, image: NDArray[np.uint8], time: float) -> list[DetectedFace] | None:
+        """The faces in squares around the known ones; `None` if one of those in the last frame is not found."""
+        found = []
+        for track in self._known:
+            center = track.center_at(time)
+            found += [(face, center) for face in self._search_region(image, center, size_of(track.face))]
+        # A face in two squares is seen best where it is in the middle.
+        found.sort(key=lambda item: np.linalg.norm(center_of(item[0]) - item[1]))
+        faces = []
+        for face, _ in found:
+            if all(overlap(face, other) < _SAME_FACE_IOU for other in faces):
+                faces.append(face)
+        continued = {index for index, _ in self._pairs(faces, time)}
+        is_lost = any(self._is_visible(track) and i not in continued for i, track in enumerate(self._known))
+        return None if is_lost else faces
+
+    def _search_region(self, image: NDArray[np.uint8], center: NDArray, size: float) -> list[DetectedFace]:
+        cv2 = import_cv2()
+        height, width = image.shape[:2]
+        side = max(round(REGION_FACTOR * size), 16)
+        left, top = (round(place - side / 2) for place in center)
+        x, y, right, bottom = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
+        if x >= right or y >= bottom:
+            return []
+        edges = (y - top, top + side - bottom, x - left, left + side - right)
+        region = cv2.copyMakeBorder(image[y:bottom, x:right], *edges, cv2.BORDER_CONSTANT)
+        mode = cv2.INTER_AREA if side > REGION_SIZE else cv2.INTER_LINEAR
+        region = cv2.resize(region, (REGION_SIZE, REGION_SIZE), interpolation=mode)
+        faces = [_place(face, left, top, side / REGION_SIZE, width, height) for face in self._region_detector(region)]
+        # A face that the square cuts has another box and other landmarks than the whole one.
+        bounds = (left if left > 0 else -1, top if top > 0 else -1)
+        bounds += (left + side if right < width else width + 1, top + side if bottom < height else height + 1)
+        return [face for face in faces if _is_inside(face.box, bounds) and _can_be_aligned(face)]
+
+    def _continue(self, faces: Sequence[DetectedFace], time: float) -> list[TrackedFace]:
+        """Goes on with known faces, and begins with new ones."""
+        track_of = {index: self._known[track] for track, index in self._pairs(faces, time)}
+        for index, face in enumerate(faces):
+            if index in track_of:
+                track_of[index].see(face, time)
+            else:
+                track_of[index] = KnownFace(self._next_id, face, time)
+                self._known.append(track_of[index])
+                self._next_id += 1
+        return [TrackedFace(track_of[index].face_id, face) for index, face in enumerate(faces)]
+
+    def _pairs(self, faces: Sequence[DetectedFace], time: float) -> list[tuple[int, int]]:
+        """Pairs indices of known faces with those of `faces`."""
+        if not self._known or not faces:
+            return []
+        # Costs half a second to import.
+        optimize = import_from_extra("scipy.optimize", "video", "Following faces through a video")
+        costs = np.array([[self._cost(track, face, time) for face in faces] for track in self._known])
+        return [
+            (int(i), int(j))
+            for i, j in zip(*optimize.linear_sum_assignment(costs), strict=True)
+            if costs[i, j] < _FORBIDDEN
+        ]
+
+    def _cost(self, track: KnownFace, face: DetectedFace, time: float) -> float:
+        """How far a face is from where a known one was expected, in face sizes."""
+        size, other_size = size_of(track.face), size_of(face)
+        ratio = max(size, other_size) / min(size, other_size)
+        distance = np.linalg.norm(track.center_at(time) - center_of(face)) / math.sqrt(size * other_size)
+        gap = 0.0 if self._is_visible(track) else time - track.time
+        if ratio > _MAX_SIZE_RATIO or distance > _MAX_DISTANCE * (1 + gap):
+            return _FORBIDDEN
+        return float(distance + math.log(ratio))
+
+
+def center_of(face: DetectedFace) -> NDArray[np.float64]:
+    """Centre (x, y) of a face's box."""
+    xmin, ymin, xmax, ymax = face.box
+    return np.array([(xmin + xmax) / 2, (ymin + ymax) / 2])
+
+
+def size_of(face: DetectedFace) -> float:
+    """The longer side of a face's box."""
+    xmin, ymin, xmax, ymax = face.box
+    return max(xmax - xmin, ymax - ymin)
+
+
+def overlap(face: DetectedFace, other: DetectedFace) -> float:
+    """Intersection over union of two faces' boxes."""
+    width = min(face.box[2], other.box[2]) - max(face.box[0], other.box[0])
+    height = min(face.box[3], other.box[3]) - max(face.box[1], other.box[1])
+    common = max(width, 0.0) * max(height, 0.0)
+    return common / (face.area + other.area - common)
+
+
+def _place(face: DetectedFace, left: int, top: int, scale: float, width: int, height: int) -> DetectedFace:
+    """Moves a face from a region to its frame."""
+    xmin, ymin, xmax, ymax = (scale * edge + shift for edge, shift in zip(face.box, (left, top) * 2, strict=True))
+    box = (max(xmin, 0.0), max(ymin, 0.0), min(xmax, float(width)), min(ymax, float(height)))
+    return DetectedFace(box, face.score, scale * face.landmarks + (left, top))
+
+
+def _is_inside(box: tuple[float, float, float, float], bounds: tuple[float, float, float, float]) -> bool:
+    return box[0] > bounds[0] and box[1] > bounds[1] and box[2] < bounds[2] and box[3] < bounds[3]
+
+
+def _can_be_aligned(face: DetectedFace) -> bool:
+    try:
+        alignment_matrix(face.landmarks)
+    except ValueError:
+        return False
+    return True
+
+
+def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The frame in a few grey pixels, less their mean."""
+    cv2 = import_cv2()
+    small = cv2.resize(image, _THUMBNAIL_SIZE, interpolation=cv2.INTER_AREA).astype(np.float32).mean(axis=2)
+    return small - small.mean()
+
+
+def _correlation(image: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Correlation of two thumbnails; those without contrast are like each other and unlike all else."""
+    # A grey level of noise is no contrast.
+    norm, other_norm = (max(float(np.linalg.norm(values)), math.sqrt(values.size)) for values in (image, other))
+    if max(norm, other_norm) <= math.sqrt(image.size):
+        return 1.0
+    return float((image * other).sum()) / (norm * other_norm)

@@ -1,0 +1,205 @@
+"""From what a user names (photos, videos, folders) to frames, one after the other."""
+
+import mimetypes
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..image_loading import MAX_PIXELS, URL_SCHEMES, ImageLoadError, load_image
+from ..video_decoding import VideoReadError, decode_video, import_av, is_cover_picture
+
+
+# FFmpeg shows text files as pictures of a terminal.
+_TEXT_CODECS = frozenset(("ansi", "bintext", "idf", "xbin"))
+# Files of these formats are videos when they hold several pictures; those of others (MPO, TIFF) are photos or pages.
+_ANIMATED_FORMATS = frozenset(("GIF", "PNG"))
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture on its way.
+
+    Attributes:
+        source: The photo or video, as the user named it.
+        number: Place in the video, in the order of presentation, from 0; 0 for photos.
+        timestamp: Seconds in the video; `None` for photos.
+        is_video: Whether the source is a video.
+        image: Upright RGB `uint8` `[height, width, 3]`; `None` for photos, which are decoded later, and with an error.
+        error: Why there is no picture.
+        is_done: The frame's rows are written already; it is here for the tracking of faces only.
+    """
+
+    source: str
+    number: int = 0
+    timestamp: float | None = None
+    is_video: bool = False
+    image: NDArray[np.uint8] | None = None
+    error: str | None = None
+    is_done: bool = False
+
+    def load(self) -> NDArray[np.uint8]:
+        """The picture; a photo is decoded now.
+
+        Raises:
+            ImageLoadError: The photo can't be used.
+        """
+        return np.asarray(load_image(self.source)) if self.image is None else self.image
+
+
+def find_sources(inputs: Sequence[str | os.PathLike], exclude: Sequence[Path] = ()) -> tuple[list[str], list[str]]:
+    """Lists photos and videos.
+
+    Folders are searched with all that is in them, in natural order (2.jpg before 10.jpg). Hidden files are left out. A
+    file belongs to the list if its name or its content says photo or video; whether it can be used shows when it is
+    read.
+
+    Args:
+        inputs: Photos, videos, addresses of photos, and folders.
+        exclude: Folders that are not searched.
+
+    Returns:
+        The sources in order, each once, and those files of the folders that are neither photo nor video.
+
+    Raises:
+        FileNotFoundError: An input does not exist.
+        ValueError: There is no photo and no video at all.
+    """
+    names = [os.fspath(item) for item in inputs]
+    missing = [name for name in names if not name.startswith(URL_SCHEMES) and not os.path.exists(name)]
+    if missing:
+        raise FileNotFoundError(f"There is no such file or folder: {', '.join(missing)} (looked in {Path.cwd()}).")
+    sources, others = [], []
+    for name in names:
+        for file in _walk(name, {path.resolve() for path in exclude}) if os.path.isdir(name) else [name]:
+            is_source = file is name or _is_media(file)
+            (sources if is_source else others).append(file)
+    if not sources:
+        raise ValueError(f"There is no photo and no video in {', '.join(names) or 'nothing'}.")
+    return list(dict.fromkeys(sources)), list(dict.fromkeys(others))
+
+
+def read_frames(
+    sources: Sequence[str], every: int = 1, first_frame: Callable[[str], int] = lambda source: 0
+) -> Iterator[Frame]:
+    """Yields the frames of all sources, in their order.
+
+    A photo is one frame. What can't be read becomes a frame with an error: a source that is no picture, a damaged
+    picture of a video, and the place at which a damaged video ends.
+
+    Args:
+        sources: As from [`find_sources`].
+        every: Of a video, only frames whose number is a multiple of this come.
+        first_frame: Tells the first frame of a source that is wanted; those before it are marked as done.
+
+    Raises:
+        ImportError: There is a video, but PyAV is missing.
+    """
+    for source in sources:
+        first = first_frame(source)
+        if source.startswith(URL_SCHEMES) or _is_photo(source):
+            yield Frame(source, is_done=first > 0)
+        else:
+            yield from _read_video(source, every, first)
+
+
+def _read_video(source: str, every: int, first: int) -> Iterator[Frame]:
+    try:
+        for picture in decode_video(source):
+            if picture.number % every:
+                continue
+            yield Frame(
+                source,
+                picture.number,
+                picture.timestamp,
+                is_video=True,
+                image=None if picture.is_damaged else picture.to_rgb(),
+                error=f"{source}: frame {picture.number} is damaged." if picture.is_damaged else None,
+                is_done=picture.number < first,
+            )
+    except VideoReadError as error:
+        message = f"{source}: {error}." if error.number else _why_unusable(source, error)
+        yield Frame(source, error.number, is_video=error.number > 0, error=message, is_done=error.number < first)
+
+
+def count_frames(sources: Sequence[str], every: int = 1) -> int | None:
+    """How many frames the headers of all sources promise; `None` if one of them tells nothing. Decodes nothing."""
+    counts = [
+        1 if source.startswith(URL_SCHEMES) or _is_photo(source) else _promised_frames(source) for source in sources
+    ]
+    return None if None in counts else sum(-(-count // every) for count in counts)
+
+
+def _promised_frames(source: str) -> int | None:
+    av = import_av()
+    try:
+        with av.open(source) as container:
+            stream = next(stream for stream in container.streams.video if not is_cover_picture(stream))
+            if stream.frames:
+                return stream.frames
+            if container.duration and stream.average_rate:
+                return round(container.duration / av.time_base * stream.average_rate)
+    except (av.FFmpegError, OSError, ValueError, StopIteration):
+        # It is going to be one row that tells the error.
+        return 1
+    return None
+
+
+def _walk(folder: str, exclude: set[Path]) -> Iterator[str]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(
+            (name for name in folders if name[0] != "." and Path(parent, name).resolve() not in exclude),
+            key=_natural_order,
+        )
+        yield from (os.path.join(parent, name) for name in sorted(files, key=_natural_order) if name[0] != ".")
+
+
+def _natural_order(name: str) -> tuple[list[tuple[int, int | str]], str]:
+    """Sorts numbers within names by value."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part], name
+
+
+def _is_media(path: str) -> bool:
+    kind = mimetypes.guess_type(path)[0] or ""
+    return kind.startswith(("image/", "video/")) or _is_photo(path) or _is_video(path)
+
+
+def _is_photo(path: str) -> bool:
+    """Whether Pillow knows the file, and it is no animation. Its pixels are not decoded."""
+    try:
+        with Image.open(path) as image:
+            return not (image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False))
+    # Pillow raises nearly every type of error on damaged files.
+    except Exception:
+        return False
+
+
+def _is_video(path: str) -> bool:
+    try:
+        av = import_av()
+    except ImportError:
+        return False
+    try:
+        with av.open(path) as container:
+            return any(
+                not is_cover_picture(stream) and stream.codec_context.name not in _TEXT_CODECS
+                for stream in container.streams.video
+            )
+    except (av.FFmpegError, OSError, ValueError):
+        return False
+
+
+def _why_unusable(source: str, video_error: VideoReadError) -> str:
+    """Says why a file is neither photo nor video, in the words of the decoder that fits its name."""
+    if (mimetypes.guess_type(source)[0] or "").startswith("image/"):
+        try:
+            load_image(source, max_pixels=MAX_PIXELS)
+        except ImageLoadError as error:
+            return str(error)
+    return f"Cannot use {source!r}: {video_error}."
