@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .extras import import_from_extra
-
 
 if TYPE_CHECKING:
     import av
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
 
 # The last picture may well be shown for this many seconds.
 _DURATION_TOLERANCE = 1.0
+_TEXT_CODECS = frozenset(("ansi", "bintext", "idf", "xbin"))
 
 
 class VideoReadError(ValueError):
@@ -74,7 +73,7 @@ def decode_video(path: str | os.PathLike) -> Iterator[VideoPicture]:
     number = 0
     try:
         with av.open(os.fspath(path)) as container:
-            stream = _video_stream(container)
+            stream = _first_stream(container)
             is_damaged = False
             for picture in _pictures(container, stream):
                 is_damaged = picture.is_corrupt or (is_damaged and not picture.key_frame)
@@ -91,20 +90,25 @@ def decode_video(path: str | os.PathLike) -> Iterator[VideoPicture]:
         raise VideoReadError(f"{where} ({getattr(error, 'strerror', None) or error})", number) from error
 
 
-def _video_stream(container: "av.container.InputContainer") -> "av.VideoStream":
-    # Cover pictures of music files are video streams too.
-    streams = [stream for stream in container.streams.video if not is_cover_picture(stream)]
+def video_streams(container: "av.container.InputContainer") -> list["av.VideoStream"]:
+    """The streams of a file that are meant to be watched."""
+    # Cover pictures of music files are video streams too, and FFmpeg shows text as the picture of a terminal.
+    return [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & stream.disposition.attached_pic
+        and stream.codec_context is not None
+        and stream.codec_context.name not in _TEXT_CODECS
+    ]
+
+
+def _first_stream(container: "av.container.InputContainer") -> "av.VideoStream":
+    streams = video_streams(container)
     if not streams:
         raise VideoReadError("the file holds no video")
-    stream = streams[0]
     # On several threads the decoder may lose other pictures of a damaged file from one run to the next.
-    stream.thread_type, stream.codec_context.thread_count = "NONE", 1
-    return stream
-
-
-def is_cover_picture(stream: "av.VideoStream") -> bool:
-    """Whether a stream is a still picture that belongs to a piece of music."""
-    return bool(stream.disposition & stream.disposition.attached_pic)
+    streams[0].thread_type, streams[0].codec_context.thread_count = "NONE", 1
+    return streams[0]
 
 
 def _pictures(container: "av.container.InputContainer", stream: "av.VideoStream") -> Iterator["av.VideoFrame"]:
@@ -172,4 +176,8 @@ def upright(image: NDArray[np.uint8], display_matrix: NDArray[np.int32] | None) 
 
 def import_av() -> ModuleType:
     """Imports PyAV, or raises an ImportError that tells what to install."""
-    return import_from_extra("av", "video", "Reading videos")
+    try:
+        import av
+    except ImportError as error:
+        raise ImportError(f'Reading videos needs PyAV ({error}): `pip install "hiva-hf[video]"`.') from error
+    return av

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..extras import import_from_extra
 from ..face_alignment import alignment_matrix
 from ..face_detection import DetectedFace, FaceDetector, import_cv2
 
@@ -207,14 +206,8 @@ class FaceTracker:
         """Pairs indices of known faces with those of `faces`."""
         if not self._known or not faces:
             return []
-        # Costs half a second to import.
-        optimize = import_from_extra("scipy.optimize", "video", "Following faces through a video")
         costs = np.array([[self._cost(track, face, time) for face in faces] for track in self._known])
-        return [
-            (int(i), int(j))
-            for i, j in zip(*optimize.linear_sum_assignment(costs), strict=True)
-            if costs[i, j] < _FORBIDDEN
-        ]
+        return [(int(i), int(j)) for i, j in zip(*_assign(costs), strict=True) if costs[i, j] < _FORBIDDEN]
 
     def _cost(self, track: KnownFace, face: DetectedFace, time: float) -> float:
         """How far a face is from where a known one was expected, in face sizes."""
@@ -225,6 +218,16 @@ class FaceTracker:
         if ratio > _MAX_SIZE_RATIO or distance > _MAX_DISTANCE * (1 + gap):
             return _FORBIDDEN
         return float(distance + math.log(ratio))
+
+
+def _assign(costs: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of the pairs with the least sum of costs."""
+    try:
+        # Costs half a second, which those who have no video need not spend.
+        from scipy.optimize import linear_sum_assignment
+    except ImportError as error:
+        raise ImportError(f'Following faces needs SciPy ({error}): `pip install "hiva-hf[video]"`.') from error
+    return linear_sum_assignment(costs)
 
 
 def center_of(face: DetectedFace) -> NDArray[np.float64]:

@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..image_loading import MAX_PIXELS, URL_SCHEMES, ImageLoadError, load_image
-from ..video_decoding import VideoReadError, decode_video, import_av, is_cover_picture
+from ..image_loading import URL_SCHEMES, ImageLoadError, load_image
+from ..video_decoding import VideoReadError, decode_video, import_av, video_streams
 
 
-# FFmpeg shows text files as pictures of a terminal.
-_TEXT_CODECS = frozenset(("ansi", "bintext", "idf", "xbin"))
 # Files of these formats are videos when they hold several pictures; those of others (MPO, TIFF) are photos or pages.
 _ANIMATED_FORMATS = frozenset(("GIF", "PNG"))
 
@@ -125,6 +123,10 @@ def _read_video(source: str, every: int, first: int) -> Iterator[Frame]:
     except VideoReadError as error:
         message = f"{source}: {error}." if error.number else _why_unusable(source, error)
         yield Frame(source, error.number, is_video=error.number > 0, error=message, is_done=error.number < first)
+    except ImportError as error:
+        if not _is_called_image(source):
+            raise
+        yield Frame(source, error=_why_unusable(source, error), is_done=first > 0)
 
 
 def count_frames(sources: Sequence[str], every: int = 1) -> int | None:
@@ -139,12 +141,12 @@ def _promised_frames(source: str) -> int | None:
     av = import_av()
     try:
         with av.open(source) as container:
-            stream = next(stream for stream in container.streams.video if not is_cover_picture(stream))
+            stream = video_streams(container)[0]
             if stream.frames:
                 return stream.frames
             if container.duration and stream.average_rate:
                 return round(container.duration / av.time_base * stream.average_rate)
-    except (av.FFmpegError, OSError, ValueError, StopIteration):
+    except (av.FFmpegError, OSError, ValueError, IndexError):
         # It is going to be one row that tells the error.
         return 1
     return None
@@ -187,19 +189,20 @@ def _is_video(path: str) -> bool:
         return False
     try:
         with av.open(path) as container:
-            return any(
-                not is_cover_picture(stream) and stream.codec_context.name not in _TEXT_CODECS
-                for stream in container.streams.video
-            )
+            return bool(video_streams(container))
     except (av.FFmpegError, OSError, ValueError):
         return False
 
 
-def _why_unusable(source: str, video_error: VideoReadError) -> str:
+def _is_called_image(path: str) -> bool:
+    return (mimetypes.guess_type(path)[0] or "").startswith("image/")
+
+
+def _why_unusable(path: str, video_error: Exception) -> str:
     """Says why a file is neither photo nor video, in the words of the decoder that fits its name."""
-    if (mimetypes.guess_type(source)[0] or "").startswith("image/"):
-        try:
-            load_image(source, max_pixels=MAX_PIXELS)
-        except ImageLoadError as error:
-            return str(error)
-    return f"Cannot use {source!r}: {video_error}."
+    try:
+        if _is_called_image(path):
+            load_image(path)
+    except ImageLoadError as error:
+        return str(error)
+    return f"Cannot use {path!r}: {video_error}."

@@ -1,0 +1,137 @@
+"""Inputs become photos and videos by what is in them, in natural order, and problems become frames with errors."""
+
+import re
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hiva_hf.inference.sources import count_frames, find_sources, read_frames
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return [np.full((64, 96, 3), 30 + 6 * number, np.uint8) for number in range(20)]
+
+
+@pytest.fixture
+def folder(tmp_path, make_video, frames):
+    folder = tmp_path / "holiday"
+    (folder / "sub").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    photo = Image.new("RGB", (20, 10), (200, 10, 10))
+    for name in ("10.jpg", "9.jpg", ".hidden/1.jpg", "._9.jpg"):
+        photo.save(folder / name)
+    photo.save(folder / "sub" / "photo without ending", "PNG")
+    (folder / "broken.jpg").write_bytes((folder / "9.jpg").read_bytes()[:300])
+    (folder / "notes.txt").write_text("nothing to see here\n" * 40)
+    (folder / "labels.csv").write_text("a,b\n1,2\n")
+    make_video(folder / "sub" / "clip.mp4", frames[:4])
+    # A video in disguise, and one without an ending.
+    make_video(folder / "sub" / "clip.mkv", frames[:4]).rename(folder / "sub" / "movie.png")
+    make_video(folder / "sub" / "clip.avi", frames[:4], codec="mpeg4").rename(folder / "sub" / "movie")
+    return folder
+
+
+def names(sources, folder):
+    return [source.removeprefix(f"{folder}/") for source in sources]
+
+
+def test_a_folder_is_searched_in_natural_order_by_content(folder):
+    sources, others = find_sources([folder])
+    assert names(sources, folder) == [
+        "9.jpg",
+        "10.jpg",
+        "broken.jpg",
+        "sub/clip.mp4",
+        "sub/movie",
+        "sub/movie.png",
+        "sub/photo without ending",
+    ]
+    assert names(others, folder) == ["labels.csv", "notes.txt"]
+    assert names(find_sources([str(folder)], exclude=[folder / "sub"])[0], folder) == ["9.jpg", "10.jpg", "broken.jpg"]
+
+
+def test_names_stay_as_they_were_given_and_come_once(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    assert find_sources(["holiday/9.jpg", "holiday/10.jpg", "holiday/9.jpg"])[0] == ["holiday/9.jpg", "holiday/10.jpg"]
+
+
+def test_what_does_not_exist_is_named(folder):
+    with pytest.raises(FileNotFoundError, match=r"no such file or folder: nowhere\.mp4, .*gone \(looked in "):
+        find_sources([folder, "nowhere.mp4", folder / "gone"])
+
+
+def test_inputs_without_photo_or_video_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("1")
+    with pytest.raises(ValueError, match=f"no photo and no video in {tmp_path}"):
+        find_sources([tmp_path])
+
+
+def test_every_file_of_a_folder_becomes_frames(folder):
+    sources, _ = find_sources([folder])
+    found = {}
+    for frame in read_frames(sources):
+        found.setdefault(names([frame.source], folder)[0], []).append(frame)
+    assert {name: len(frames) for name, frames in found.items()} == {
+        "9.jpg": 1,
+        "10.jpg": 1,
+        "broken.jpg": 1,
+        "sub/clip.mp4": 4,
+        "sub/movie": 4,
+        "sub/movie.png": 4,
+        "sub/photo without ending": 1,
+    }
+    assert found["9.jpg"][0].load().shape == (10, 20, 3)
+    assert not found["9.jpg"][0].is_video
+    (photo,) = found["sub/photo without ending"]
+    assert (photo.timestamp, photo.number, photo.is_video) == (None, 0, False)
+    for name in ("sub/clip.mp4", "sub/movie", "sub/movie.png"):
+        assert [frame.number for frame in found[name]] == [0, 1, 2, 3]
+        np.testing.assert_allclose([frame.timestamp for frame in found[name]], [0, 0.04, 0.08, 0.12], atol=1e-3)
+    assert count_frames(sources) == 16
+
+
+def test_only_every_nth_frame_comes_and_those_that_are_done_are_marked(tmp_path, make_video, frames):
+    path = str(make_video(tmp_path / "a.mp4", frames))
+    found = list(read_frames([path], every=6, first_frame=lambda source: 7))
+    assert [frame.number for frame in found] == [0, 6, 12, 18]
+    assert [frame.is_done for frame in found] == [True, True, False, False]
+    assert [round((np.median(frame.image) - 30) / 6) for frame in found] == [0, 6, 12, 18]
+    assert count_frames([path], every=6) == 4
+
+
+def test_a_truncated_video_ends_in_an_error_that_names_it(tmp_path, make_video):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 64, 96, 3), np.uint8)
+    path = make_video(tmp_path / "cut.avi", noise, codec="mpeg4")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    *good, last = read_frames([str(path)])
+    assert len([frame for frame in good if frame.error is None]) > 10
+    assert last.number == len(good)
+    assert "cut.avi: the video ends early: its header promises 40 frames" in last.error
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.mp4", b"no video at all" * 99, r"Cannot use '.*a\.mp4': it is no video that can be decoded"),
+        ("a.mp4", b"", r"Cannot use '.*a\.mp4'"),
+        ("a.jpg", b"", r"Cannot use '.*a\.jpg': it is empty"),
+        ("a.jpg", b"no photo at all" * 99, r"Cannot use '.*a\.jpg': it is not an image"),
+        ("a.txt", b"To be or not to be\n" * 99, r"Cannot use '.*a\.txt'.*holds no video"),
+    ],
+)
+def test_a_file_that_is_neither_photo_nor_video_says_why(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    (frame,) = read_frames([str(tmp_path / name)])
+    assert frame.image is None
+    assert re.search(message, frame.error)
+
+
+def test_photos_need_no_pyav_and_videos_say_so(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    photos = list(read_frames([str(folder / "9.jpg"), str(folder / "broken.jpg")]))
+    assert len(photos) == 2
+    with pytest.raises(ImportError, match=r'Reading videos needs PyAV .*pip install "hiva-hf\[video\]"'):
+        list(read_frames([str(folder / "sub" / "clip.mp4")]))
