@@ -93,7 +93,9 @@ def test_faces_that_cannot_be_aligned_are_left_out():
     assert [item.face.box for item in tracker(np.zeros((240, 320, 3), np.uint8), 0.0)] == [face_at(100, 100).box]
 
 
-@pytest.mark.parametrize(("options", "message"), [({"detect_every": 0}, "at least 1"), ({"max_gap": -1}, "at least 0")])
+@pytest.mark.parametrize(
+    ("options", "message"), [({"detect_every": 0}, "at least 1"), ({"max_gap": -1}, "at least 0")]
+)
 def test_wrong_settings_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         FaceTracker(lambda image: [], **options)

@@ -1,0 +1,113 @@
+"""`hiva-hf detect` on the command line."""
+
+import io
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+from PIL import Image
+from skimage import data
+
+from hiva_hf.cli.main import main
+from hiva_hf.inference import read_table
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, astronaut):
+    folder = tmp_path_factory.mktemp("photos")
+    astronaut.crop((150, 20, 300, 200)).save(folder / "face.png")
+    Image.fromarray(data.coffee()).resize((150, 100)).save(folder / "coffee.jpg")
+    return folder
+
+
+def test_the_table_goes_to_stdout_and_all_else_to_stderr(photos, tiny_model_dir, capsys):
+    assert main(["detect", str(photos), "--model", str(tiny_model_dir)]) == 0
+    out, err = capsys.readouterr()
+    table = pd.read_csv(io.StringIO(out))
+    assert table["source"].tolist() == [str(photos / "coffee.jpg"), str(photos / "face.png")]
+    assert table["face_id"].isna().tolist() == [True, False]
+    assert "Traceback" not in err
+
+
+def test_a_file_with_an_error_gives_exit_code_1_and_all_other_rows(photos, tiny_model_dir, tmp_path, caplog):
+    (tmp_path / "broken.jpg").write_bytes(b"nothing")
+    inputs = [str(tmp_path / "broken.jpg"), str(photos / "face.png")]
+    output = tmp_path / "faces.jsonl"
+    caplog.set_level("INFO")
+    assert main(["detect", *inputs, "--model", str(tiny_model_dir), "--output", str(output)]) == 1
+    table = read_table(output)
+    assert table["source"].tolist() == inputs
+    assert "broken.jpg" in table["error"][0]
+    assert "broken.jpg" in caplog.text
+    assert "2 frames, 1 faces, 1 errors" in caplog.text
+
+
+def test_thresholds_for_all_and_for_single_aus(photos, tiny_model_dir, capsys):
+    for words, expected in ((["0"], [1, 1]), (["1"], [0, 0]), (["AU1=0", "AU12=1"], [1, 0])):
+        assert main(["detect", str(photos / "face.png"), "--model", str(tiny_model_dir), "--threshold", *words]) == 0
+        (row,) = pd.read_csv(io.StringIO(capsys.readouterr().out)).to_dict("records")
+        assert [row["AU01_c"], row["AU12_c"]] == expected
+
+
+def test_smoothing_writes_its_table_and_the_events(scene, make_video, tiny_model_dir, tmp_path):
+    video = make_video(tmp_path / "a.mp4", [scene([(100 + n, 110, 120)]) for n in range(6)])
+    output = tmp_path / "faces.csv"
+    words = ["--output", str(output), "--smooth", "median", "--threshold", "0", "--draw"]
+    assert main(["detect", str(video), "--model", str(tiny_model_dir), *words]) == 0
+    assert len(read_table(tmp_path / "faces-smoothed.csv")) == len(read_table(output)) == 6
+    events = pd.read_csv(tmp_path / "faces-events.csv")
+    assert events["au"].tolist() == ["AU01", "AU04", "AU12", "AU25"]
+    assert events["onset_frame"].unique() == [0] and events["offset_frame"].unique() == [5]
+    assert (tmp_path / "faces-annotated" / "a.mp4").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere.jpg"], "no such file or folder: nowhere.jpg"),
+        (["{photos}", "--resume"], "--resume needs --output FILE"),
+        (["{photos}", "--output", "{photos}/a.csv", "--resume", "--overwrite"], "give one of them"),
+        (["{photos}", "--smooth", "median"], "--smooth needs --output"),
+        (["{photos}", "--every", "0"], "must be at least 1, got 0"),
+        (["{photos}", "--output", "{photos}/face.png/a.csv"], ""),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_work(photos, tiny_model_dir, words, message, capsys):
+    words = [word.format(photos=photos) for word in words]
+    try:
+        code = main(["detect", *words, "--model", str(tiny_model_dir)])
+    except SystemExit as stop:
+        code = stop.code
+    assert code in (1, 2)
+    assert message in capsys.readouterr().err
+
+
+def test_an_existing_output_is_refused(photos, tiny_model_dir, tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("mine")
+    with pytest.raises(SystemExit) as stop:
+        main(["detect", str(photos), "--model", str(tiny_model_dir), "--output", str(tmp_path / "a.csv")])
+    assert stop.value.code == 2
+    assert "--resume to go on" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_the_rows_and_says_how_to_go_on(scene, make_video, tiny_model_dir, tmp_path):
+    video = make_video(tmp_path / "a.mp4", [scene([(100 + n, 110, 120)]) for n in range(100)])
+    output = tmp_path / "faces.csv"
+    words = ["detect", str(video), "--model", str(tiny_model_dir), "--output", str(output), "--batch_size", "2"]
+    code = "import sys; from hiva_hf.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and (not output.exists() or output.read_bytes().count(b"\n") < 4):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    assert "--resume goes on from there" in error
+    assert 3 <= len(read_table(output)) < 100
+    assert main([*words, "--resume"]) == 0
+    table = read_table(output)
+    assert table["frame"].tolist() == list(range(100))
+    assert table["face_id"].unique().tolist() == [0]

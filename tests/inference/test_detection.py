@@ -1,0 +1,161 @@
+"""`hiva_hf.detect`: files in, a table out, which goes on after an interruption as if there had been none."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import hiva_hf
+from hiva_hf.inference import read_table
+from hiva_hf.inference.detection import DetectionJob, describe
+from hiva_hf.inference.records import table_columns
+from hiva_hf.inference.writers import open_table
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory, astronaut, scene, make_video):
+    """A video with two heads, of which one leaves for some frames, a photo, a photo without a face, a broken one."""
+    folder = tmp_path_factory.mktemp("media")
+    astronaut.crop((150, 20, 300, 200)).save(folder / "1.png")
+    frames = [
+        scene([(60 + 2 * n, 110, 110), *([(250, 120, 100)] if not 4 <= n < 8 else [])], seed=0) for n in range(14)
+    ]
+    make_video(folder / "2.mp4", frames, times=[0, 40, 90, 130, 300, 340, 380, 420, 461, 500, 700, 741, 800, 2000])
+    make_video(folder / "3.mp4", [np.rot90(frame, -1) for frame in frames[:2]], rotation=90)
+    (folder / "4.jpg").write_bytes(b"no photo")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(media, detector):
+    return hiva_hf.detect(media, detector, batch_size=4, progress=False)
+
+
+def test_every_face_of_every_file_has_a_row(table, media, detector):
+    assert list(table.columns) == table_columns(detector.model.config.au_labels)
+    assert table["source"].unique().tolist() == [str(media / name) for name in ("1.png", "2.mp4", "3.mp4", "4.jpg")]
+    video = table[table["source"] == str(media / "2.mp4")]
+    assert video.groupby("frame").size().tolist() == [2] * 4 + [1] * 4 + [2] * 6
+    assert video["face_id"].unique().tolist() == [0, 1]
+    # Faces keep their numbers: each stays on its side.
+    middles = (video["xmin"] + video["xmax"]) / 2
+    assert middles[video["face_id"] == 0].max() < 160 < middles[video["face_id"] == 1].min()
+    times = video.groupby("frame")["timestamp"].first() * 1000
+    np.testing.assert_allclose(times, [0, 40, 90, 130, 300, 340, 380, 420, 461, 500, 700, 741, 800, 2000], atol=1)
+    assert table["timestamp"][table["source"] == str(media / "1.png")].isna().all()
+
+
+def test_a_video_that_is_turned_by_its_metadata_is_read_upright(table, media):
+    upright, turned = (
+        table[(table["source"] == str(media / name)) & (table["frame"] == 0)] for name in ("2.mp4", "3.mp4")
+    )
+    corners = ["xmin", "ymin", "xmax", "ymax"]
+    np.testing.assert_allclose(upright[corners].to_numpy(float), turned[corners].to_numpy(float), atol=6)
+
+
+def test_what_cannot_be_read_has_a_row_with_the_reason(table, media, detector):
+    (row,) = table[table["error"].notna()].to_dict("records")
+    assert row["source"] == str(media / "4.jpg")
+    assert "4.jpg' cannot" in row["error"] or "Cannot use" in row["error"]
+    assert pd.isna(row["face_id"]) and pd.isna(row["AU12"])
+    with pytest.raises(RuntimeError, match=r"4\.jpg"):
+        hiva_hf.detect(media / "4.jpg", detector, on_error="raise", progress=False)
+
+
+def test_photos_agree_with_the_pipeline(table, media, detector):
+    (face,) = detector(str(media / "1.png"))
+    (row,) = table[table["source"] == str(media / "1.png")].to_dict("records")
+    assert [row[name] for name in ("xmin", "ymin", "xmax", "ymax")] == list(face["box"].values())
+    for au in face["aus"]:
+        assert row[f"AU{int(au['label'][2:]):02d}"] == pytest.approx(au["score"], abs=2e-6)
+        assert row[f"AU{int(au['label'][2:]):02d}_c"] == au["active"]
+
+
+def assert_equal(found, expected):
+    pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=3e-6)
+
+
+@pytest.mark.parametrize("name", ["faces.csv", "faces.parquet", "faces.jsonl"])
+def test_a_file_gets_the_same_rows(table, media, detector, tmp_path, name):
+    found = hiva_hf.detect(media, detector, output=tmp_path / name, batch_size=4, progress=False)
+    assert_equal(found, table)
+    assert_equal(read_table(tmp_path / name), table)
+
+
+@pytest.mark.parametrize("num_records", [1, 6, 13, 24])
+@pytest.mark.parametrize("name", ["faces.csv", "faces.parquet"])
+def test_an_interrupted_run_goes_on_to_the_same_table(table, media, detector, tmp_path, name, num_records):
+    files = sorted(str(path) for path in media.iterdir())
+    job = DetectionJob(files, [], detector, batch_size=2)
+    with pytest.raises(KeyboardInterrupt), open_table(tmp_path / name, job.labels) as writer:
+        for number, _ in enumerate(job.run(writer, progress=False), start=1):
+            if number == num_records:
+                raise KeyboardInterrupt
+    assert num_records <= len(read_table(tmp_path / name)) < len(table)
+    found = hiva_hf.detect(media, detector, output=tmp_path / name, resume=True, batch_size=4, progress=False)
+    assert_equal(found, table)
+
+
+def test_a_finished_run_that_is_resumed_stays_as_it_is(table, media, detector, tmp_path):
+    path = tmp_path / "faces.csv"
+    hiva_hf.detect(media, detector, output=path, progress=False)
+    before = path.read_bytes()
+    hiva_hf.detect(media, detector, output=path, resume=True, progress=False)
+    assert read_table(path)["frame"].tolist() == table["frame"].tolist()
+    assert path.read_bytes().splitlines()[:10] == before.splitlines()[:10]
+
+
+def test_an_output_is_not_replaced_unasked(media, detector, tmp_path):
+    (tmp_path / "faces.csv").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"faces\.csv exists"):
+        hiva_hf.detect(media, detector, output=tmp_path / "faces.csv", progress=False)
+    assert (tmp_path / "faces.csv").read_text() == "mine"
+
+
+def test_every_nth_frame_has_rows(media, detector):
+    found = hiva_hf.detect([media / "2.mp4"], detector, every=5, progress=False)
+    assert found["frame"].unique().tolist() == [0, 5, 10]
+
+
+def test_the_columns_of_other_tools(media, detector, tmp_path):
+    hiva_hf.detect(media / "2.mp4", detector, output=tmp_path / "a.csv", format="openface", progress=False)
+    openface = pd.read_csv(tmp_path / "a.csv")
+    assert openface.columns[:5].tolist() == ["frame", "face_id", "timestamp", "confidence", "success"]
+    assert openface["frame"].max() == 14
+    found = hiva_hf.detect(media, detector, output=tmp_path / "b.csv", format="pyfeat", progress=False)
+    pyfeat = pd.read_csv(tmp_path / "b.csv")
+    assert len(pyfeat) == len(found)
+    assert "AU12" in pyfeat and "FaceRectX" in pyfeat
+
+
+def test_pictures_are_drawn_beside(media, detector, tmp_path):
+    av = pytest.importorskip("av")
+    from PIL import Image
+
+    hiva_hf.detect(media, detector, draw_dir=tmp_path / "drawn", threshold=0.0, progress=False)
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["1.jpg", "2.mp4", "3.mp4"]
+    drawn = np.asarray(Image.open(tmp_path / "drawn" / "1.jpg")).astype(int)
+    original = np.asarray(Image.open(media / "1.png")).astype(int)
+    assert drawn.shape == original.shape
+    assert np.abs(drawn - original).mean() > 3
+    with av.open(str(tmp_path / "drawn" / "2.mp4")) as container:
+        times = [picture.time for picture in container.decode(video=0)]
+    np.testing.assert_allclose(times[:6], [0, 0.04, 0.09, 0.13, 0.3, 0.34], atol=2e-3)
+    assert len(times) == 14
+
+
+def test_the_summary_tells_who_waited_for_whom(media, detector):
+    job = DetectionJob([str(media / "2.mp4")], [], detector)
+    rows = list(job.run(progress=False))
+    text = describe(job.report)
+    assert f"14 frames, {len(rows)} faces, 0 errors" in text
+    assert "video frames were searched as a whole" in text
+    assert "network: worked" in text and "for finding faces" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"every": 0}, "every must be at least 1"), ({"resume": True, "overwrite": True, "output": "a.csv"}, "set one")],
+)
+def test_wrong_arguments_are_refused(media, detector, options, message):
+    with pytest.raises(ValueError, match=message):
+        hiva_hf.detect(media, detector, progress=False, **options)
