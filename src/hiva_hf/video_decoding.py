@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .extras import import_from_extra
+
 
 if TYPE_CHECKING:
     import av
@@ -176,8 +178,4 @@ def upright(image: NDArray[np.uint8], display_matrix: NDArray[np.int32] | None) 
 
 def import_av() -> ModuleType:
     """Imports PyAV, or raises an ImportError that tells what to install."""
-    try:
-        import av
-    except ImportError as error:
-        raise ImportError(f'Reading videos needs PyAV ({error}): `pip install "hiva-hf[video]"`.') from error
-    return av
+    return import_from_extra("av", "video", "Reading videos")

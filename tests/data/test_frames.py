@@ -247,7 +247,7 @@ def test_sources_can_be_sent_to_another_process(tmp_path, video):
 
 def test_without_pyav_the_error_tells_what_to_install(video, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(ImportError, match=r'Reading videos needs PyAV .*pip install "hiva-hf\[video\]"'):
+    with pytest.raises(ImportError, match=r'Reading videos needs more packages .*pip install "hiva-hf\[video\]"'):
         next(VideoFile(video).read([1]))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ..extras import import_from_extra
 from ..face_alignment import alignment_matrix
 from ..face_detection import DetectedFace, FaceDetector, import_cv2
 
@@ -222,12 +223,9 @@ class FaceTracker:
 
 def _assign(costs: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows and columns of the pairs with the least sum of costs."""
-    try:
-        # Costs half a second, which those who have no video need not spend.
-        from scipy.optimize import linear_sum_assignment
-    except ImportError as error:
-        raise ImportError(f'Following faces needs SciPy ({error}): `pip install "hiva-hf[video]"`.') from error
-    return linear_sum_assignment(costs)
+    # Costs half a second, which those who have no video need not spend.
+    optimize = import_from_extra("scipy.optimize", "video", "Following faces through a video")
+    return optimize.linear_sum_assignment(costs)
 
 
 def center_of(face: DetectedFace) -> NDArray[np.float64]:
