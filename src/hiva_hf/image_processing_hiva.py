@@ -17,6 +17,8 @@ from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 from transformers.utils import auto_docstring
 
+from .remote_code import PushesRemoteCode
+
 
 @auto_docstring(
     custom_intro="""
@@ -24,7 +26,7 @@ from transformers.utils import auto_docstring
     the paper evaluates. Training augmentation is not part of it.
     """
 )
-class HiVAImageProcessor(TorchvisionBackend):
+class HiVAImageProcessor(PushesRemoteCode, TorchvisionBackend):
     resample = PILImageResampling.BILINEAR
     image_mean = IMAGENET_DEFAULT_MEAN
     image_std = IMAGENET_DEFAULT_STD

@@ -17,6 +17,8 @@ from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 from transformers.utils import auto_docstring
 
+from .remote_code import PushesRemoteCode
+
 
 @auto_docstring(
     custom_intro="""
@@ -25,7 +27,7 @@ from transformers.utils import auto_docstring
     environments without torchvision.
     """
 )
-class HiVAImageProcessorPil(PilBackend):
+class HiVAImageProcessorPil(PushesRemoteCode, PilBackend):
     resample = PILImageResampling.BILINEAR
     image_mean = IMAGENET_DEFAULT_MEAN
     image_std = IMAGENET_DEFAULT_STD

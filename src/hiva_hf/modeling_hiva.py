@@ -35,6 +35,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_hiva import HiVAConfig
 from .facs import MISSING_LABEL, get_action_unit
+from .remote_code import PushesRemoteCode
 
 
 logger = logging.get_logger(__name__)
@@ -649,7 +650,7 @@ class HiVAInteraction(nn.Module):
 
 
 @auto_docstring
-class HiVAPreTrainedModel(PreTrainedModel):
+class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
     config: HiVAConfig
     base_model_prefix = "hiva"
     main_input_name = "pixel_values"

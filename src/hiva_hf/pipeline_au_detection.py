@@ -36,6 +36,7 @@ from .face_alignment import alignment_matrix, warp_face
 from .face_detection import CenterFaceDetector, FaceDetector
 from .facs import get_action_unit
 from .image_loading import MAX_PIXELS, ImageLoadError, image_name, load_image
+from .remote_code import PushesRemoteCode
 
 
 logger = logging.get_logger(__name__)
@@ -60,7 +61,7 @@ class _NumberedInput:
     fetch: Callable[[], Any]
 
 
-class AUDetectionPipeline(ChunkPipeline):
+class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     """Detect facial Action Units in photos.
 
     Every face is found, aligned, and given to the model; `batch_size` counts faces, which are batched across photos.
@@ -339,8 +340,7 @@ class AUDetectionPipeline(ChunkPipeline):
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save the model and its image processor.
 
-        The base class also writes `custom_pipelines` into the config, and then everyone who has this package installed
-        would have to pass `trust_remote_code=True`.
+        The base class would also add the pipeline's code. Here `push_to_hub` does that, for all of the code at once.
         """
         self.model.save_pretrained(save_directory, **kwargs)
         self.image_processor.save_pretrained(save_directory, **kwargs)

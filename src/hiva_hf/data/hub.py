@@ -28,6 +28,7 @@ from .manifest import (
 )
 from .parquet import verify_shards
 from .sets import AU_DATASETS
+from .visibility import check_confirmation, needs_confirmation, open_repository
 
 
 logger = logging.getLogger(__name__)
@@ -147,33 +148,27 @@ def push_prepared_to_hub(
         _check_confirmation(manifest, repo_id, confirm_public)
     verify_shards(source)
     api = HfApi(token=token)
-    url = api.create_repo(repo_id, repo_type="dataset", private=True, exist_ok=True)
-    info = api.dataset_info(url.repo_id)
-    if not info.private and not public:
-        raise ValueError(
-            f"{url.repo_id} exists and is public: the faces would be published. Push to another id, make it private "
-            "in its settings, or pass `public=True`."
-        )
+    info = open_repository(api, repo_id, "dataset", public, "the faces")
     wanted = {shard.file for shard in manifest.shards}
     outdated = [file.rfilename for file in info.siblings or [] if file.rfilename.endswith(".parquet")]
     operations = [
-        CommitOperationAdd(CARD_FILE, str(dataset_card(manifest, report, url.repo_id)).encode()),
+        CommitOperationAdd(CARD_FILE, str(dataset_card(manifest, report, info.id)).encode()),
         *(CommitOperationAdd(file, folder / file) for file in (MANIFEST_FILE, REPORT_FILE, REPORT_TEXT_FILE)),
         *(CommitOperationAdd(file, folder / file) for file in sorted(wanted)),
         *(CommitOperationDelete(file) for file in outdated if file not in wanted),
     ]
-    logger.info("Uploading %d shards of %s to %s.", len(wanted), folder, url.repo_id)
+    logger.info("Uploading %d shards of %s to %s.", len(wanted), folder, info.id)
     message = f"{manifest.title}: {sum(shard.num_rows for shard in manifest.shards)} faces"
     try:
-        api.create_commit(url.repo_id, operations, commit_message=message, repo_type="dataset")
+        api.create_commit(info.id, operations, commit_message=message, repo_type="dataset")
     except Exception as error:
         raise OSError(
-            f"The upload to {url.repo_id} stopped ({error}). Nothing of it can be seen there yet. Push again: shards "
+            f"The upload to {info.id} stopped ({error}). Nothing of it can be seen there yet. Push again: shards "
             "that arrived are not sent again."
         ) from error
     if public and info.private:
-        api.update_repo_settings(url.repo_id, repo_type="dataset", private=False)
-    return str(url)
+        api.update_repo_settings(info.id, repo_type="dataset", private=False)
+    return f"{api.endpoint}/datasets/{info.id}"
 
 
 def _read_report(folder: Path, manifest: Manifest) -> dict[str, Any]:
@@ -187,14 +182,7 @@ def _read_report(folder: Path, manifest: Manifest) -> dict[str, Any]:
 
 
 def _check_confirmation(manifest: Manifest, repo_id: str, confirm_public: str | None):
-    """Faces of licensed sets, and of users' own sets, whose licence nobody but the user knows, need two words."""
-    facts = AU_DATASETS.get(manifest.name)
-    if facts is not None and not facts.is_licensed:
-        return
-    if confirm_public != repo_id:
-        raise ValueError(
-            f"{manifest.title} would become public, but its faces and labels "
-            f"{'may be under a licence' if facts is None else 'are licensed and may not be passed on'}. If you have "
-            f"the right to publish them, say so twice: public=True and confirm_public={repo_id!r} (you passed "
-            f"{confirm_public!r}). Without `public` the data set is private."
-        )
+    if needs_confirmation(manifest.name):
+        is_known = manifest.name in AU_DATASETS
+        reason = "are licensed and may not be passed on" if is_known else "may be under a licence"
+        check_confirmation(manifest.title, f"its faces and labels {reason}", "data set", repo_id, confirm_public)

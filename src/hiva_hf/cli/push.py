@@ -1,0 +1,89 @@
+"""`hiva-hf push`: a trained run to the Hub."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+_DESCRIPTION = """\
+Publish a trained run on the Hub: detector, image processor, tokenizer and descriptions, code for people without this
+package, metrics and a model card. What was uploaded is downloaded into an empty cache, and must give the same logits,
+bit by bit.
+
+Log in before by `hf auth login` (or the variable HF_TOKEN). A detector that learned from licensed faces, or from faces
+of your own, becomes private; nobody's predictions, folders or photos are published."""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        "push",
+        help="publish a trained run on the Hub",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of a finished run")
+    parser.add_argument("repo_id", metavar="ORG/NAME", help="repository; made if there is none")
+    visibility = parser.add_mutually_exclusive_group()
+    visibility.add_argument("--private", action="store_true", help="let nobody else see it")
+    visibility.add_argument(
+        "--public", action="store_true", help="let everybody see it (the default for embedded faces only)"
+    )
+    parser.add_argument(
+        "--confirm_public",
+        metavar="ORG/NAME",
+        help="say once more, for detectors that learned from licensed faces, that this repository is to be public",
+    )
+    parser.add_argument(
+        "--training_checkpoint", action="store_true", help="publish the network with its text encoder, too"
+    )
+    parser.add_argument("--tag", help="name of this version, such as v1")
+    parser.add_argument(
+        "--photo_agreement", type=Path, metavar="FILE", help="JSON about real photos, for the card; see the README"
+    )
+    parser.add_argument(
+        "--dry_run", type=Path, metavar="FOLDER", help="write what would be published into this folder; send nothing"
+    )
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Publishes a run; returns the exit code."""
+    if args.confirm_public and not args.public:
+        args.parser.error("--confirm_public confirms --public, which was not given")
+
+    from ..hub.model_card import read_photo_agreement
+    from ..hub.publish import push_run_to_hub
+    from ..hub.verification import PublishedModelError
+
+    try:
+        agreement = None if args.photo_agreement is None else read_photo_agreement(args.photo_agreement)
+        if args.dry_run is not None:
+            return _dry_run(args, agreement)
+        url = push_run_to_hub(
+            args.run_dir,
+            args.repo_id,
+            private=args.private,
+            public=args.public,
+            confirm_public=args.confirm_public,
+            training_checkpoint=args.training_checkpoint,
+            photo_agreement=agreement,
+            tag=args.tag,
+        )
+    except (ValueError, OSError, PublishedModelError) as error:
+        print(f"Not pushed: {error}", file=sys.stderr)
+        return 1
+    print(f"Pushed to {url}; downloaded again, it gives the same logits.")
+    return 0
+
+
+def _dry_run(args: argparse.Namespace, agreement) -> int:
+    from ..hub.finished_run import read_finished_run
+    from ..hub.staging import stage_run
+
+    if args.dry_run.exists() and any(args.dry_run.iterdir()):
+        raise ValueError(f"{args.dry_run} is not empty: name a new folder for --dry_run.")
+    args.dry_run.mkdir(parents=True, exist_ok=True)
+    stage_run(read_finished_run(args.run_dir), args.dry_run, args.repo_id, args.training_checkpoint, agreement)
+    print(f"{args.dry_run} holds what would be published as {args.repo_id}.")
+    return 0

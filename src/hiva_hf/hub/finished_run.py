@@ -1,0 +1,101 @@
+"""What a finished training run says about itself, as publishing needs it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..data.visibility import needs_confirmation
+from ..training.run_folder import ENVIRONMENT_FILE, RESULTS_FILE, SETTINGS_FILE
+
+
+MODEL_CONFIG_FILE, IMAGE_PROCESSOR_FILE = "config.json", "preprocessor_config.json"
+WEIGHTS = "model*.safetensors"
+# The stage-2 network with its text encoder, from which training can go on.
+TRAINING_CHECKPOINT = "stage2"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The folder of a run that has been trained and tested.
+
+    Attributes:
+        path: Where it is.
+        results: Its `all_results.json`.
+        config: The `config.json` of its detector.
+        settings: Its `settings.yaml`, empty if there is none.
+        environment: Its `environment.json`, empty if there is none.
+    """
+
+    path: Path
+    results: Mapping[str, Any]
+    config: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    environment: Mapping[str, Any]
+
+    @property
+    def dataset(self) -> str:
+        """The data set that it was tested on."""
+        return self.results["dataset"]
+
+    @property
+    def training_datasets(self) -> list[str]:
+        """All data sets that it learned from."""
+        return list(self.results.get("training_datasets", [self.dataset]))
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether faces went in that are licensed, or that nobody but the user knows the licence of."""
+        return any(needs_confirmation(name) for name in {self.dataset, *self.training_datasets})
+
+    @property
+    def au_labels(self) -> list[str]:
+        """The AU labels in the order of the logits."""
+        return [label for _, label in sorted(self.config["id2label"].items(), key=lambda item: int(item[0]))]
+
+
+def read_finished_run(run_dir: str | Path) -> FinishedRun:
+    """Reads the folder of a run; the weights stay unread.
+
+    Args:
+        run_dir: What `examples/train.py` wrote.
+
+    Raises:
+        FileNotFoundError: if the run is not there or not finished.
+        ValueError: if one of its files can't be right.
+    """
+    path = Path(run_dir).expanduser()
+    if not path.is_dir():
+        raise FileNotFoundError(f"There is no folder {path}. Pass the folder of a training run.")
+    for name in (RESULTS_FILE, MODEL_CONFIG_FILE, IMAGE_PROCESSOR_FILE):
+        if not (path / name).is_file():
+            raise FileNotFoundError(
+                f"{path} has no {name}, so it is not the folder of a finished run. Finish it by its own command with "
+                "`--resume_from_checkpoint true`."
+            )
+    if not list(path.glob(WEIGHTS)):
+        raise FileNotFoundError(f"{path} has no weights ({WEIGHTS}). Only safetensors are published.")
+    results = _read_json(path / RESULTS_FILE)
+    if "dataset" not in results:
+        raise ValueError(f"{path / RESULTS_FILE} does not say which `dataset` the run was tested on.")
+    settings = path / SETTINGS_FILE
+    return FinishedRun(
+        path=path,
+        results=results,
+        config=_read_json(path / MODEL_CONFIG_FILE),
+        settings=yaml.safe_load(settings.read_text(encoding="utf-8")) if settings.is_file() else {},
+        environment=_read_json(path / ENVIRONMENT_FILE) if (path / ENVIRONMENT_FILE).is_file() else {},
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, but an object is needed.")
+    return content

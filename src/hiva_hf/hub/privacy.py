@@ -1,0 +1,85 @@
+"""What stays at home: names of people and folders, private photos, predictions for people's faces, tokens."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import get_token
+
+from ..data.hub import is_hub_id
+from ..data.sets import AU_DATASETS
+from .finished_run import FinishedRun
+
+
+SUBJECT_LISTS = ("training_subjects", "validation_subjects", "test_subjects")
+# Settings that say where things lie on the machine that trained.
+PATH_SETTINGS = ("output_dir", "data_dir", "photo")
+TOWER_SETTINGS = ("vision_model_name_or_path", "text_model_name_or_path")
+
+_TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{20,}")
+
+
+def public_results(run: FinishedRun) -> dict[str, Any]:
+    """The run's results; subjects of users' own sets, which may be names, become their number.
+
+    Subjects of the known sets are numbers that the sets' authors published. They stay, so that nobody evaluates the
+    detector on people that it was trained on.
+    """
+    results = dict(run.results)
+    if set(run.training_datasets) | {run.dataset} <= set(AU_DATASETS):
+        return results
+    for name in SUBJECT_LISTS:
+        if name in results:
+            results[f"num_{name}"] = len(results.pop(name))
+    return results
+
+
+def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The run's settings without the folders of the machine that it ran on."""
+    kept = {name: value for name, value in settings.items() if name not in PATH_SETTINGS}
+    for name in TOWER_SETTINGS:
+        tower = kept.get(name)
+        if tower is not None and not is_hub_tower(tower):
+            del kept[name]
+    if kept.get("additional_data"):
+        kept["additional_data"] = [f"{source.partition('=')[0]}=" for source in kept["additional_data"]]
+    return kept
+
+
+def is_hub_tower(tower: str) -> bool:
+    """Whether a tower is named by its Hub id, and is no folder."""
+    return is_hub_id(tower) and not Path(tower).expanduser().exists()
+
+
+def check_no_secrets(folder: Path, run: FinishedRun, token: str | bool | None):
+    """Looks through all text that is about to be published.
+
+    Args:
+        folder: What is about to be published.
+        run: The run that it comes from.
+        token: The token that publishes it, by default the one that `hf auth login` stored.
+
+    Raises:
+        ValueError: if there is a token, or a folder of this machine, in a file; it names the file, not the secret.
+    """
+    own_token = token if isinstance(token, str) else get_token()
+    paths = {str(value).encode() for value in _local_paths(run)}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or path.suffix in (".safetensors", ".png", ".parquet"):
+            continue
+        content, name = path.read_bytes(), path.relative_to(folder)
+        if _TOKEN.search(content) or (own_token and own_token.encode() in content):
+            raise ValueError(f"Not published: {name} holds an access token. Remove it from the run's folder.")
+        if any(local in content for local in paths):
+            raise ValueError(f"Not published: {name} names a folder of this machine. Remove it from the run's folder.")
+
+
+def _local_paths(run: FinishedRun) -> Iterator[str]:
+    yield str(run.path.resolve())
+    # With the separator, so that a short home directory is not found inside other words.
+    yield f"{Path.home()}/"
+    for name in (*PATH_SETTINGS, *TOWER_SETTINGS):
+        value = run.settings.get(name)
+        if value and Path(value).is_absolute():
+            yield value

@@ -1,0 +1,108 @@
+"""One call from a run's folder to a repository on the Hub."""
+
+import logging
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+from ..data.visibility import check_confirmation, open_repository
+from .finished_run import FinishedRun, read_finished_run
+from .model_card import PhotoAgreement
+from .staging import stage_run
+from .verification import verify_published_model
+
+
+logger = logging.getLogger(__name__)
+
+# Files of earlier pushes that are not part of this one go; what others put there stays.
+_OWN_FILES = (".safetensors", ".safetensors.index.json", ".py", ".parquet")
+
+
+def push_run_to_hub(
+    run_dir: str | Path,
+    repo_id: str,
+    private: bool = False,
+    public: bool = False,
+    confirm_public: str | None = None,
+    training_checkpoint: bool = False,
+    photo_agreement: PhotoAgreement | None = None,
+    tag: str | None = None,
+    token: str | None = None,
+) -> str:
+    """Publishes a trained run whole, as one commit, and checks what can be downloaded against it.
+
+    A new repository is private until it has been checked. One of a run on licensed faces, or on faces of one's own,
+    stays so; any other becomes public unless `private` is given.
+
+    Args:
+        run_dir: The folder that `examples/train.py` wrote.
+        repo_id: `ORG/NAME` of the model, which is made if there is none.
+        private: Lets nobody else read it.
+        public: Lets everybody read it.
+        confirm_public: `repo_id` once more, without which models of licensed faces don't become public.
+        training_checkpoint: Publishes the network with its text encoder, too, in the folder `training`.
+        photo_agreement: How the detector agrees with another one on real photos, for the card.
+        tag: Name of this version, by which it can be loaded (`revision`).
+        token: Of an account that may write there; by default the one that `hf auth login` stored.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        FileNotFoundError: if the run is not finished.
+        ValueError: if it would become public without a confirmation, or something in it must not be published.
+        OSError: if the account may not write there, or the upload stops.
+        PublishedModelError: if what can be downloaded is not what was trained.
+    """
+    run = read_finished_run(run_dir)
+    is_public = _decide_visibility(run, repo_id, private, public, confirm_public)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        stage_run(run, folder, repo_id, training_checkpoint, photo_agreement, token)
+        api = HfApi(token=token)
+        is_new = not api.repo_exists(repo_id)
+        info = open_repository(api, repo_id, "model", is_public, "the model")
+        commit = _upload(api, info.id, folder, {file.rfilename for file in info.siblings or []})
+        logger.info("Downloading %s into an empty cache, to compare it with %s.", info.id, run.path)
+        verify_published_model(run.path, folder, info.id, commit, token)
+    if tag is not None:
+        api.create_tag(info.id, tag=tag, revision=commit)
+    # A repository that was private before this push stays so unless told otherwise.
+    if info.private and is_public and (is_new or public):
+        api.update_repo_settings(info.id, private=False)
+    return f"{api.endpoint}/{info.id}"
+
+
+def _decide_visibility(
+    run: FinishedRun, repo_id: str, private: bool, public: bool, confirm_public: str | None
+) -> bool:
+    if private and public:
+        raise ValueError("`private` and `public` were both asked for: choose one.")
+    if public and run.is_restricted:
+        sets = ", ".join(sorted({run.dataset, *run.training_datasets}))
+        check_confirmation(
+            f"The weights that {run.path} learned from {sets}",
+            "those faces are licensed or may be, and the licence may cover what is learned from them (the model card "
+            "says what to check)",
+            "model",
+            repo_id,
+            confirm_public,
+        )
+    return public or not (private or run.is_restricted)
+
+
+def _upload(api: HfApi, repo_id: str, folder: Path, present: set[str]) -> str:
+    """Returns the commit. Files that arrived in an interrupted push are not sent again."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    wanted = {path.relative_to(folder).as_posix(): path for path in files}
+    operations = [CommitOperationAdd(name, path) for name, path in wanted.items()]
+    operations += [CommitOperationDelete(name) for name in present - set(wanted) if name.endswith(_OWN_FILES)]
+    logger.info("Uploading %d files to %s.", len(wanted), repo_id)
+    try:
+        return api.create_commit(repo_id, operations, commit_message="AU detector, with its code and results").oid
+    except Exception as error:
+        raise OSError(
+            f"The upload to {repo_id} stopped ({error}). Nothing of it can be seen there yet. Push again: weights that "
+            "arrived are not sent again."
+        ) from error

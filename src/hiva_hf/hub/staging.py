@@ -1,0 +1,116 @@
+"""The files of a repository, gathered from a run's folder: what is not named here is not published."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import AutoTokenizer
+
+from ..facs import get_action_unit
+from ..remote_code import add_remote_code
+from ..training.run_folder import (
+    ENVIRONMENT_FILE,
+    METRICS_FILE,
+    RESOURCES_FILE,
+    RESULTS_FILE,
+    SETTINGS_FILE,
+    TEST_PREDICTIONS_FILE,
+    VALIDATION_PREDICTIONS_FILE,
+)
+from ..training.towers import packaged_text_tower
+from .finished_run import IMAGE_PROCESSOR_FILE, MODEL_CONFIG_FILE, TRAINING_CHECKPOINT, WEIGHTS, FinishedRun
+from .model_card import PhotoAgreement, card_of_run
+from .privacy import check_no_secrets, public_results, public_settings
+
+
+CARD_FILE = "README.md"
+DESCRIPTIONS_FILE = "descriptions.json"
+PHOTO_FILE = "photo.png"
+# Where the network with its text encoder goes, if it is published.
+TRAINING_FOLDER = "training"
+
+_INDEX_FILE = "model.safetensors.index.json"
+
+
+def stage_run(
+    run: FinishedRun,
+    folder: Path,
+    repo_id: str,
+    training_checkpoint: bool = False,
+    photo_agreement: PhotoAgreement | None = None,
+    token: str | bool | None = None,
+):
+    """Fills a folder with all that is published of a run.
+
+    Args:
+        run: A finished run.
+        folder: An empty folder.
+        repo_id: `ORG/NAME` of where it goes, for the card.
+        training_checkpoint: Whether the network with its text encoder goes along.
+        photo_agreement: How the detector agrees with another one on real photos, for the card.
+        token: For a text tower on the Hub whose tokenizer goes along.
+
+    Raises:
+        FileNotFoundError: if the run has not kept what is to be published.
+        ValueError: if a file holds a token or a folder of this machine.
+    """
+    _copy_checkpoint(run.path, folder)
+    shutil.copy(run.path / IMAGE_PROCESSOR_FILE, folder)
+    add_remote_code(folder)
+    if training_checkpoint:
+        source = run.path / TRAINING_CHECKPOINT
+        if not (source / MODEL_CONFIG_FILE).is_file():
+            raise FileNotFoundError(f"{run.path} has no {TRAINING_CHECKPOINT}/: its training checkpoint is gone.")
+        _copy_checkpoint(source, folder / TRAINING_FOLDER)
+    if run.config.get("variant") not in ("baseline", "random_vectors"):
+        _write_descriptions(run, folder, token)
+    _write_records(run, folder)
+    _copy_pictures(run, folder)
+    card_of_run(run, repo_id, photo_agreement, training_checkpoint).save(folder / CARD_FILE)
+    check_no_secrets(folder, run, token)
+
+
+def _copy_checkpoint(source: Path, folder: Path):
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (source / MODEL_CONFIG_FILE, source / _INDEX_FILE, *sorted(source.glob(WEIGHTS))):
+        if path.is_file():
+            shutil.copy(path, folder)
+
+
+def _write_descriptions(run: FinishedRun, folder: Path, token: str | bool | None):
+    """The sentences about each AU, and the tokenizer through which the text encoder reads them."""
+    tower = run.settings.get("text_model_name_or_path") or packaged_text_tower()
+    tokenizer = AutoTokenizer.from_pretrained(tower, token=token)
+    tokenizer.save_pretrained(folder)
+    units = {label: get_action_unit(label) for label in run.au_labels}
+    descriptions = {
+        label: {"name": unit.name, "description": unit.description, "variants": list(unit.variants)}
+        for label, unit in units.items()
+    }
+    _write_json(folder / DESCRIPTIONS_FILE, descriptions)
+
+
+def _write_records(run: FinishedRun, folder: Path):
+    _write_json(folder / RESULTS_FILE, public_results(run))
+    for name in (METRICS_FILE, ENVIRONMENT_FILE, RESOURCES_FILE):
+        if (run.path / name).is_file():
+            shutil.copy(run.path / name, folder)
+    if run.settings:
+        text = yaml.safe_dump(public_settings(run.settings), sort_keys=False)
+        (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
+    if not run.is_restricted:
+        for name in (TEST_PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE):
+            if (run.path / name).is_file():
+                shutil.copy(run.path / name, folder)
+
+
+def _copy_pictures(run: FinishedRun, folder: Path):
+    """The astronaut is in the public domain; a photo that the user chose is not ours to show."""
+    if run.settings.get("photo") is None and (run.path / PHOTO_FILE).is_file():
+        shutil.copy(run.path / PHOTO_FILE, folder)
+
+
+def _write_json(path: Path, content: dict[str, Any]):
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

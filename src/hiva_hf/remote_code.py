@@ -1,0 +1,94 @@
+# Copyright 2026 The hiva-hf authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What a repository needs so that people without this package can use it by `trust_remote_code=True`."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers.dynamic_module_utils import get_relative_import_files
+
+
+CONFIG_FILE, IMAGE_PROCESSOR_FILE = "config.json", "preprocessor_config.json"
+
+CONFIG = "configuration_hiva.HiVAConfig"
+PIPELINE = "pipeline_au_detection.AUDetectionPipeline"
+# The Auto classes that load each network; the installed package registers the same.
+AUTO_CLASSES_OF = {
+    "HiVAForAUDetection": ("AutoModel", "AutoModelForImageClassification"),
+    "HiVAForPreTraining": ("AutoModelForPreTraining",),
+}
+MODEL_MODULE = "modeling_hiva"
+IMAGE_PROCESSOR_MODULES = {
+    "HiVAImageProcessor": "image_processing_hiva",
+    "HiVAImageProcessorPil": "image_processing_pil_hiva",
+}
+
+
+def add_remote_code(folder: str | os.PathLike) -> None:
+    """Completes a folder that `save_pretrained` wrote: the code, and the entries of its configurations that name it.
+
+    Users of the installed package are served by the same folder without `trust_remote_code`: their Auto classes know
+    the model already, and their `HiVAConfig` drops the entry `custom_pipelines`.
+
+    Args:
+        folder: A folder with `config.json`, `preprocessor_config.json`, or both.
+    """
+    folder = Path(folder)
+    for file in code_files():
+        shutil.copyfile(file, folder / file.name)
+    for name, entries_of in ((CONFIG_FILE, _model_entries), (IMAGE_PROCESSOR_FILE, _image_processor_entries)):
+        path = folder / name
+        if path.is_file():
+            content = json.loads(path.read_text(encoding="utf-8"))
+            content |= entries_of(content)
+            path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def code_files() -> list[Path]:
+    """The files of this package that stand flat and serve a checkpoint, sorted."""
+    here = Path(__file__).parent
+    roots = [CONFIG.split(".")[0], MODEL_MODULE, PIPELINE.split(".")[0], *IMAGE_PROCESSOR_MODULES.values()]
+    files = {here / f"{module}.py" for module in roots}
+    for root in tuple(files):
+        files |= {Path(file) for file in get_relative_import_files(root)}
+    return sorted(files)
+
+
+def _model_entries(config: Mapping[str, Any]) -> dict[str, Any]:
+    architecture = (config.get("architectures") or [None])[0]
+    auto_map = {"AutoConfig": CONFIG}
+    auto_map |= {name: f"{MODEL_MODULE}.{architecture}" for name in AUTO_CLASSES_OF.get(architecture, ())}
+    if architecture != "HiVAForAUDetection":
+        return {"auto_map": auto_map}
+    pipeline = {"impl": PIPELINE, "pt": ["AutoModelForImageClassification"], "type": "image"}
+    return {"auto_map": auto_map, "custom_pipelines": {"au-detection": pipeline}}
+
+
+def _image_processor_entries(config: Mapping[str, Any]) -> dict[str, Any]:
+    kind = config["image_processor_type"]
+    return {"auto_map": {"AutoImageProcessor": f"{IMAGE_PROCESSOR_MODULES[kind]}.{kind}"}}
+
+
+class PushesRemoteCode:
+    """Base class of what has `push_to_hub`: the code goes along, so that nobody needs this package to load it."""
+
+    def _upload_modified_files(self, working_dir: str | os.PathLike, *args: Any, **kwargs: Any):
+        # CODEPATH: objects made by `trust_remote_code=True` point to the repository that their code came from.
+        if not __name__.startswith("transformers_modules."):
+            add_remote_code(working_dir)
+        return super()._upload_modified_files(working_dir, *args, **kwargs)
