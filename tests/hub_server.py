@@ -15,7 +15,7 @@ import sys
 import threading
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,6 +44,7 @@ class HubServer:
     stranger_token = "hf_stranger"
 
     def __init__(self, folder: Path):
+        self.folder = folder
         command = [sys.executable, __file__, str(folder)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.endpoint = self.process.stdout.readline().strip()
@@ -221,10 +222,33 @@ def whoami(store: Store, request: Request) -> Any:
 @route("POST", "/api/validate-yaml")
 def validate_card(store: Store, request: Request) -> Any:
     try:
-        _front_matter(request.json["content"])
+        metadata = _front_matter(request.json["content"])
     except yaml.YAMLError as error:
-        return {"errors": [{"message": str(error)}], "warnings": []}
-    return {"errors": [], "warnings": []}
+        messages = [str(error)]
+    else:
+        messages = list(_flaws(metadata))
+    errors = [{"message": message} for message in messages]
+    # The Hub answers 400 where there are errors.
+    return Answer(json.dumps({"errors": errors, "warnings": []}).encode(), 400 if errors else 200)
+
+
+def _flaws(metadata: dict[str, Any]) -> Iterator[str]:
+    """The Hub's rules that cards of this package could break."""
+    tags, index = metadata.get("tags", []), metadata.get("model-index", [])
+    if not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
+        yield '"tags" must be an array of strings'
+    if metadata.get("license") == "other" and not metadata.get("license_name"):
+        yield '"license_name" is required where "license" is "other"'
+    for model in index:
+        if not (isinstance(model.get("name"), str) and isinstance(model.get("results"), list)):
+            yield '"model-index[0].results" must be an array, and "name" a string'
+            continue
+        for result in model["results"]:
+            task, dataset = result.get("task", {}), result.get("dataset", {})
+            if not (task.get("type") and dataset.get("type") and dataset.get("name")):
+                yield '"model-index[0].results[0]" needs task.type, dataset.type and dataset.name'
+            if not all(metric.get("type") and "value" in metric for metric in result.get("metrics", [{}])):
+                yield '"model-index[0].results[0].metrics[0]" needs type and value'
 
 
 @route("POST", "/api/repos/create")

@@ -72,7 +72,7 @@ def code_files() -> list[Path]:
 def _model_entries(config: Mapping[str, Any]) -> dict[str, Any]:
     architecture = (config.get("architectures") or [None])[0]
     auto_map = {"AutoConfig": CONFIG}
-    auto_map |= {name: f"{MODEL_MODULE}.{architecture}" for name in AUTO_CLASSES_OF.get(architecture, ())}
+    auto_map |= dict.fromkeys(AUTO_CLASSES_OF.get(architecture, ()), f"{MODEL_MODULE}.{architecture}")
     if architecture != "HiVAForAUDetection":
         return {"auto_map": auto_map}
     pipeline = {"impl": PIPELINE, "pt": ["AutoModelForImageClassification"], "type": "image"}

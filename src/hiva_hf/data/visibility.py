@@ -1,4 +1,4 @@
-"""Who may see what is pushed to the Hub: what licensed faces went into becomes public only if somebody says so twice."""
+"""Who may see what is pushed to the Hub: what licensed faces went into becomes public only if one says so twice."""
 
 from huggingface_hub import HfApi
 from huggingface_hub.hf_api import DatasetInfo, ModelInfo

@@ -103,6 +103,6 @@ def _upload(api: HfApi, repo_id: str, folder: Path, present: set[str]) -> str:
         return api.create_commit(repo_id, operations, commit_message="AU detector, with its code and results").oid
     except Exception as error:
         raise OSError(
-            f"The upload to {repo_id} stopped ({error}). Nothing of it can be seen there yet. Push again: weights that "
-            "arrived are not sent again."
+            f"The upload to {repo_id} stopped ({error}). Nothing of it can be seen there yet. Push again: weights "
+            "that arrived are not sent again."
         ) from error

@@ -1,0 +1,279 @@
+"""The card (README.md) of a detector: what it is for, what it learned from, and what was measured.
+
+A card has its numbers from a run, from a measurement on photos, or from `evaluation.published`, where they are marked
+as the paper's; everything else that it says is in `templates/`.
+"""
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from ..data.sets import AU_DATASETS
+from ..data.visibility import needs_confirmation
+from ..evaluation.metrics import AVERAGED_METRICS, format_au_table
+from ..evaluation.published import published_tables
+from ..facs import get_action_unit
+from .finished_run import FinishedRun
+from .privacy import SUBJECT_LISTS, TOWER_SETTINGS, is_hub_tower
+
+
+# Cards without a run say this in place of a repository.
+PLACEHOLDER_REPO = "org/{name}"
+TAGS = ("au-detection", "facial-action-units", "hiva-hf")
+# The packaged towers, by the setting that is empty when they are used.
+PACKAGED_TOWERS = {
+    "vision_model_name_or_path": "facebook/dinov2-small",
+    "text_model_name_or_path": "sentence-transformers/all-MiniLM-L6-v2",
+}
+
+_METRIC_NAMES = {"f1": "F1", "accuracy": "Accuracy", "roc_auc": "ROC-AUC"}
+_TEMPLATES = files(__package__) / "templates"
+
+
+@dataclass(frozen=True)
+class PhotoAgreement:
+    """How a detector agrees with another one on real photos that nobody coded.
+
+    Attributes:
+        num_faces: Faces that both read.
+        correlation: Of the detector's probabilities with the other's scores, for each AU that both know, -1 to 1; None
+            where it is undefined.
+        experimental_labels: AUs that are unreliable on real photos.
+        reference: What it was compared with.
+        photos: Which photos.
+    """
+
+    num_faces: int
+    correlation: Mapping[str, float | None]
+    experimental_labels: tuple[str, ...] = ()
+    reference: str = "MediaPipe's blend shapes"
+    photos: str | None = None
+
+
+def read_photo_agreement(path: str | Path) -> PhotoAgreement:
+    """Reads `{"num_faces": 500, "correlation": {"AU12": 0.7, ...}, "experimental_labels": ["AU14"]}`.
+
+    `reference` and `photos` are optional.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not like that.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["experimental_labels"] = tuple(content.get("experimental_labels", ()))
+        agreement = PhotoAgreement(**content)
+        for label in (*agreement.correlation, *agreement.experimental_labels):
+            get_action_unit(label)
+        outside = [name for name, value in agreement.correlation.items() if value is not None and not -1 <= value <= 1]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no measurement on photos: {error}") from error
+    if outside:
+        raise ValueError(f"{path} is no measurement on photos: correlations of {outside} are not between -1 and 1.")
+    return agreement
+
+
+def card_names() -> list[str]:
+    """All cards that can be rendered."""
+    return list(_texts()["cards"])
+
+
+def card_of_run(
+    run: FinishedRun,
+    repo_id: str,
+    agreement: PhotoAgreement | None = None,
+    training_checkpoint: bool = False,
+) -> ModelCard:
+    """The card of a run that is pushed; which one it is follows from its data set."""
+    name = f"hiva-{run.dataset if run.dataset in AU_DATASETS else 'custom'}"
+    return render_card(name, run, repo_id, agreement, training_checkpoint)
+
+
+def render_card(
+    name: str,
+    run: FinishedRun | None = None,
+    repo_id: str | None = None,
+    agreement: PhotoAgreement | None = None,
+    training_checkpoint: bool = False,
+) -> ModelCard:
+    """Writes a card.
+
+    Args:
+        name: One of [`card_names`].
+        run: Where its results come from; without one it says that there are none.
+        repo_id: `ORG/NAME` of the model.
+        agreement: A measurement on real photos, if there is one.
+        training_checkpoint: Whether the repository has the network with its text encoder, too.
+
+    Raises:
+        ValueError: if there is no such card, or the run is on another data set.
+    """
+    texts = _texts()
+    if name not in texts["cards"]:
+        raise ValueError(f"There is no card {name!r}. Known: {', '.join(card_names())}.")
+    card = texts["cards"][name]
+    if run is not None and card["dataset"] not in (run.dataset, "custom"):
+        raise ValueError(f"The card {name} is about {card['dataset']}, but {run.path} was tested on {run.dataset}.")
+    method = texts["methods"][card["method"]]
+    repo_id = PLACEHOLDER_REPO.format(name=name) if repo_id is None else repo_id
+    names = run.training_datasets if run else [card["dataset"]]
+    variables = {
+        **{key: card[key].strip() for key in ("title", "summary", "limits")},
+        "method": card["method"],
+        "citation": method["citation"].strip(),
+        "protocol": _dataset_texts(card["dataset"])["protocol"].strip(),
+        "dataset_title": _title(run.dataset if run else card["dataset"]),
+        "training_sets": [_training_set(dataset) for dataset in names],
+        "repo_id": repo_id,
+        "has_weights": run is not None,
+        "training_checkpoint": training_checkpoint,
+        "au_labels": run.au_labels if run else _labels_of(card["dataset"]),
+        "run": None if run is None else _run_facts(run),
+        "results_table": None if run is None else format_au_table(run.results, run.au_labels, prefix="test_"),
+        "agreement": agreement,
+        "agreement_table": None if agreement is None else _agreement_table(agreement),
+        "experimental_labels": _experimental_labels(run, agreement),
+        "published_tables": _published(card, method),
+    }
+    template = (_TEMPLATES / "template.md").read_text(encoding="utf-8")
+    data = _card_data(name, run, names, repo_id)
+    # Parts of the template that stay empty leave blank lines behind.
+    content = ModelCard.from_template(data, template_str=template, **variables).content
+    return ModelCard(_without_repeated_blank_lines(content))
+
+
+@cache
+def _texts() -> dict[str, Any]:
+    return tomllib.loads((_TEMPLATES / "cards.toml").read_text(encoding="utf-8"))
+
+
+def _dataset_texts(name: str) -> dict[str, str]:
+    datasets = _texts()["datasets"]
+    return datasets.get(name, datasets["custom"])
+
+
+def _title(name: str) -> str:
+    return AU_DATASETS[name].title if name in AU_DATASETS else name
+
+
+def _labels_of(dataset: str) -> list[str]:
+    return [f"AU{number}" for number in AU_DATASETS[dataset].aus] if dataset in AU_DATASETS else []
+
+
+def _training_set(name: str) -> dict[str, str]:
+    texts = _dataset_texts(name)
+    return {"title": _title(name), "data": texts["data"].strip(), "terms": texts["terms"].strip()}
+
+
+def _card_data(name: str, run: FinishedRun | None, datasets: Sequence[str], repo_id: str) -> ModelCardData:
+    licence: dict[str, Any] = {"license": "apache-2.0"}
+    restricted = [dataset for dataset in datasets if needs_confirmation(dataset)]
+    if restricted:
+        licence = {"license": "other", "license_name": f"{'-'.join(restricted)}-licence"}
+    results = [] if run is None else list(_eval_results(run))
+    return ModelCardData(
+        **licence,
+        language=None,
+        library_name="transformers",
+        pipeline_tag="image-classification",
+        tags=list(TAGS),
+        base_model=None if run is None else _towers(run) or None,
+        model_name=repo_id.split("/")[-1] if results else None,
+        eval_results=results or None,
+    )
+
+
+def _eval_results(run: FinishedRun) -> Iterator[EvalResult]:
+    """The run's test metrics, as they are; undefined ones are left out."""
+    shared = {
+        "task_type": "image-classification",
+        "task_name": "Facial Action Unit detection",
+        "dataset_type": run.dataset,
+        "dataset_name": _title(run.dataset),
+        "dataset_config": f"fold{run.results['fold']}",
+        "dataset_split": "test",
+    }
+    for metric in AVERAGED_METRICS:
+        scores = {"mean": f"mean_{metric}"} | {label: f"{metric}_{label}" for label in run.au_labels}
+        for label, key in scores.items():
+            value = run.results.get(f"test_{key}")
+            if value is not None:
+                yield EvalResult(
+                    **shared, metric_type=metric, metric_name=f"{_METRIC_NAMES[metric]}, {label}", metric_value=value
+                )
+
+
+def _run_facts(run: FinishedRun) -> dict[str, Any]:
+    numbers = {f"num_{name}": len(run.results.get(name, ())) for name in SUBJECT_LISTS}
+    return numbers | {
+        "fold": run.results["fold"],
+        "seed": run.settings.get("seed"),
+        "towers": _towers(run),
+        "num_threads": run.environment.get("num_threads"),
+        "device": run.environment.get("device"),
+        "mixed_precision": run.environment.get("mixed_precision"),
+        "version": run.environment.get("packages", {}).get("hiva-hf"),
+    }
+
+
+def _towers(run: FinishedRun) -> list[str]:
+    """Hub ids of the pretrained towers that have one; folders on the machine that trained have none."""
+    if not run.settings:
+        return []
+    towers = [run.settings.get(name) or PACKAGED_TOWERS[name] for name in TOWER_SETTINGS]
+    return [tower for tower in towers if is_hub_tower(tower)]
+
+
+def _experimental_labels(run: FinishedRun | None, agreement: PhotoAgreement | None) -> list[str]:
+    if agreement is not None:
+        return list(agreement.experimental_labels)
+    return list((run.config.get("experimental_labels") if run else None) or ())
+
+
+def _agreement_table(agreement: PhotoAgreement) -> str:
+    rows = [
+        [label, get_action_unit(label).name, "n/a" if value is None else f"{value:.2f}"]
+        for label, value in agreement.correlation.items()
+    ]
+    return _markdown_table(["AU", "Name", "Correlation"], rows)
+
+
+def _published(card: Mapping[str, str], method: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The paper's rows on the card's data set; VL-FAU's card shows those on every set."""
+    shown = []
+    for table in published_tables().values():
+        if table.kind != "comparison" or (card["method"] == "hiva" and table.dataset != card["dataset"]):
+            continue
+        for row in table.rows:
+            if row.method == method["paper_row"]:
+                numbers = [f"{value:.1f}" for value in (*row.f1, row.average)]
+                shown.append(
+                    {
+                        "dataset": _title(table.dataset),
+                        "number": table.number,
+                        "source": table.source,
+                        "method": row.method,
+                        "table": _markdown_table([*table.au_labels, "Mean"], [numbers]),
+                    }
+                )
+    return shown
+
+
+def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def _without_repeated_blank_lines(text: str) -> str:
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.strip() or (lines and lines[-1]):
+            lines.append(line.rstrip())
+    return "\n".join(lines).rstrip("\n") + "\n"

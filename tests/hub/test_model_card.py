@@ -1,0 +1,136 @@
+"""Cards: what they must say, and that they say no number that nobody measured."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from hiva_hf.evaluation.published import find_published_table
+from hiva_hf.hub.__main__ import main
+from hiva_hf.hub.finished_run import read_finished_run
+from hiva_hf.hub.model_card import card_names, card_of_run, read_photo_agreement, render_card
+
+
+CARDS = Path(__file__).parents[2] / "model_cards"
+COMMITTED = ("starter", "hiva-bp4d", "hiva-disfa", "hiva-gft", "vl-fau")
+RESTRICTED = ("hiva-bp4d", "hiva-disfa", "hiva-gft", "vl-fau")
+
+
+def numbers_in(text):
+    return {float(number) for number in re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", text)}
+
+
+def section(card, heading):
+    return card.text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize("name", card_names())
+def test_every_card_says_what_must_be_known(name):
+    card = render_card(name)
+    assert card.data.library_name == "transformers"
+    assert card.data.pipeline_tag == "image-classification"
+    assert {"au-detection", "facial-action-units"} <= set(card.data.tags)
+    for heading in ("Intended use", "Training data and their licence", "Protocol", "Results", "Limits", "Ethics"):
+        assert len(section(card, heading)) > 20
+    assert "AUs are movements, not feelings" in card.text
+    assert "@misc" in section(card, "How to cite")
+    assert "{{" not in str(card) and "None" not in str(card).replace("None of our own yet", "")
+
+
+@pytest.mark.parametrize("name", RESTRICTED)
+def test_committed_cards_are_rendered_from_the_template(name):
+    assert (CARDS / f"{name}.md").read_text() == str(render_card(name)), (
+        f"python -m hiva_hf.hub render {name} --output model_cards/{name}.md"
+    )
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_committed_cards_are_cards(name):
+    card = ModelCard.load(CARDS / f"{name}.md")
+    assert card.data.library_name == "transformers"
+    assert str(card) == (CARDS / f"{name}.md").read_text()
+
+
+@pytest.mark.parametrize("name", RESTRICTED)
+def test_cards_without_a_run_have_no_results_and_say_so(name):
+    card = render_card(name)
+    assert card.data.eval_results is None
+    assert card.data.license == "other"
+    assert "No weights and no results of our own stand behind this card yet" in card.text
+    assert "None of our own yet." in section(card, "Results")
+
+
+def test_published_figures_are_marked_as_the_papers():
+    text = section(render_card("hiva-disfa"), "Results")
+    published = text.split("### Published figures")[1]
+    assert "**the paper's," in published
+    row = next(row for row in find_published_table("disfa", "comparison").rows if row.method == "HiVA")
+    assert numbers_in(published) - {2602.14425} == {*row.f1, row.average}
+
+
+def test_bp4d_says_what_to_check_before_weights_are_published():
+    text = section(render_card("hiva-bp4d"), "Training data and their licence")
+    assert "parameters of trained networks" in text and "read the agreement that your institution signed" in text
+
+
+@pytest.mark.parametrize("dataset", ["synthfacs", "disfa", "custom"])
+def test_results_are_those_of_the_run_and_no_others(make_run, results_of, dataset):
+    run = make_run(dataset)
+    results = results_of(run)
+    card = card_of_run(read_finished_run(run), "org/name")
+    held = {value for value in results.values() if isinstance(value, float)}
+
+    (index,) = json.loads(json.dumps(card.data.to_dict()["model-index"]))
+    (entry,) = index["results"]
+    metrics = {metric["name"]: metric["value"] for metric in entry["metrics"]}
+    assert entry["dataset"]["type"] == dataset and entry["dataset"]["split"] == "test"
+    assert metrics["F1, AU12"] == results["test_f1_AU12"]
+    assert metrics["ROC-AUC, mean"] == results["test_mean_roc_auc"]
+    assert set(metrics.values()) <= held
+    # Nobody showed AU1: there is no score to tell.
+    assert results["test_roc_auc_AU1"] is None and "ROC-AUC, AU1" not in metrics
+
+    measured = section(card, "Results").split("### Published")[0]
+    assert numbers_in(measured) <= {round(value, 3) for value in held}
+    assert f"{results['test_f1_AU12']:.3f}" in measured
+
+
+def test_additional_data_bring_their_licence(make_run):
+    run = make_run("synthfacs", additional_data=["bp4d=/data/bp4d"])
+    card = card_of_run(read_finished_run(run), "org/name")
+    assert (card.data.license, card.data.license_name) == ("other", "bp4d-licence")
+    assert "read the agreement that your institution signed" in card.text
+
+
+def test_a_card_of_another_data_set_is_refused(make_run):
+    with pytest.raises(ValueError, match="is about bp4d, but .* was tested on disfa"):
+        render_card("hiva-bp4d", read_finished_run(make_run("disfa")))
+
+
+def test_the_starters_card_is_filled_from_a_run_and_a_measurement_on_photos(make_run, results_of, tmp_path):
+    agreement, output = tmp_path / "agreement.json", tmp_path / "card.md"
+    measured = {"num_faces": 321, "correlation": {"AU12": 0.6543, "AU4": None}, "experimental_labels": ["AU4"]}
+    agreement.write_text(json.dumps(measured))
+    run = make_run("synthfacs")
+    arguments = ["render", "starter", "--run_dir", run, "--photo_agreement", agreement, "--output", output]
+    assert main([str(argument) for argument in arguments]) == 0
+    card = ModelCard.load(output)
+    text = section(card, "Results")
+    assert f"{results_of(run)['test_f1_AU12']:.3f}" in text
+    assert "on 321 faces" in text and "| AU12 | Lip Corner Puller | 0.65 |" in text
+    assert "| AU4 | Brow Lowerer | n/a |" in text
+    assert "unreliable on real photos: AU4." in text
+    assert "No weights and no results" not in card.text
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{", '{"num_faces": 3}', '{"num_faces": 3, "correlation": {"AU12": 2}}', '{"correlation": {}, "x": 1}'],
+)
+def test_a_wrong_measurement_on_photos_is_refused(tmp_path, content):
+    path = tmp_path / "agreement.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="agreement.json is no measurement on photos"):
+        read_photo_agreement(path)

@@ -1,0 +1,151 @@
+"""What of a run is published, and what stays at home."""
+
+import json
+
+import pytest
+import yaml
+from transformers import AutoTokenizer
+
+from hiva_hf import HiVAForAUDetection
+from hiva_hf.cli.main import main
+from hiva_hf.facs import get_action_unit
+from hiva_hf.hub.finished_run import read_finished_run
+from hiva_hf.hub.publish import push_run_to_hub
+from hiva_hf.hub.staging import stage_run
+from hiva_hf.remote_code import code_files
+from hiva_hf.training.settings import read_settings
+
+
+CHECKPOINT = {"model.safetensors", "config.json", "preprocessor_config.json"}
+RECORDS = {"all_results.json", "metrics.jsonl", "environment.json", "resources.json", "settings.yaml", "README.md"}
+WORDS = {"descriptions.json", "tokenizer.json", "tokenizer_config.json"}
+CODE = {path.name for path in code_files()}
+PREDICTIONS = {"predictions_test.parquet", "predictions_validation.parquet"}
+
+
+def files_of(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def staged(make_run, tmp_path):
+    def stage(dataset, **options):
+        run = make_run(dataset, **options)
+        folder = tmp_path / dataset
+        folder.mkdir()
+        stage_run(read_finished_run(run), folder, f"org/{dataset}")
+        return run, folder
+
+    return stage
+
+
+def test_a_run_on_rendered_faces_is_published_whole(staged):
+    _, folder = staged("synthfacs")
+    assert files_of(folder) == CHECKPOINT | RECORDS | WORDS | CODE | PREDICTIONS | {"photo.png"}
+
+
+@pytest.mark.parametrize("dataset", ["disfa", "custom"])
+def test_predictions_for_people_are_not_published(staged, dataset):
+    _, folder = staged(dataset)
+    assert files_of(folder) == CHECKPOINT | RECORDS | WORDS | CODE | {"photo.png"}
+
+
+def test_predictions_are_not_published_if_licensed_faces_were_added(staged):
+    _, folder = staged("synthfacs", additional_data=["disfa=/data/licensed/disfa"])
+    assert not files_of(folder) & PREDICTIONS
+    assert yaml.safe_load((folder / "settings.yaml").read_text())["additional_data"] == ["disfa="]
+
+
+def test_names_of_ones_own_subjects_are_not_published(staged):
+    _, folder = staged("custom")
+    results = json.loads((folder / "all_results.json").read_text())
+    assert (results["num_training_subjects"], results["num_validation_subjects"], results["num_test_subjects"]) == (
+        2,
+        1,
+        1,
+    )
+    assert not {"anna", "bob", "carl", "dora"} & set("".join(files_text(folder)).split('"'))
+
+
+def files_text(folder):
+    return [path.read_text() for path in folder.iterdir() if path.suffix in (".json", ".jsonl", ".yaml", ".md")]
+
+
+def test_numbers_of_a_known_sets_subjects_are_kept_for_evaluation(staged):
+    _, folder = staged("disfa")
+    assert json.loads((folder / "all_results.json").read_text())["training_subjects"] == ["bob", "carl"]
+
+
+def test_folders_of_the_machine_are_not_published(staged):
+    run, folder = staged("disfa", vision_model_name_or_path="/models/vision", photo="/photos/me.jpg")
+    text = "".join(files_text(folder))
+    for local in (str(run), "/data/licensed", "/models/vision", "/photos", "site-packages"):
+        assert local not in text
+    # What is left is still a file of settings.
+    assert read_settings((folder / "settings.yaml").read_text(), "settings.yaml")["dataset"] == "disfa"
+
+
+def test_a_photo_that_the_user_chose_is_not_published(staged):
+    _, folder = staged("synthfacs", photo="/photos/me.jpg")
+    assert "photo.png" not in files_of(folder)
+
+
+def test_descriptions_and_tokenizer_fit_the_training_checkpoint(make_run, tmp_path):
+    run = make_run("synthfacs")
+    stage_run(read_finished_run(run), tmp_path, "org/name", training_checkpoint=True)
+    model = HiVAForAUDetection.from_pretrained(tmp_path, subfolder="training")
+    before = model.text_memory.clone()
+    descriptions = json.loads((tmp_path / "descriptions.json").read_text())
+    assert descriptions["AU12"]["variants"] == list(get_action_unit("AU12").variants)
+    model.text_memory.zero_()
+    model.encode_descriptions(
+        AutoTokenizer.from_pretrained(tmp_path),
+        [descriptions[label]["description"] for label in model.config.au_labels],
+    )
+    assert model.text_memory.equal(before)
+
+
+def test_a_token_in_a_file_stops_the_push_and_is_not_repeated(make_run, tmp_path):
+    run = make_run("synthfacs")
+    secret = "hf_" + "a1B2c3D4e5F6g7H8i9J0"
+    (run / "metrics.jsonl").write_text(json.dumps({"note": secret}))
+    with pytest.raises(ValueError, match="metrics.jsonl holds an access token") as raised:
+        stage_run(read_finished_run(run), tmp_path, "org/name")
+    assert secret not in str(raised.value)
+
+
+def test_the_pushing_token_is_recognised_whatever_it_looks_like(make_run, tmp_path):
+    run = make_run("synthfacs")
+    (run / "metrics.jsonl").write_text('{"note": "swordfish"}')
+    with pytest.raises(ValueError, match="metrics.jsonl holds an access token"):
+        stage_run(read_finished_run(run), tmp_path, "org/name", token="swordfish")
+
+
+def test_an_unfinished_run_is_not_published(make_run, capsys):
+    run = make_run("synthfacs")
+    (run / "all_results.json").unlink()
+    assert main(["push", str(run), "org/name"]) == 1
+    assert "has no all_results.json, so it is not the folder of a finished run" in capsys.readouterr().err
+
+
+def test_pickled_weights_are_not_published(make_run):
+    run = make_run("synthfacs")
+    (run / "model.safetensors").rename(run / "pytorch_model.bin")
+    with pytest.raises(FileNotFoundError, match="Only safetensors are published"):
+        push_run_to_hub(run, "org/name")
+
+
+@pytest.mark.parametrize("dataset", ["bp4d", "disfa", "gft", "custom"])
+@pytest.mark.parametrize("confirmation", [None, "org/other"])
+def test_licensed_faces_need_two_words_to_become_public(make_run, dataset, confirmation):
+    """Before anything is sent: there is no Hub here."""
+    with pytest.raises(ValueError, match="say so twice: public=True and confirm_public='org/name'"):
+        push_run_to_hub(make_run(dataset), "org/name", public=True, confirm_public=confirmation)
+
+
+def test_a_dry_run_writes_what_would_be_published(make_run, tmp_path, capsys):
+    folder = tmp_path / "dry"
+    assert main(["push", str(make_run("disfa")), "org/name", "--dry_run", str(folder)]) == 0
+    assert files_of(folder) >= CHECKPOINT | RECORDS
+    assert main(["push", str(make_run("disfa")), "org/name", "--dry_run", str(folder)]) == 1
+    assert "is not empty" in capsys.readouterr().err
