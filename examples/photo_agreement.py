@@ -29,9 +29,7 @@ VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "photos", nargs="+", type=Path, help="photos and videos (a frame every half second)"
-    )
+    parser.add_argument("photos", nargs="+", type=Path, help="photos and videos (a frame every half second)")
     parser.add_argument("--landmarker", required=True, type=Path, help="MediaPipe's face_landmarker .task file")
     parser.add_argument("--checkpoint", help="folder or Hub id of a detector; default: the one in the package")
     parser.add_argument("--json", type=Path, help="where to write the figures")

@@ -25,6 +25,9 @@ from transformers.dynamic_module_utils import get_relative_import_files
 
 CONFIG_FILE, IMAGE_PROCESSOR_FILE = "config.json", "preprocessor_config.json"
 
+# Parts of the model's configuration that say where they came from.
+TOWERS = ("backbone_config", "text_config")
+
 CONFIG = "configuration_hiva.HiVAConfig"
 PIPELINE = "pipeline_au_detection.AUDetectionPipeline"
 # The Auto classes that load each network; the installed package registers the same.
@@ -57,6 +60,25 @@ def add_remote_code(folder: str | os.PathLike) -> None:
             content = json.loads(path.read_text(encoding="utf-8"))
             content |= entries_of(content)
             path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    drop_local_towers(folder)
+
+
+def drop_local_towers(folder: str | os.PathLike) -> None:
+    """Forgets the folders that the towers were read from, which are of interest on no other machine.
+
+    Args:
+        folder: A folder; nothing happens if it has no `config.json`.
+    """
+    path = Path(folder) / CONFIG_FILE
+    if not path.is_file():
+        return
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for name in TOWERS:
+        tower = config.get(name) or {}
+        source = tower.get("_name_or_path", "")
+        if os.path.isabs(source) or os.path.isdir(source):
+            del tower["_name_or_path"]
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def code_files() -> list[Path]:

@@ -49,6 +49,9 @@ def _write_checkpoints(folder: Path, tiny_model_dir: Path, tokenizer, seed: int)
     torch.manual_seed(seed)
     config = HiVAForAUDetection.from_pretrained(tiny_model_dir).config
     config.use_text_encoder, config.text_memory_length = True, 0
+    # As towers that came from folders leave it.
+    config.backbone_config._name_or_path = str(folder.parent / "vision-tower")
+    config.text_config._name_or_path = str(folder.parent / "text-tower")
     model = HiVAForAUDetection(config)
     model.encode_descriptions(tokenizer)
     model.save_pretrained(folder / "stage2")

@@ -1,7 +1,6 @@
 """`hiva-hf push`: a trained run to the Hub."""
 
 import argparse
-import sys
 from pathlib import Path
 
 
@@ -52,38 +51,26 @@ def run(args: argparse.Namespace) -> int:
     if args.confirm_public and not args.public:
         args.parser.error("--confirm_public confirms --public, which was not given")
 
+    from ..hub.finished_run import read_finished_run
     from ..hub.model_card import read_photo_agreement
     from ..hub.publish import push_run_to_hub
-    from ..hub.verification import PublishedModelError
-
-    try:
-        agreement = None if args.photo_agreement is None else read_photo_agreement(args.photo_agreement)
-        if args.dry_run is not None:
-            return _dry_run(args, agreement)
-        url = push_run_to_hub(
-            args.run_dir,
-            args.repo_id,
-            private=args.private,
-            public=args.public,
-            confirm_public=args.confirm_public,
-            training_checkpoint=args.training_checkpoint,
-            photo_agreement=agreement,
-            tag=args.tag,
-        )
-    except (ValueError, OSError, PublishedModelError) as error:
-        print(f"Not pushed: {error}", file=sys.stderr)
-        return 1
-    print(f"Pushed to {url}; downloaded again, it gives the same logits.")
-    return 0
-
-
-def _dry_run(args: argparse.Namespace, agreement) -> int:
-    from ..hub.finished_run import read_finished_run
     from ..hub.staging import stage_run
 
-    if args.dry_run.exists() and any(args.dry_run.iterdir()):
-        raise ValueError(f"{args.dry_run} is not empty: name a new folder for --dry_run.")
-    args.dry_run.mkdir(parents=True, exist_ok=True)
-    stage_run(read_finished_run(args.run_dir), args.dry_run, args.repo_id, args.training_checkpoint, agreement)
-    print(f"{args.dry_run} holds what would be published as {args.repo_id}.")
+    agreement = None if args.photo_agreement is None else read_photo_agreement(args.photo_agreement)
+    if args.dry_run is not None:
+        run = read_finished_run(args.run_dir)
+        stage_run(run, args.dry_run, args.repo_id, args.training_checkpoint, agreement)
+        print(f"{args.dry_run} holds what would be published as {args.repo_id}.")
+        return 0
+    url = push_run_to_hub(
+        args.run_dir,
+        args.repo_id,
+        private=args.private,
+        public=args.public,
+        confirm_public=args.confirm_public,
+        training_checkpoint=args.training_checkpoint,
+        photo_agreement=agreement,
+        tag=args.tag,
+    )
+    print(f"Pushed to {url}; downloaded again, it gives the same logits.")
     return 0

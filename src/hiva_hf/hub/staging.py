@@ -9,7 +9,7 @@ import yaml
 from transformers import AutoTokenizer
 
 from ..facs import get_action_unit
-from ..remote_code import add_remote_code
+from ..remote_code import add_remote_code, drop_local_towers
 from ..training.run_folder import (
     ENVIRONMENT_FILE,
     METRICS_FILE,
@@ -46,7 +46,7 @@ def stage_run(
 
     Args:
         run: A finished run.
-        folder: An empty folder.
+        folder: An empty folder, or one that is made.
         repo_id: `ORG/NAME` of where it goes, for the card.
         training_checkpoint: Whether the network with its text encoder goes along.
         photo_agreement: How the detector agrees with another one on real photos, for the card.
@@ -54,8 +54,10 @@ def stage_run(
 
     Raises:
         FileNotFoundError: if the run has not kept what is to be published.
-        ValueError: if a file holds a token or a folder of this machine.
+        ValueError: if the folder is not empty, or a file holds a token or a folder of this machine.
     """
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty: name a new folder.")
     _copy_checkpoint(run.path, folder)
     shutil.copy(run.path / IMAGE_PROCESSOR_FILE, folder)
     add_remote_code(folder)
@@ -64,6 +66,7 @@ def stage_run(
         if not (source / MODEL_CONFIG_FILE).is_file():
             raise FileNotFoundError(f"{run.path} has no {TRAINING_CHECKPOINT}/: its training checkpoint is gone.")
         _copy_checkpoint(source, folder / TRAINING_FOLDER)
+        drop_local_towers(folder / TRAINING_FOLDER)
     if run.config.get("variant") not in ("baseline", "random_vectors"):
         _write_descriptions(run, folder, token)
     _write_records(run, folder)

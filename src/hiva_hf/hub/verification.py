@@ -11,7 +11,7 @@ from ..image_processing_hiva import HiVAImageProcessor
 from ..modeling_hiva import HiVAForAUDetection
 
 
-class PublishedModelError(RuntimeError):
+class PublishedModelError(OSError):
     """What can be downloaded is not what was trained."""
 
 
