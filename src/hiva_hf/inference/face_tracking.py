@@ -17,6 +17,9 @@ from ..face_detection import DetectedFace, FaceDetector, import_cv2
 # are as close to the true ones as in the whole frame (1.08 % of the face's size on warped photos, in both).
 REGION_FACTOR = 2.0
 REGION_SIZE = 128
+# The square stays where it is while the face keeps to its middle: a face at rest would otherwise tremble with the place
+# of the square's pixels.
+_REGION_DRIFT, _REGION_GROWTH = 0.1, 1.2
 # What a detector searches in a frame at most, and the border that it adds to a region: for comparing costs only.
 _FRAME_SIZE, _REGION_COST_SIZE = 640, REGION_SIZE + 64
 # A face is the same if it moved by less than this many of its own sizes against where it was expected...
@@ -47,6 +50,31 @@ class TrackedFace:
     face: DetectedFace
 
 
+@dataclass(frozen=True)
+class Region:
+    """A square in which a face is searched, in pixels; it may reach beyond the frame."""
+
+    left: int
+    top: int
+    side: int
+
+    @classmethod
+    def around(cls, center: NDArray[np.float64], size: float) -> "Region":
+        """The square for a face of `size` at `center`."""
+        side = max(round(REGION_FACTOR * size), 16)
+        return cls(*(round(place - side / 2) for place in center), side)
+
+    @property
+    def center(self) -> NDArray[np.float64]:
+        return np.array([self.left + self.side / 2, self.top + self.side / 2])
+
+    def fits(self, center: NDArray[np.float64], size: float) -> bool:
+        """Whether a face of `size` at `center` is still in its middle."""
+        growth = REGION_FACTOR * size / self.side
+        drift = np.linalg.norm(center - self.center) / self.side
+        return bool(drift < _REGION_DRIFT and 1 / _REGION_GROWTH < growth < _REGION_GROWTH)
+
+
 @dataclass
 class KnownFace:
     """What is known of one face.
@@ -56,16 +84,25 @@ class KnownFace:
         face: How it was last seen.
         time: When that was, in seconds.
         velocity: `[2]`, of its centre, in pixels per second.
+        region: Where it was last searched; `None` if that was the whole frame.
     """
 
     face_id: int
     face: DetectedFace
     time: float
     velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    region: Region | None = None
 
     def center_at(self, time: float) -> NDArray[np.float64]:
         """Where the centre of the face is expected."""
         return center_of(self.face) + self.velocity * min(time - self.time, _MAX_EXTRAPOLATION)
+
+    def region_at(self, time: float) -> Region:
+        """Where to search for the face."""
+        center, size = self.center_at(time), size_of(self.face)
+        if self.region is None or not self.region.fits(center, size):
+            self.region = Region.around(center, size)
+        return self.region
 
     def see(self, face: DetectedFace, time: float) -> None:
         """Goes on with a new place."""
@@ -85,10 +122,11 @@ class FaceTracker:
     near there; the distance allowed grows with the time. Later than that, and after a cut to another scene, it gets a
     new number. Numbers count from 0 and are never used twice.
 
-    **Cost.** The whole frame is searched every `detect_every` frames. In between, the detector sees only a small
-    square around each known face. The whole frame is searched at once when a face is not found in its square, when
-    none is known, after a cut, and when there are so many faces that squares would cost more. A further face that
-    enters the picture while others are there is therefore noticed up to `detect_every - 1` frames late.
+    **Cost.** The whole frame is searched every `detect_every` frames, which decides which faces there are. In between,
+    the detector sees only a small square around each known face. The whole frame is searched at once when a face is
+    not found in its square, when none is known, after a cut, and when there are so many faces that squares would cost
+    more. A further face that enters the picture while others are there is therefore noticed up to `detect_every - 1`
+    frames late.
 
     Args:
         detector: Finds the faces in an image.
@@ -128,11 +166,9 @@ class FaceTracker:
             The faces that can be aligned, the largest first.
         """
         self._forget(image, time)
-        faces = None if self._search_is_due(image) else self._search_regions(image, time)
-        if faces is None:
-            faces = [face for face in self._detector(image) if _can_be_aligned(face)]
-            self._frames_since_search = 0
-            self.num_searches += 1
+        faces, is_complete = self._search_regions(image, time) if self._regions_pay(image) else ([], False)
+        if not is_complete or self._frames_since_search >= self.detect_every:
+            faces = _refined(self._search_frame(image), faces)
         self._frames_since_search += 1
         tracked = self._continue(faces, time)
         self._last_time = time
@@ -144,25 +180,30 @@ class FaceTracker:
         if self._thumbnail is not None and _correlation(thumbnail, self._thumbnail) < _CUT_CORRELATION:
             self._known = []
         self._thumbnail = thumbnail
-        self._known = [track for track in self._known if self._is_visible(track) or time - track.time <= self.max_gap]
+        self._known = [known for known in self._known if self._is_visible(known) or time - known.time <= self.max_gap]
 
-    def _is_visible(self, track: KnownFace) -> bool:
+    def _is_visible(self, known: KnownFace) -> bool:
         """Whether the face was there in the last frame."""
-        return track.time == self._last_time
+        return known.time == self._last_time
 
-    def _search_is_due(self, image: NDArray[np.uint8]) -> bool:
+    def _regions_pay(self, image: NDArray[np.uint8]) -> bool:
+        """Whether to look around known faces: there are some, and not so many that the whole frame costs less."""
         height, width = image.shape[:2]
         shrink = min(1.0, _FRAME_SIZE / max(height, width))
-        is_cheaper = height * width * shrink**2 <= len(self._known) * _REGION_COST_SIZE**2
-        is_any_visible = any(self._is_visible(track) for track in self._known)
-        return self._frames_since_search >= self.detect_every or is_cheaper or not is_any_visible
+        is_cheaper = len(self._known) * _REGION_COST_SIZE**2 < height * width * shrink**2
+        return self.detect_every > 1 and is_cheaper and any(self._is_visible(known) for known in self._known)
 
-    def _search_regions(self, image: NDArray[np.uint8], time: float) -> list[DetectedFace] | None:
-        """The faces in squares around the known ones; `None` if one of those in the last frame is not found."""
+    def _search_frame(self, image: NDArray[np.uint8]) -> list[DetectedFace]:
+        self._frames_since_search = 0
+        self.num_searches += 1
+        return [face for face in self._detector(image) if _can_be_aligned(face)]
+
+    def _search_regions(self, image: NDArray[np.uint8], time: float) -> tuple[list[DetectedFace], bool]:
+        """The faces in squares around the known ones, and whether those of the last frame are all among them."""
         found = []
-        for track in self._known:
-            center = track.center_at(time)
-            found += [(face, center) for face in self._search_region(image, center, size_of(track.face))]
+        for known in self._known:
+            region = known.region_at(time)
+            found += [(face, region.center) for face in self._search_region(image, region)]
         # A face in two squares is seen best where it is in the middle.
         found.sort(key=lambda item: np.linalg.norm(center_of(item[0]) - item[1]))
         faces = []
@@ -170,22 +211,21 @@ class FaceTracker:
             if all(overlap(face, other) < _SAME_FACE_IOU for other in faces):
                 faces.append(face)
         continued = {index for index, _ in self._pairs(faces, time)}
-        is_lost = any(self._is_visible(track) and i not in continued for i, track in enumerate(self._known))
-        return None if is_lost else faces
+        is_lost = any(self._is_visible(known) and i not in continued for i, known in enumerate(self._known))
+        return faces, not is_lost
 
-    def _search_region(self, image: NDArray[np.uint8], center: NDArray, size: float) -> list[DetectedFace]:
+    def _search_region(self, image: NDArray[np.uint8], region: Region) -> list[DetectedFace]:
         cv2 = import_cv2()
         height, width = image.shape[:2]
-        side = max(round(REGION_FACTOR * size), 16)
-        left, top = (round(place - side / 2) for place in center)
+        left, top, side = region.left, region.top, region.side
         x, y, right, bottom = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
         if x >= right or y >= bottom:
             return []
         edges = (y - top, top + side - bottom, x - left, left + side - right)
-        region = cv2.copyMakeBorder(image[y:bottom, x:right], *edges, cv2.BORDER_CONSTANT)
+        square = cv2.copyMakeBorder(image[y:bottom, x:right], *edges, cv2.BORDER_CONSTANT)
         mode = cv2.INTER_AREA if side > REGION_SIZE else cv2.INTER_LINEAR
-        region = cv2.resize(region, (REGION_SIZE, REGION_SIZE), interpolation=mode)
-        faces = [_place(face, left, top, side / REGION_SIZE, width, height) for face in self._region_detector(region)]
+        square = cv2.resize(square, (REGION_SIZE, REGION_SIZE), interpolation=mode)
+        faces = [_place(face, left, top, side / REGION_SIZE, width, height) for face in self._region_detector(square)]
         # A face that the square cuts has another box and other landmarks than the whole one.
         bounds = (left if left > 0 else -1, top if top > 0 else -1)
         bounds += (left + side if right < width else width + 1, top + side if bottom < height else height + 1)
@@ -193,32 +233,40 @@ class FaceTracker:
 
     def _continue(self, faces: Sequence[DetectedFace], time: float) -> list[TrackedFace]:
         """Goes on with known faces, and begins with new ones."""
-        track_of = {index: self._known[track] for track, index in self._pairs(faces, time)}
+        known_of = {index: self._known[known] for known, index in self._pairs(faces, time)}
         for index, face in enumerate(faces):
-            if index in track_of:
-                track_of[index].see(face, time)
+            if index in known_of:
+                known_of[index].see(face, time)
             else:
-                track_of[index] = KnownFace(self._next_id, face, time)
-                self._known.append(track_of[index])
+                known_of[index] = KnownFace(self._next_id, face, time)
+                self._known.append(known_of[index])
                 self._next_id += 1
-        return [TrackedFace(track_of[index].face_id, face) for index, face in enumerate(faces)]
+        return [TrackedFace(known_of[index].face_id, face) for index, face in enumerate(faces)]
 
     def _pairs(self, faces: Sequence[DetectedFace], time: float) -> list[tuple[int, int]]:
         """Pairs indices of known faces with those of `faces`."""
         if not self._known or not faces:
             return []
-        costs = np.array([[self._cost(track, face, time) for face in faces] for track in self._known])
+        costs = np.array([[self._cost(known, face, time) for face in faces] for known in self._known])
         return [(int(i), int(j)) for i, j in zip(*_assign(costs), strict=True) if costs[i, j] < _FORBIDDEN]
 
-    def _cost(self, track: KnownFace, face: DetectedFace, time: float) -> float:
+    def _cost(self, known: KnownFace, face: DetectedFace, time: float) -> float:
         """How far a face is from where a known one was expected, in face sizes."""
-        size, other_size = size_of(track.face), size_of(face)
+        size, other_size = size_of(known.face), size_of(face)
         ratio = max(size, other_size) / min(size, other_size)
-        distance = np.linalg.norm(track.center_at(time) - center_of(face)) / math.sqrt(size * other_size)
-        gap = 0.0 if self._is_visible(track) else time - track.time
+        distance = np.linalg.norm(known.center_at(time) - center_of(face)) / math.sqrt(size * other_size)
+        gap = 0.0 if self._is_visible(known) else time - known.time
         if ratio > _MAX_SIZE_RATIO or distance > _MAX_DISTANCE * (1 + gap):
             return _FORBIDDEN
         return float(distance + math.log(ratio))
+
+
+def _refined(faces: Sequence[DetectedFace], near: Sequence[DetectedFace]) -> list[DetectedFace]:
+    """The faces of a whole frame, in the place where a search around known faces found them if it did.
+
+    All frames of a face are thus measured in the same way: its landmarks do not jump at every search of the frame.
+    """
+    return [next((other for other in near if overlap(face, other) >= _SAME_FACE_IOU), face) for face in faces]
 
 
 def _assign(costs: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
