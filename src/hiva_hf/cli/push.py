@@ -1,6 +1,7 @@
 """`hiva-hf push`: a trained run to the Hub."""
 
 import argparse
+import logging
 from pathlib import Path
 
 
@@ -50,6 +51,10 @@ def run(args: argparse.Namespace) -> int:
     """Publishes a run; returns the exit code."""
     if args.confirm_public and not args.public:
         args.parser.error("--confirm_public confirms --public, which was not given")
+
+    # One line for each request would bury what matters.
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
     from ..hub.finished_run import read_finished_run
     from ..hub.model_card import read_photo_agreement
