@@ -4,9 +4,6 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, get_args, get_origin, get_type_hints
 
 
-# K of the paper: 3 for DISFA, 4 for BP4D and GFT.
-_NUM_NEIGHBORS, _NUM_NEIGHBORS_OF = 4, {"disfa": 3}
-
 # Smallest value of each number; None, where it is allowed, always passes.
 _MINIMUM = {
     1: (
@@ -178,7 +175,7 @@ class AUTrainingArguments:
             is_demo = self.dataset == "synthfacs" and self.fold == 1
             self.output_dir = "hiva-synthfacs" if is_demo else f"hiva-{self.dataset}-fold{self.fold}"
         if self.num_neighbors is None:
-            self.num_neighbors = _NUM_NEIGHBORS_OF.get(self.dataset, _NUM_NEIGHBORS)
+            self.num_neighbors = paper_num_neighbors(self.dataset)
         if self.trainable_backbone_layers is None:
             self.trainable_backbone_layers = -1
         self._check_choices()
@@ -237,3 +234,8 @@ class AUTrainingArguments:
     def binding_settings(self) -> dict:
         """The settings that decide the result; a resumed run must have been started with the same ones."""
         return {name: value for name, value in asdict(self).items() if name not in FREE_SETTINGS}
+
+
+def paper_num_neighbors(dataset: str) -> int:
+    """K of the paper: 3 for DISFA, 4 for BP4D and GFT."""
+    return 3 if dataset == "disfa" else 4

@@ -1,0 +1,75 @@
+"""Read the file of a research checkpoint: nothing but tensors, and no code of its own runs."""
+
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from .key_mapping import ConversionError
+
+
+# Where training scripts put the weights beside epoch and optimizer, the most specific name first.
+_NESTS = ("state_dict", "model_state_dict", "model", "net")
+# What DataParallel and torch.compile write before every key.
+_WRAPPERS = ("module.", "_orig_mod.")
+
+
+def read_research_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint by key, without the prefixes of wrappers.
+
+    Args:
+        path: A file that `torch.save` or safetensors wrote: a state dict, or a dict with one in it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ConversionError: if it is damaged, needs more than tensors to be read, or has no state dict.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    return _strip_wrappers(_find_state_dict(_load(path), path))
+
+
+def _load(path: Path) -> object:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        # Mapped, so that no more memory is taken than the file has; files from before torch 1.6 can't be.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        # Not torch's own advice, which is to trust the file.
+        found = re.search(r"Unsupported (?:global|class|operand)[: ]+(?:GLOBAL )?([\w.]+)", str(error))
+        needed = f" (it asks for {found[1]})" if found else ""
+        raise ConversionError(
+            f"{path} is damaged, or holds more than tensors{needed}. Such a file can run any code when it is read, so "
+            "it is refused. Whoever trusts it can write the weights alone, where it was made: "
+            "`torch.save(model.state_dict(), FILE)`."
+        ) from error
+    # torch's readers raise many types of errors on files that aren't theirs.
+    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConversionError(f"{path} can't be read as a PyTorch checkpoint ({reason}).") from error
+
+
+def _find_state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
+    while isinstance(content, dict):
+        tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
+        nest = next((name for name in _NESTS if isinstance(content.get(name), dict)), None)
+        if nest is None and tensors:
+            return tensors
+        if nest is None:
+            break
+        content = content[nest]
+    raise ConversionError(
+        f"{path} holds no state dict: expected tensors by key, or these under one of {', '.join(_NESTS)}."
+    )
+
+
+def _strip_wrappers(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    for prefix in _WRAPPERS * 2:
+        if all(key.startswith(prefix) for key in tensors):
+            tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
+    return tensors
