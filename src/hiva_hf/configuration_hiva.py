@@ -20,6 +20,8 @@ from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.utils import auto_docstring
 
+from .checkpoint_limits import check_fields, check_num_labels, check_timm_tower, check_tower
+
 
 # Text encoders of BERT's layout: `embeddings` and a list of layers `encoder.layer`, with nothing between or after.
 TEXT_MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")
@@ -182,10 +184,16 @@ class HiVAConfig(PreTrainedConfig):
     problem_type: str | None = "multi_label_classification"
 
     def __post_init__(self, **kwargs):
+        # Credentials, which towers are fetched with, are not part of what is saved.
+        kwargs.pop("token", None)
         # An entry of published checkpoints that gives `pipeline` to users of `trust_remote_code=True`. The installed
         # package has registered its pipeline, and with the entry `pipeline` would ask its users for that, too.
         if not __name__.startswith("transformers_modules."):
             kwargs.pop("custom_pipelines", None)
+        # Before anything is made by these numbers.
+        check_num_labels(max(len(self.id2label or ()), kwargs.get("num_labels") or 0))
+        for name in ("backbone_config", "text_config"):
+            check_tower(name, getattr(self, name))
         if isinstance(self.backbone_config, dict) and self.backbone_config.get("model_type") == "timm_wrapper":
             # TimmWrapperConfig insists on a number of classes in dictionaries, also where it needs none.
             self.backbone_config = {"num_classes": 2} | self.backbone_config
@@ -256,6 +264,9 @@ class HiVAConfig(PreTrainedConfig):
 
     def validate_architecture(self):
         """Part of `@strict`-powered validation. Validates the architecture of the config."""
+        check_fields(self)
+        if self.backbone_config.model_type == "timm_wrapper":
+            check_timm_tower(self.backbone_config.to_dict())
         if self.num_labels < 1:
             raise ValueError("HiVA needs at least one AU: pass `id2label={0: 'AU1', ...}`.")
         if not 1 <= self.num_neighbors <= self.num_labels:

@@ -30,6 +30,10 @@ ImageSource = str | os.PathLike | bytes | Image.Image | np.ndarray | Mapping
 # Above the largest photos that phones take; decoding one this large needs some 400 MB.
 MAX_PIXELS = 128_000_000
 MAX_FILE_BYTES = 256 * 2**20
+# Formats that are programs: decoding them means running Ghostscript, or Windows' own player of drawing commands.
+PROGRAM_FORMATS = ("EPS", "WMF")
+# 16 to 8 bits: 65535 is 257 times 255.
+_TO_8_BITS = ((np.arange(2**16) + 128) // 257).astype(np.uint8)
 URL_SCHEMES = ("http://", "https://", "data:image/")
 
 
@@ -152,6 +156,8 @@ def _read(source: ImageSource, timeout: float | None) -> bytes:
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
+    if image.format in PROGRAM_FORMATS:
+        raise ImageLoadError(f"it is a drawing ({image.format}), not a photo. Save it as PNG or JPEG.")
     if image.width * image.height == 0:
         raise ImageLoadError("it has no pixels.")
     if image.width * image.height > max_pixels:
@@ -201,9 +207,9 @@ def _from_array(array: np.ndarray) -> Image.Image:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
         raise ImageLoadError("expected the shape [height, width], optionally followed by 1, 3 (RGB) or 4 (RGBA).")
     if array.dtype == np.uint16:
-        array = array.astype(np.float64) / 65535
+        array = _TO_8_BITS[array]
     elif array.dtype == bool:
-        array = array.astype(np.float64)
+        array = array * np.uint8(255)
     if np.issubdtype(array.dtype, np.floating):
         # NaN fails this test as well.
         if not (array.min() >= 0 and array.max() <= 1):

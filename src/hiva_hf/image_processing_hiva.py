@@ -17,6 +17,7 @@ from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 from transformers.utils import auto_docstring
 
+from .checkpoint_limits import check_sides
 from .remote_code import PushesRemoteCode
 
 
@@ -37,6 +38,10 @@ class HiVAImageProcessor(PushesRemoteCode, TorchvisionBackend):
     do_center_crop = True
     do_rescale = True
     do_normalize = True
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        check_sides(size=self.size, crop_size=self.crop_size)
 
 
 __all__ = ["HiVAImageProcessor"]

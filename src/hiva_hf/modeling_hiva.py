@@ -30,15 +30,21 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring, logging
+from transformers.utils import SAFE_WEIGHTS_NAME, ModelOutput, TransformersKwargs, auto_docstring, logging
 from transformers.utils.generic import can_return_tuple
 
+from .checkpoint_limits import check_num_elements
 from .configuration_hiva import HiVAConfig
 from .facs import MISSING_LABEL, get_action_unit
 from .remote_code import PushesRemoteCode
 
 
 logger = logging.get_logger(__name__)
+
+_PICKLE_ADVICE = (
+    "HiVA reads safetensors only, because a pickle can run any code: `hiva-hf convert CHECKPOINT OUTPUT_DIR` makes a "
+    "checkpoint of one that holds nothing but tensors."
+)
 
 
 @auto_docstring(custom_intro="Output of [`HiVAForPreTraining`], stage 1 of HiVA.")
@@ -662,6 +668,22 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
     _supports_sdpa = True
     _can_compile_fullgraph = True
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, use_safetensors=None, **kwargs):
+        """Loads safetensors alone; pickles (`.bin`, `.pth`) are refused, see [`PreTrainedModel.from_pretrained`]."""
+        if use_safetensors is False:
+            raise ValueError(f"`use_safetensors=False` asks for a pickle. {_PICKLE_ADVICE}")
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *model_args, use_safetensors=True, **kwargs)
+        except OSError as error:
+            if SAFE_WEIGHTS_NAME not in str(error):
+                raise
+            raise OSError(f"{error} {_PICKLE_ADVICE}") from error
+
+    def post_init(self):
+        check_num_elements(self)
+        super().post_init()
+
     @torch.no_grad()
     def _init_weights(self, module):
         super()._init_weights(module)
@@ -761,7 +783,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
 
     @classmethod
     def from_vision_text_pretrained(
-        cls, vision_model_name_or_path: str, text_model_name_or_path: str, **kwargs
+        cls, vision_model_name_or_path: str, text_model_name_or_path: str, token: str | bool | None = None, **kwargs
     ) -> "HiVAForAUDetection":
         """
         A new detector from two pretrained towers; everything between them starts at random.
@@ -771,19 +793,23 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
                 Folder or Hub id of a vision model that `AutoModel` loads: Swin, ConvNeXt, DINOv2, any timm model.
             text_model_name_or_path (`str`):
                 Folder or Hub id of a BERT or RoBERTa.
+            token (`str` or `bool`, *optional*):
+                For towers in private repositories; by default the one that `hf auth login` stored.
             kwargs:
                 Fields of [`HiVAConfig`], such as `id2label` and `image_size`.
         """
         config = HiVAConfig(
-            backbone_config=AutoConfig.from_pretrained(vision_model_name_or_path),
-            text_config=AutoConfig.from_pretrained(text_model_name_or_path),
+            backbone_config=AutoConfig.from_pretrained(vision_model_name_or_path, token=token),
+            text_config=AutoConfig.from_pretrained(text_model_name_or_path, token=token),
             **kwargs,
         )
         model = cls(config)
-        vision_model = AutoModel.from_pretrained(vision_model_name_or_path)
+        vision_model = AutoModel.from_pretrained(vision_model_name_or_path, use_safetensors=True, token=token)
         model.vision_model.backbone.load_state_dict(vision_model.state_dict())
         if model.text_model is not None and model.text_model.encoder is not None:
-            text_model = AutoModel.from_pretrained(text_model_name_or_path, add_pooling_layer=False)
+            text_model = AutoModel.from_pretrained(
+                text_model_name_or_path, add_pooling_layer=False, use_safetensors=True, token=token
+            )
             model.text_model.encoder.load_state_dict(text_model.state_dict())
         return model
 

@@ -18,6 +18,8 @@ from .raw import RawDataError
 
 _DELIMITERS = ",;\t"
 _NUM_LISTED = 20
+# A table of all frames of BP4D has 10 MB.
+_MAX_BYTES = 256 * 2**20
 # AU1, AU01, au 1, 1, AU1_occ, AU01_c; but not AU1_int or AU01_r, which are intensities.
 _AU_HEADER = re.compile(r"(?:AU)?[ _-]?0*([1-9]\d?)(?:[ _-]?(?:occ|occurrence|c|presence|present))?", re.IGNORECASE)
 # In order of preference. An index that pandas wrote has an empty header or none of these.
@@ -99,7 +101,10 @@ def _parse_json_object(path: Path, line: int, text: str) -> dict[str, str]:
 
 
 def _read_text(path: Path) -> str:
-    data = path.read_bytes()
+    with path.open("rb") as file:
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise RawDataError(f"{path} is larger than {_MAX_BYTES // 2**20} MiB, which is no table of labels. Split it.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from .. import __version__
@@ -150,8 +150,9 @@ def read_manifest(content: bytes, place: str, name: str | None = None) -> Manife
 
 def _read_shard_entry(entry: Mapping[str, Any]) -> Shard:
     path = PurePosixPath(entry["file"])
-    # A data set from the Hub is not to reach files outside its folder.
-    if path.is_absolute() or ".." in path.parts:
+    # A data set from the Hub is not to reach files outside its folder; Windows has more ways to name these.
+    windows_path = PureWindowsPath(path)
+    if windows_path.anchor or ".." in windows_path.parts:
         raise ValueError(f"{path} is outside the folder")
     parts = (str(entry["subject"]), int(entry["fold"]))
     return Shard(str(path), (parts,), int(entry["num_rows"]), sha256=str(entry["sha256"]))

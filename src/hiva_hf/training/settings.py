@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from importlib.resources import files
@@ -153,7 +154,16 @@ def _typed(value: Any, hint: Any, name: str, source: str) -> Any:
         return value
     elif get_origin(kind) is Literal and isinstance(value, (str, bool)):
         return "no" if value is False else value
-    elif get_origin(kind) is list and isinstance(value, (str, list)):
-        return [value] if isinstance(value, str) else [str(item) for item in value]
+    elif get_origin(kind) is list and isinstance(value, str):
+        return [value]
+    elif get_origin(kind) is list and isinstance(value, list) and all(isinstance(item, (str, int)) for item in value):
+        return [str(item) for item in value]
     expected = "text" if kind is str or get_origin(kind) is Literal else getattr(kind, "__name__", str(kind))
-    raise ValueError(f"{source} sets `{name}` to {value!r}, but it must be of type {expected}.")
+    raise ValueError(f"{source} sets `{name}` to {_shortened(value)}, but it must be of type {expected}.")
+
+
+def _shortened(value: Any) -> str:
+    """`value` for a message: YAML can nest a list in itself so often that it fills the memory, once written out."""
+    short = reprlib.Repr()
+    short.maxlevel = 2
+    return short.repr(value)

@@ -1,0 +1,113 @@
+# Copyright 2026 The hiva-hf authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""How large a checkpoint may claim to be: files from strangers are refused before they take memory.
+
+The limits lie far above all that was ever published (the paper's network has 0.5 billion weights with its text
+encoder) and far below what takes a machine down.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+
+# Fields of HiVAConfig.
+MAX_NUM_LABELS = 1_000
+MAX_IMAGE_SIZE = 4_096
+_MAX_FIELDS = {
+    "image_size": MAX_IMAGE_SIZE,
+    "hidden_size": 16_384,
+    "intermediate_size": 131_072,
+    "num_context_layers": 1_000,
+    "text_memory_length": 65_536,
+}
+# Any network as a whole: weights and buffers, 8 GiB in single precision.
+MAX_NUM_ELEMENTS = 2**31
+# Numbers in the configurations of towers, by what their names hold; an ImageNet has 21,841 classes.
+_MAX_TOWER_COUNTS = {
+    re.compile("layer|depth|block|stage"): 1_000,
+    re.compile("num_labels|num_classes"): 100_000,
+    re.compile(""): 10_000_000,
+}
+
+
+def check_num_labels(num_labels: int) -> None:
+    """Raises a ValueError for more AUs than there can be; to be called before anything is made for each of them."""
+    if num_labels > MAX_NUM_LABELS:
+        raise ValueError(f"The configuration has {num_labels} AUs, but at most {MAX_NUM_LABELS} are supported.")
+
+
+def check_fields(config: Any) -> None:
+    """Raises a ValueError if a field of a HiVAConfig is above its limit."""
+    for name, limit in _MAX_FIELDS.items():
+        if getattr(config, name) > limit:
+            raise ValueError(f"`{name}` is {getattr(config, name)}, but at most {limit} is supported.")
+
+
+def check_tower(name: str, content: Any) -> None:
+    """Raises a ValueError if a number in the configuration of a tower is absurd.
+
+    Args:
+        name: What messages call it.
+        content: Its dictionary, or a value within.
+    """
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            check_tower(f"{name}.{key}", value)
+    elif isinstance(content, (list, tuple)):
+        for value in content:
+            check_tower(name, value)
+    elif isinstance(content, int):
+        field = name.rpartition(".")[2]
+        limit = next(limit for pattern, limit in _MAX_TOWER_COUNTS.items() if pattern.search(field))
+        if abs(content) > limit:
+            raise ValueError(f"`{name}` is {content}, but at most {limit} is supported.")
+
+
+def check_timm_tower(content: Mapping[str, Any]) -> None:
+    """Raises a ValueError if a timm backbone would be fetched from elsewhere, or read a file of its own choice."""
+    architecture = content.get("architecture") or ""
+    # timm: "hf-hub:ORG/NAME" and "local-dir:FOLDER".
+    if ":" in architecture:
+        raise ValueError(
+            f"`backbone_config.architecture` is {architecture!r}, but a checkpoint names an architecture of timm and "
+            "holds the weights itself."
+        )
+    if "checkpoint_path" in (content.get("model_args") or {}):
+        raise ValueError(
+            "`backbone_config.model_args` has a `checkpoint_path`, but a checkpoint holds the weights itself: nothing "
+            "else is read."
+        )
+
+
+def check_num_elements(model: Any) -> None:
+    """Raises a ValueError if a network is too large. While it is loaded its tensors have no memory yet."""
+    num_elements = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    if num_elements > MAX_NUM_ELEMENTS:
+        raise ValueError(
+            f"The configuration describes a network of {num_elements / 1e9:.1f} billion numbers, but at most "
+            f"{MAX_NUM_ELEMENTS / 1e9:.1f} billion are supported."
+        )
+
+
+def check_sides(**sizes: Any) -> None:
+    """Raises a ValueError if an image processor would blow pictures up.
+
+    Args:
+        sizes: `SizeDict`s by name, or None.
+    """
+    for name, size in sizes.items():
+        sides = {} if size is None else dict(size)
+        if any(side > MAX_IMAGE_SIZE for side in sides.values()):
+            raise ValueError(f"`{name}` is {sides}, but at most {MAX_IMAGE_SIZE} pixels a side are supported.")
