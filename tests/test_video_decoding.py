@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from hiva_hf import video_decoding
 from hiva_hf.video_decoding import VideoReadError, VideoTruncatedError, decode_video
 
 
@@ -132,3 +133,32 @@ def test_music_with_a_cover_picture_is_no_video(tmp_path):
     pictures, error = read(path)
     assert pictures == []
     assert "holds no video" in str(error)
+
+
+def test_a_video_with_absurd_dimensions_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    path = tmp_path / "large.mp4"
+    write_video(path)
+    monkeypatch.setattr(video_decoding, "MAX_PIXELS", 100)
+    with pytest.raises(VideoReadError, match="more than the limit of 100"):
+        next(decode_video(path))
+
+
+def test_pictures_that_are_larger_than_the_header_says_are_not_decoded(tmp_path, monkeypatch):
+    def write(path, side):
+        with av.open(str(path), "w", format="mjpeg") as container:
+            stream = container.add_stream("mjpeg", rate=25)
+            stream.width = stream.height = side
+            stream.pix_fmt = "yuvj420p"
+            picture = av.VideoFrame.from_ndarray(np.zeros((side, side, 3), dtype=np.uint8), format="rgb24")
+            container.mux(stream.encode(picture))
+            container.mux(stream.encode())
+
+    write(tmp_path / "small.mjpeg", 32)
+    write(tmp_path / "large.mjpeg", 512)
+    path = tmp_path / "growing.mjpeg"
+    path.write_bytes(3 * (tmp_path / "small.mjpeg").read_bytes() + (tmp_path / "large.mjpeg").read_bytes())
+    assert [picture.to_rgb().shape[0] for picture in decode_video(path)] == [32, 32, 32, 512]
+    monkeypatch.setattr(video_decoding, "MAX_PIXELS", 100_000)
+    read = []
+    with pytest.raises(VideoReadError, match="decoding failed"):
+        read.extend(picture.to_rgb().shape[0] for picture in decode_video(path))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # The last picture may well be shown for this many seconds.
 _DURATION_TOLERANCE = 1.0
+# Twice the pixels of 8K; several pictures are in memory at a time.
+MAX_PIXELS = 2**26
 _TEXT_CODECS = frozenset(("ansi", "bintext", "idf", "xbin"))
 
 
@@ -108,6 +110,11 @@ def _first_stream(container: "av.container.InputContainer") -> "av.VideoStream":
     streams = video_streams(container)
     if not streams:
         raise VideoReadError("the file holds no video")
+    width, height = streams[0].codec_context.width, streams[0].codec_context.height
+    if width * height > MAX_PIXELS:
+        raise VideoReadError(f"it has {width} x {height} pixels, more than the limit of {MAX_PIXELS}")
+    # Pictures may be larger than the header says.
+    streams[0].codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     # On several threads the decoder may lose other pictures of a damaged file from one run to the next.
     streams[0].thread_type, streams[0].codec_context.thread_count = "NONE", 1
     return streams[0]

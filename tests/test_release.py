@@ -1,0 +1,80 @@
+"""What is released: versions that agree, and distributions that hold all that users need."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from hatchling.builders.sdist import SdistBuilder
+from hatchling.builders.wheel import WheelBuilder
+
+import hiva_hf
+
+
+REPOSITORY = Path(__file__).parents[1]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+MAX_BYTES = 90_000_000
+
+
+def files_of(builder) -> dict[str, Path]:
+    included = builder(str(REPOSITORY)).recurse_included_files()
+    return {Path(file.distribution_path).as_posix(): Path(file.path) for file in included}
+
+
+@pytest.fixture(scope="module")
+def sdist():
+    return files_of(SdistBuilder)
+
+
+@pytest.fixture(scope="module")
+def wheel():
+    return files_of(WheelBuilder)
+
+
+def shipped(folder: str) -> set[str]:
+    """All files of a folder but what Python and tests leave there."""
+    paths = (path for path in (REPOSITORY / folder).rglob("*") if path.is_file())
+    kept = (path for path in paths if not {"__pycache__", ".cache", ".pytest_cache"} & set(path.parts))
+    return {path.relative_to(REPOSITORY).as_posix() for path in kept}
+
+
+def test_version_is_the_same_everywhere():
+    newest = re.findall(r"^## \[(\d.*?)\]", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert newest == citation["version"] == hiva_hf.__version__
+
+
+def test_citation_names_the_paper_and_its_authors():
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors", "version"} <= citation.keys()
+    paper = citation["preferred-citation"]
+    assert paper["url"].endswith("/2602.14425")
+    assert [author["family-names"] for author in paper["authors"]] == "Li Ren Zhang Zhang Zhang Jiang Xie Guan".split()
+
+
+def test_source_distribution_has_what_both_commands_of_the_readme_need(sdist):
+    names = ("README.md", "LICENSE", "NOTICE", "CHANGELOG.md", "CITATION.cff")
+    expected = set(names).union(*map(shipped, ("src", "examples", "model_cards", "tests")))
+    assert not expected - sdist.keys()
+    assert not [name for name in sdist if "__pycache__" in name]
+
+
+def test_wheel_has_every_file_of_the_package_and_nothing_else(wheel):
+    assert {f"src/{name}" for name in wheel} == shipped("src")
+
+
+def test_distributions_are_below_90_mb(sdist, wheel):
+    # Data and weights hardly shrink: what fits without compression fits.
+    for files in (sdist, wheel):
+        assert sum(path.stat().st_size for path in files.values()) < MAX_BYTES
+
+
+def test_jobs_cover_the_supported_pythons_with_the_pinned_linters():
+    jobs = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    declared = [found[1] for line in PROJECT["classifiers"] if (found := re.search(r":: (3\.\d+)$", line))]
+    assert jobs["test"]["strategy"]["matrix"]["python"] == declared
+    lint = " ".join(step.get("run", "") for step in jobs["lint"]["steps"])
+    pinned = [line for line in PROJECT["optional-dependencies"]["test"] if line.startswith(("ruff", "transformers"))]
+    assert len(pinned) == 2
+    assert all(line in lint for line in pinned)
