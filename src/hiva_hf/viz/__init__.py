@@ -11,9 +11,49 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Pictures of results."""
+"""Pictures of results: faces with their AUs, attention maps, AU graphs, timelines, text similarity, marked frames.
 
-from .faces import draw_faces
+All take `theme="light"`, `"dark"` or `"print"`; drawings return a matplotlib figure and save it to `path` as PNG, SVG
+or PDF. `annotate_frame` draws into the pixels of a video's frame and needs no matplotlib.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
 
 
-__all__ = ["draw_faces"]
+if TYPE_CHECKING:
+    from .attention import draw_attention
+    from .faces import draw_faces
+    from .graph import draw_au_graph
+    from .overlay import annotate_frame
+    from .similarity import draw_similarity
+    from .timeline import draw_timeline
+
+_MODULES = {
+    "annotate_frame": "overlay",
+    "draw_attention": "attention",
+    "draw_au_graph": "graph",
+    "draw_faces": "faces",
+    "draw_similarity": "similarity",
+    "draw_timeline": "timeline",
+}
+
+__all__ = [
+    "annotate_frame",
+    "draw_attention",
+    "draw_au_graph",
+    "draw_faces",
+    "draw_similarity",
+    "draw_timeline",
+]
+
+
+def __getattr__(name: str):
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        raise ImportError(f'{name} needs matplotlib: pip install "hiva-hf[demo]"') from error

@@ -15,38 +15,63 @@
 
 import os
 import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from ..face_alignment import warp_face
 from ..image_loading import ImageSource, load_image
+from .attention import add_attention_bar, aligned_view, attention_peak, show_attention
+from .style import (
+    ACTIVE_MARK,
+    EXPERIMENTAL_ACTIVE_MARK,
+    EXPERIMENTAL_NOTE,
+    HATCH,
+    MEDIUM,
+    PAGE_WIDTH,
+    PNG_DPI,
+    SMALL,
+    Theme,
+    ThemeName,
+    active_mark,
+    add_axes,
+    au_title,
+    check_path,
+    experimental_mark,
+    finish,
+    get_theme,
+    text_width,
+    thresholds_by_label,
+)
 
 
-# Okabe and Ito's blue, which every kind of colour vision tells from grey; active AUs are also bold and marked.
-ACTIVE_COLOR = "#0072B2"
-INACTIVE_COLOR = "#D9D9D9"
-EDGE_COLOR = "#595959"
-# More attention is darker, in a print without colour too; where there is none the face shows.
-HEAT = ListedColormap([(*colormaps["YlOrRd"](step)[:3], 0.7 * step**0.7) for step in np.linspace(0, 1, 256)])
-VIEW_SIZE = 224
 MAX_PHOTO_SIZE = 1200
 
 # All lengths in inches.
-MARGIN = 0.15
-PHOTO_WIDTH, MAX_PHOTO_HEIGHT = 4.2, 5.0
-TITLE_HEIGHT, AXIS_HEIGHT = 0.4, 0.5
-LABELS_WIDTH, BARS_WIDTH, BAR_HEIGHT = 2.2, 2.3, 0.21
-MAP_SIZE, COLORBAR_WIDTH = 1.75, 0.8
+MARGIN = 0.12
+# Narrower figures have everything in one column.
+MIN_TWO_COLUMNS = 5.0
+MAX_PHOTO_HEIGHT = 3.4
+TITLE_HEIGHT, AXIS_HEIGHT, NOTE_HEIGHT = 0.3, 0.42, 0.13
+BAR_HEIGHT, MAX_LABELS_SHARE = 0.165, 0.55
+MAP_TITLE_HEIGHT, MAX_MAP_SIZE, BAR_WIDTH = 0.34, 1.35, 0.55
 MAPS_PER_LINE = 2
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a part of the picture stands, in inches from the upper left corner."""
+
+    left: float
+    top: float
+    width: float
+    height: float
 
 
 def draw_faces(
@@ -54,114 +79,145 @@ def draw_faces(
     faces: list[dict[str, Any]],
     path: str | os.PathLike | None = None,
     *,
+    thresholds: float | Sequence[float] | Mapping[str, float] | None = None,
+    landmarks: bool = False,
     attention: bool = True,
     num_maps: int = 3,
     max_faces: int = 6,
-    dpi: int = 150,
+    width: float = PAGE_WIDTH,
+    theme: ThemeName | Theme = "light",
+    dpi: int = PNG_DPI,
 ) -> Figure:
     """Draw a photo with its faces, their AUs and where the network looked.
 
-    Each face gets a row: a bar per AU with its probability (active AUs bold and marked), and, if the faces come with
-    attention maps (`return_attention=True`), the DDCA maps of its most probable AUs over the aligned face, and the
-    mean of the same AUs' CDCA maps. Attention is a multiple of what evenly spread attention would be, on one scale
-    per face.
+    Each face gets a bar per AU with its probability (active AUs bold and marked, experimental ones hollow, with a
+    dagger), and, if the faces come with attention maps (`return_attention=True`), the DDCA maps of its most probable
+    AUs over the aligned face, and the mean of the same AUs' CDCA maps. Attention is a multiple of what evenly spread
+    attention would be, on one scale per face; [`draw_attention`] shows all AUs.
 
     Args:
         image: The photo, anything that [`load_image`] reads.
         faces: What the au-detection pipeline returned for it.
-        path: Where to save the picture; the ending tells the format (".png", ".pdf", ".svg").
+        path: Where to save the picture; the ending tells the format (".png", ".svg", ".pdf").
+        thresholds: Probability from which an AU is active, drawn as a tick on its bar: one for all, one per AU in
+            order, or by label. It is what the pipeline was given, and changes nothing of what counts as active.
+        landmarks: Whether to draw the five landmarks of each face.
         attention: Whether to draw attention maps.
         num_maps: Number of AUs whose attention is shown.
-        max_faces: Rows are drawn for this many of the largest faces; all faces are marked in the photo.
-        dpi: Resolution of the saved picture.
+        max_faces: Bars are drawn for this many of the largest faces; all faces are marked in the photo.
+        width: Of the figure, in inches; a page of a journal by default, 3.5 is one column.
+        theme: "light", "dark" or "print" (black ink alone).
+        dpi: Resolution of a PNG.
 
     Returns:
         The figure.
 
     Raises:
         ImageLoadError: The photo cannot be used.
-        ValueError: `num_maps` or `max_faces` is below 1.
+        ValueError: An argument is wrong, or `landmarks` is asked for and the faces have none.
     """
+    theme, _ = get_theme(theme), check_path(path)
     if num_maps < 1 or max_faces < 1:
         raise ValueError(f"num_maps and max_faces must be at least 1, got {num_maps} and {max_faces}.")
+    if landmarks and any("landmarks" not in face for face in faces):
+        raise ValueError("`landmarks=True` needs faces with `landmarks`, which the au-detection pipeline returns.")
     photo = np.asarray(load_image(image))
-    rows = faces[:max_faces]
-    panels = [_panels(face, num_maps) if attention else [] for face in rows]
-    heights = [_row_height(face, maps) for face, maps in zip(rows, panels, strict=True)]
-    figure, photo_axes, left, top = _lay_out(photo, heights, with_maps=any(panels))
-    _draw_photo(photo_axes, photo, faces)
-    for number, (face, maps, height) in enumerate(zip(rows, panels, heights, strict=True), start=1):
-        bars_height = height - TITLE_HEIGHT - AXIS_HEIGHT
-        bars = _add_axes(figure, left + LABELS_WIDTH, top + TITLE_HEIGHT, BARS_WIDTH, bars_height)
-        _draw_bars(bars, face["aus"], f"Face {number}")
+    shown = faces[:max_faces]
+    ticks = thresholds_by_label(thresholds, [au["label"] for au in shown[0]["aus"]] if shown else [])
+    panels = [_panels(face, num_maps) if attention else [] for face in shown]
+    height, photo_place, bar_places, map_places = _lay_out(photo.shape[0] / photo.shape[1], shown, panels, width)
+    figure = theme.figure(width, height)
+    _draw_photo(_axes_at(figure, photo_place), photo, faces, landmarks, theme)
+    for number, (face, maps) in enumerate(zip(shown, panels, strict=True), start=1):
+        _draw_bars(figure, bar_places[number - 1], face["aus"], f"Face {number}", ticks, theme)
         if maps:
-            view = warp_face(photo, face["view_matrix"] * VIEW_SIZE, VIEW_SIZE)
-            _draw_maps(figure, left + LABELS_WIDTH + BARS_WIDTH + 2 * MARGIN, top, view, maps)
-        top += height
-    if path is not None:
-        figure.savefig(path, dpi=dpi)
-    return figure
+            view = Image.fromarray(aligned_view(photo, face))
+            _draw_maps(figure, map_places[number - 1], view, maps, theme)
+    return finish(figure, theme, path, dpi)
 
 
 def _panels(face: dict[str, Any], num_maps: int) -> list[tuple[str, np.ndarray]]:
-    """Titles and attention maps `[height, width]`, as multiples of evenly spread attention."""
+    """Titles and attention maps `[height, width]`, each of which sums to 1."""
     aus = face["aus"]
     top = sorted(range(len(aus)), key=lambda index: -aus[index]["score"])[:num_maps]
     panels = []
     if "ddca_attention" in face:
         for index in top:
-            state = "" if aus[index]["active"] else ", not active"
-            title = f"DDCA {aus[index]['label']} ({aus[index]['score']:.2f}{state})"
+            state = "" if aus[index]["active"] else "\nnot active"
+            title = f"DDCA {aus[index]['label']} ({aus[index]['score']:.2f}){state}"
             panels.append((title, face["ddca_attention"][index]))
     if "cdca_attention" in face:
-        labels = textwrap.shorten(", ".join(aus[index]["label"] for index in sorted(top)), 26, placeholder=" ...")
+        labels = textwrap.shorten(", ".join(aus[index]["label"] for index in sorted(top)), 22, placeholder=" ...")
         panels.append((f"CDCA, mean of\n{labels}", face["cdca_attention"][top].mean(axis=0)))
-    return [(title, values * values.size) for title, values in panels]
+    return panels
 
 
-def _row_height(face: dict[str, Any], panels: list[tuple[str, np.ndarray]]) -> float:
-    lines = -(-len(panels) // MAPS_PER_LINE)
-    bars_height = TITLE_HEIGHT + BAR_HEIGHT * len(face["aus"]) + AXIS_HEIGHT
-    return max(bars_height, lines * (TITLE_HEIGHT + MAP_SIZE) + MARGIN)
+def _bars_height(face: dict[str, Any]) -> float:
+    note = NOTE_HEIGHT * any(au.get("experimental") for au in face["aus"])
+    # A few AUs have room for bars that would look clumsy: the block has the height of six at least.
+    return TITLE_HEIGHT + BAR_HEIGHT * max(6, len(face["aus"])) + AXIS_HEIGHT + note
 
 
-def _lay_out(photo: np.ndarray, heights: list[float], with_maps: bool) -> tuple[Figure, Axes, float, float]:
-    """Put a single face beside the photo, and several below it.
+def _map_size(width: float) -> float:
+    return min(MAX_MAP_SIZE, (width - BAR_WIDTH) / MAPS_PER_LINE - MARGIN)
+
+
+def _maps_height(panels: list, width: float) -> float:
+    return -(-len(panels) // MAPS_PER_LINE) * (MAP_TITLE_HEIGHT + _map_size(width))
+
+
+def _lay_out(
+    ratio: float, faces: list[dict[str, Any]], panels: list[list], width: float
+) -> tuple[float, _Place, list[_Place], list[_Place]]:
+    """Finds the height of the figure and the places of photo, bars and maps.
+
+    In one column everything stands below each other. In two, a single face has its bars to the right of photo and
+    maps; of several faces, below the photo, each has a row of bars and maps, or, without maps, half a row.
 
     Args:
-        photo: Array `[height, width, 3]`.
-        heights: The height of each face's row.
-        with_maps: Whether any face has attention maps.
-
-    Returns:
-        The figure, the axes of the photo, and the left and the top of the rows.
+        ratio: Height of the photo by its width.
+        faces: The faces that get bars.
+        panels: Their attention maps, none of a face that has none.
+        width: Of the figure.
     """
-    ratio = photo.shape[0] / photo.shape[1]
-    maps_width = MAPS_PER_LINE * (MAP_SIZE + MARGIN) + COLORBAR_WIDTH + MARGIN if with_maps else 0
-    row_width = LABELS_WIDTH + BARS_WIDTH + 2 * MARGIN + maps_width
-    if len(heights) < 2:
-        photo_height = min(PHOTO_WIDTH * ratio, MAX_PHOTO_HEIGHT)
-        left = PHOTO_WIDTH + 2 * MARGIN
-        width = left + row_width if heights else left
-        # Without a face there is a title instead.
-        top = 0.0 if heights else TITLE_HEIGHT
-        figure = Figure(figsize=(width, max([photo_height + top + 2 * MARGIN, *heights])))
-        return figure, _add_axes(figure, MARGIN, top + MARGIN, PHOTO_WIDTH, photo_height), left, top
-    photo_height = min((row_width - 2 * MARGIN) * ratio, MAX_PHOTO_HEIGHT)
-    top = photo_height + 2 * MARGIN
-    figure = Figure(figsize=(row_width, top + sum(heights)))
-    return figure, _add_axes(figure, MARGIN, MARGIN, row_width - 2 * MARGIN, photo_height), 0.0, top
+    is_narrow = width < MIN_TWO_COLUMNS
+    half = width - 2 * MARGIN if is_narrow else (width - 3 * MARGIN) / 2
+    right = MARGIN if is_narrow else 2 * MARGIN + half
+    top = MARGIN if faces else TITLE_HEIGHT
+    is_single = len(faces) < 2 and not is_narrow
+    photo_width = half if is_single else width - 2 * MARGIN
+    photo_height = min(photo_width * ratio, MAX_PHOTO_HEIGHT)
+    photo = _Place(MARGIN, top, photo_width, photo_height)
+    if not faces:
+        return top + photo_height + MARGIN, photo, [], []
+    below = top + photo_height + MARGIN / 2
+    if is_single:
+        maps = _Place(MARGIN, below, half, _maps_height(panels[0], half))
+        bars = _Place(right, 0, half, _bars_height(faces[0]))
+        return max(below + maps.height + MARGIN, bars.height + MARGIN / 2), photo, [bars], [maps]
+    bar_places, map_places = [], []
+    has_maps = any(panels)
+    row_height = 0.0
+    for number, (face, maps) in enumerate(zip(faces, panels, strict=True)):
+        is_right = not is_narrow and not has_maps and number % 2 == 1
+        if not is_right:
+            below += row_height
+            row_height = 0.0
+        bars = _Place(right if is_right else MARGIN, below, half, _bars_height(face))
+        beside = _Place(right, below + (bars.height if is_narrow else 0), half, _maps_height(maps, half))
+        bar_places.append(bars)
+        map_places.append(beside)
+        row_height = max(row_height, bars.height, beside.top + beside.height - below + MARGIN * bool(maps))
+    return below + row_height + MARGIN / 2, photo, bar_places, map_places
 
 
-def _add_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Add axes by inches from the figure's upper left corner."""
-    full_width, full_height = figure.get_size_inches()
-    return figure.add_axes(
-        (left / full_width, 1 - (top + height) / full_height, width / full_width, height / full_height)
-    )
+def _axes_at(figure: Figure, place: _Place) -> Axes:
+    return add_axes(figure, place.left, place.top, place.width, place.height)
 
 
-def _draw_photo(axes: Axes, photo: np.ndarray, faces: list[dict[str, Any]]) -> None:
+def _draw_photo(
+    axes: Axes, photo: np.ndarray, faces: list[dict[str, Any]], landmarks: bool, theme: Theme
+) -> None:
     """Draw the photo `[height, width, 3]` with numbered boxes."""
     height, width = photo.shape[:2]
     preview = Image.fromarray(photo)
@@ -169,79 +225,120 @@ def _draw_photo(axes: Axes, photo: np.ndarray, faces: list[dict[str, Any]]) -> N
     axes.imshow(preview, extent=(0, width, height, 0))
     axes.set_axis_off()
     if not faces:
-        axes.set_title("No face found", fontsize=11, fontweight="bold")
-    outline = [Stroke(linewidth=4, foreground="white"), Normal()]
+        axes.set_title("No face found", fontsize=MEDIUM, fontweight="bold")
+    # The number stands inside a photo whose edge is the face's, too.
+    size_per_point = width / (72 * axes.get_position().width * axes.figure.get_size_inches()[0])
+    # Dark ring, light line: one of them stands out from any photo.
+    outline = [Stroke(linewidth=3.2, foreground="#000000"), Normal()]
     for number, face in enumerate(faces, start=1):
         box = face["box"]
         corner, size = (box["xmin"], box["ymin"]), (box["xmax"] - box["xmin"], box["ymax"] - box["ymin"])
-        axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=ACTIVE_COLOR, linewidth=2, path_effects=outline))
-        axes.annotate(
+        axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor="white", linewidth=1.6, path_effects=outline))
+        axes.text(
+            max(box["xmin"], 0),
+            max(box["ymin"], 11 * size_per_point),
             str(number),
-            corner,
-            color="white",
-            fontsize=10,
+            color="black",
+            fontsize=SMALL,
             fontweight="bold",
             verticalalignment="bottom",
-            bbox={"facecolor": ACTIVE_COLOR, "edgecolor": "white", "pad": 2},
+            bbox={"facecolor": "white", "edgecolor": "black", "linewidth": 0.8, "pad": 1.5},
         )
+        if landmarks and face["landmarks"] is not None:
+            x, y = np.asarray(face["landmarks"], dtype=float).T
+            axes.scatter(x, y, s=7, facecolor="white", edgecolor="black", linewidth=0.7, zorder=3)
 
 
-def _draw_bars(axes: Axes, aus: list[dict[str, Any]], title: str) -> None:
+def _draw_bars(
+    figure: Figure, place: _Place, aus: list[dict[str, Any]], title: str, ticks: Mapping[str, float], theme: Theme
+) -> None:
     """Draw one bar per AU, in the order given from top to bottom."""
-    positions = np.arange(len(aus))
-    active = [au["active"] for au in aus]
-    axes.barh(
-        positions,
-        [au["score"] for au in aus],
-        # A few AUs have room for bars that would look clumsy.
-        height=0.72 * min(1, len(aus) / 12),
-        color=[ACTIVE_COLOR if on else INACTIVE_COLOR for on in active],
-        edgecolor=[ACTIVE_COLOR if on else EDGE_COLOR for on in active],
-        linewidth=0.6,
+    labels = [_bar_label(au) for au in aus]
+    labels_width = max(text_width(label, SMALL) for label in labels) + 0.08
+    if labels_width > MAX_LABELS_SHARE * place.width:
+        labels = [f"{au['label']}{experimental_mark(au)}" for au in aus]
+        labels_width = max(text_width(label, SMALL) for label in labels) + 0.08
+    has_experimental = any(au.get("experimental") for au in aus)
+    bars_height = place.height - TITLE_HEIGHT - AXIS_HEIGHT - NOTE_HEIGHT * has_experimental
+    axes = add_axes(
+        figure, place.left + labels_width, place.top + TITLE_HEIGHT, place.width - labels_width, bars_height
     )
-    labels = [au["label"] if au["name"] == au["label"] else f"{au['label']}  {au['name']}" for au in aus]
-    axes.set_yticks(positions, labels, fontsize=8.5)
-    for au, text, position in zip(aus, axes.get_yticklabels(), positions, strict=True):
-        weight = "bold" if au["active"] else "normal"
-        text.set_fontweight(weight)
-        mark = " \N{BLACK CIRCLE}" if au["active"] else ""
-        axes.text(au["score"] + 0.015, position, f"{au['score']:.2f}{mark}", va="center", fontsize=8, weight=weight)
+    positions = np.arange(len(aus))
+    for position, au in zip(positions, aus, strict=True):
+        _draw_bar(axes, position, au, 0.7 * min(1, len(aus) / 6), ticks.get(au["label"]), theme)
+    axes.set_yticks(positions, labels, fontsize=SMALL)
+    for au, text in zip(aus, axes.get_yticklabels(), strict=True):
+        text.set_fontweight("bold" if au["active"] else "normal")
     axes.set_ylim(len(aus) - 0.4, -0.6)
-    axes.set_xlim(0, 1.22)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"], fontsize=8)
-    axes.set_xlabel("Probability (\N{BLACK CIRCLE} active)", fontsize=8.5)
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
-    axes.grid(axis="x", color="#E8E8E8", linewidth=0.6)
+    # Room for the numbers behind a full bar.
+    room = 0.34 / (place.width - labels_width - 0.34)
+    axes.set_xlim(0, 1 + room)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"], fontsize=SMALL)
+    axes.set_xlabel(_bars_legend(aus, ticks), fontsize=SMALL, labelpad=2, loc="left")
+    axes.set_title(title, loc="left", fontsize=MEDIUM, fontweight="bold", pad=4)
+    axes.grid(axis="x", color=theme.faint, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, pad=2)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
 
 
-def _draw_maps(
-    figure: Figure, left: float, top: float, view: np.ndarray, panels: list[tuple[str, np.ndarray]]
+def _bar_label(au: dict[str, Any]) -> str:
+    title = au_title(au["label"], au["name"])
+    return title.replace(au["label"], au["label"] + experimental_mark(au), 1)
+
+
+def _draw_bar(
+    axes: Axes, position: int, au: dict[str, Any], height: float, threshold: float | None, theme: Theme
 ) -> None:
-    """Draw attention maps over `view`, the face as the network saw it, `[VIEW_SIZE, VIEW_SIZE, 3]`."""
-    grey = Image.fromarray(view).convert("L")
-    # Attention without any focus must not look as if it had one.
-    scale = max(2.0, *(values.max() for _, values in panels))
+    color = theme.active if au["active"] else theme.inactive
+    is_hollow = bool(au.get("experimental"))
+    axes.barh(
+        position,
+        au["score"],
+        height=height,
+        facecolor=theme.background if is_hollow else color,
+        edgecolor=theme.active if au["active"] else theme.muted,
+        hatch=HATCH if is_hollow and au["active"] else "",
+        linewidth=0.7,
+    )
+    weight = "bold" if au["active"] else "normal"
+    at = au["score"]
+    if threshold is not None:
+        axes.vlines(threshold, position - 0.45, position + 0.45, color=theme.alert, linewidth=1.1, zorder=3)
+        # The number stands to the right of a tick that it would be struck through by.
+        if at <= threshold < at + 0.2:
+            at = threshold
+    axes.annotate(
+        f"{au['score']:.2f}{active_mark(au)}",
+        (at, position),
+        xytext=(2.5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=SMALL - 0.5,
+        fontweight=weight,
+        color=theme.ink,
+    )
+
+
+def _bars_legend(aus: list[dict[str, Any]], ticks: Mapping[str, float]) -> str:
+    has_experimental = any(au.get("experimental") for au in aus)
+    marks = [f"{ACTIVE_MARK} {EXPERIMENTAL_ACTIVE_MARK} active" if has_experimental else f"{ACTIVE_MARK} active"]
+    marks += ["| threshold"] if ticks else []
+    return f"Probability ({', '.join(marks)})" + (f"\n{EXPERIMENTAL_NOTE}" if has_experimental else "")
+
+
+def _draw_maps(
+    figure: Figure, place: _Place, view: Image.Image, panels: list[tuple[str, np.ndarray]], theme: Theme
+) -> None:
+    """Draw attention maps over `view`, the face as the network saw it."""
+    peak = attention_peak(values for _, values in panels)
+    side = _map_size(place.width)
     for index, (title, values) in enumerate(panels):
         line, column = divmod(index, MAPS_PER_LINE)
-        map_top = top + TITLE_HEIGHT + line * (MAP_SIZE + TITLE_HEIGHT)
-        axes = _add_axes(figure, left + column * (MAP_SIZE + MARGIN), map_top, MAP_SIZE, MAP_SIZE)
-        axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
-        heat = axes.imshow(
-            values,
-            cmap=HEAT,
-            vmin=0,
-            vmax=scale,
-            extent=(0, 1, 1, 0),
-            interpolation="bicubic",
-            interpolation_stage="data",
-        )
-        axes.set_title(title, fontsize=8.5, pad=4)
-        axes.set_axis_off()
-    bar_left = left + min(len(panels), MAPS_PER_LINE) * (MAP_SIZE + MARGIN)
-    bar = figure.colorbar(heat, cax=_add_axes(figure, bar_left, top + TITLE_HEIGHT, 0.1, MAP_SIZE))
-    bar.locator = MaxNLocator(5)
-    bar.set_label("Attention (1 = evenly spread)", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
+        top = place.top + MAP_TITLE_HEIGHT + line * (side + MAP_TITLE_HEIGHT)
+        axes = add_axes(figure, place.left + column * (side + MARGIN), top, side, side)
+        heat = show_attention(axes, view, values, peak, theme)
+        axes.set_title(title, fontsize=SMALL, pad=3)
+    bar_left = place.left + min(len(panels), MAPS_PER_LINE) * (side + MARGIN)
+    cax = add_axes(figure, bar_left, place.top + MAP_TITLE_HEIGHT, 0.08, side)
+    add_attention_bar(figure, heat, theme, cax=cax)
