@@ -49,7 +49,7 @@ from .style import (
 VIEW_SIZE = 224
 KINDS = {"ddca": "DDCA: on the\nAU's own map", "cdca": "CDCA: on the\nwhole face's map"}
 # Inches.
-MAP_SIZE, MAX_MAP_SIZE, GAP, CELL_GAP, MARGIN = 1.05, 1.3, 0.05, 0.14, 0.12
+MAP_SIZE, MAX_MAP_SIZE, GAP, CELL_GAP, MARGIN = 0.9, 1.3, 0.05, 0.14, 0.12
 TITLE_HEIGHT, BAR_LENGTH, BAR_HEIGHT, FOOTER_HEIGHT, NOTE_HEIGHT = 0.36, 2.2, 0.08, 0.55, 0.2
 MIN_WIDTH = 2.6
 
@@ -167,6 +167,9 @@ def add_attention_bar(figure: Figure, heat: AxesImage, theme: Theme, **place: An
     bar.locator = MaxNLocator(5)
     bar.set_label("Attention (1 = evenly spread)", fontsize=SMALL, labelpad=2)
     bar.ax.tick_params(labelsize=SMALL, length=2, pad=2)
+    # What shows through where there is little attention: a face, which is grey.
+    bar.solids.set_zorder(1)
+    bar.ax.axvspan(*bar.ax.get_xlim(), color=str(0.6 * theme.face_range[1] + 0.4 * theme.face_range[0]), zorder=0)
     return bar
 
 

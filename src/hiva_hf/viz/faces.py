@@ -60,8 +60,7 @@ MIN_TWO_COLUMNS = 5.0
 MAX_PHOTO_HEIGHT = 3.4
 TITLE_HEIGHT, AXIS_HEIGHT, NOTE_HEIGHT = 0.3, 0.42, 0.13
 BAR_HEIGHT, MAX_LABELS_SHARE = 0.165, 0.55
-MAP_TITLE_HEIGHT, MAX_MAP_SIZE, BAR_WIDTH = 0.34, 1.35, 0.55
-MAPS_PER_LINE = 2
+MAP_TITLE_HEIGHT, MIN_MAP_SIZE, MAX_MAP_SIZE, BAR_WIDTH = 0.34, 1.2, 1.4, 0.55
 
 
 @dataclass(frozen=True)
@@ -158,12 +157,15 @@ def _bars_height(face: dict[str, Any]) -> float:
     return TITLE_HEIGHT + BAR_HEIGHT * max(6, len(face["aus"])) + AXIS_HEIGHT + note
 
 
-def _map_size(width: float) -> float:
-    return min(MAX_MAP_SIZE, (width - BAR_WIDTH) / MAPS_PER_LINE - MARGIN)
+def _map_grid(num_maps: int, width: float) -> tuple[int, float]:
+    """How many maps stand in a line, and their side."""
+    columns = max(1, min(num_maps, int((width - BAR_WIDTH) // (MIN_MAP_SIZE + MARGIN))))
+    return columns, min(MAX_MAP_SIZE, (width - BAR_WIDTH) / columns - MARGIN)
 
 
 def _maps_height(panels: list, width: float) -> float:
-    return -(-len(panels) // MAPS_PER_LINE) * (MAP_TITLE_HEIGHT + _map_size(width))
+    columns, side = _map_grid(len(panels), width)
+    return -(-len(panels) // columns) * (MAP_TITLE_HEIGHT + side)
 
 
 def _lay_out(
@@ -171,8 +173,8 @@ def _lay_out(
 ) -> tuple[float, _Place, list[_Place], list[_Place]]:
     """Finds the height of the figure and the places of photo, bars and maps.
 
-    In one column everything stands below each other. In two, a single face has its bars to the right of photo and
-    maps; of several faces, below the photo, each has a row of bars and maps, or, without maps, half a row.
+    In one column everything stands below each other. In two, a single face has its bars beside the photo and its maps
+    below both; of several faces, below the photo, each has a row of bars and maps, or, without maps, half a row.
 
     Args:
         ratio: Height of the photo by its width.
@@ -184,7 +186,7 @@ def _lay_out(
     half = width - 2 * MARGIN if is_narrow else (width - 3 * MARGIN) / 2
     right = MARGIN if is_narrow else 2 * MARGIN + half
     top = MARGIN if faces else TITLE_HEIGHT
-    is_single = len(faces) < 2 and not is_narrow
+    is_single = len(faces) == 1 and not is_narrow
     photo_width = half if is_single else width - 2 * MARGIN
     photo_height = min(photo_width * ratio, MAX_PHOTO_HEIGHT)
     photo = _Place(MARGIN, top, photo_width, photo_height)
@@ -192,9 +194,10 @@ def _lay_out(
         return top + photo_height + MARGIN, photo, [], []
     below = top + photo_height + MARGIN / 2
     if is_single:
-        maps = _Place(MARGIN, below, half, _maps_height(panels[0], half))
         bars = _Place(right, 0, half, _bars_height(faces[0]))
-        return max(below + maps.height + MARGIN, bars.height + MARGIN / 2), photo, [bars], [maps]
+        below = max(below, bars.height)
+        maps = _Place(MARGIN, below, width - 2 * MARGIN, _maps_height(panels[0], width - 2 * MARGIN))
+        return below + maps.height + MARGIN, photo, [bars], [maps]
     bar_places, map_places = [], []
     has_maps = any(panels)
     row_height = 0.0
@@ -274,7 +277,18 @@ def _draw_bars(
     room = 0.34 / (place.width - labels_width - 0.34)
     axes.set_xlim(0, 1 + room)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"], fontsize=SMALL)
-    axes.set_xlabel(_bars_legend(aus, ticks), fontsize=SMALL, labelpad=2, loc="left")
+    # The widest text stands below the labels, too, which leaves it room to the right.
+    axes.annotate(
+        _bars_legend(aus, ticks),
+        (-labels_width / (place.width - labels_width), 0),
+        xycoords="axes fraction",
+        xytext=(0, -14),
+        textcoords="offset points",
+        va="top",
+        fontsize=SMALL,
+        color=theme.ink,
+        gid="legend",
+    )
     axes.set_title(title, loc="left", fontsize=MEDIUM, fontweight="bold", pad=4)
     axes.grid(axis="x", color=theme.faint, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -332,13 +346,13 @@ def _draw_maps(
 ) -> None:
     """Draw attention maps over `view`, the face as the network saw it."""
     peak = attention_peak(values for _, values in panels)
-    side = _map_size(place.width)
+    columns, side = _map_grid(len(panels), place.width)
     for index, (title, values) in enumerate(panels):
-        line, column = divmod(index, MAPS_PER_LINE)
+        line, column = divmod(index, columns)
         top = place.top + MAP_TITLE_HEIGHT + line * (side + MAP_TITLE_HEIGHT)
         axes = add_axes(figure, place.left + column * (side + MARGIN), top, side, side)
         heat = show_attention(axes, view, values, peak, theme)
         axes.set_title(title, fontsize=SMALL, pad=3)
-    bar_left = place.left + min(len(panels), MAPS_PER_LINE) * (side + MARGIN)
+    bar_left = place.left + columns * (side + MARGIN)
     cax = add_axes(figure, bar_left, place.top + MAP_TITLE_HEIGHT, 0.08, side)
     add_attention_bar(figure, heat, theme, cax=cax)

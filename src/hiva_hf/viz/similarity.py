@@ -1,0 +1,174 @@
+# Copyright 2026 The hiva-hf authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""How alike the AUs' descriptions are to the text encoder."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import ArrayLike, NDArray
+from transformers import PreTrainedTokenizerBase
+
+from ..facs import get_action_unit
+from ..modeling_hiva import HiVAForAUDetection, evaluation_mode
+from .style import (
+    COLUMN_WIDTH,
+    MEDIUM,
+    PNG_DPI,
+    SMALL,
+    TINY,
+    Theme,
+    ThemeName,
+    add_axes,
+    check_path,
+    finish,
+    get_theme,
+)
+
+
+# Inches.
+LABELS_SIZE, TITLE_HEIGHT, BAR_WIDTH, MARGIN = 0.36, 0.3, 0.52, 0.08
+# Cells of at least this size hold a number.
+MIN_NUMBER_CELL = 0.19
+
+
+def draw_similarity(
+    similarity: ArrayLike | torch.Tensor | HiVAForAUDetection,
+    labels: Sequence[str] | None = None,
+    path: str | os.PathLike | None = None,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    descriptions: Sequence[str] | None = None,
+    title: str | None = None,
+    width: float = COLUMN_WIDTH,
+    theme: ThemeName | Theme = "light",
+    dpi: int = PNG_DPI,
+) -> Figure:
+    """Draw the matrix of cosine similarities between the descriptions of the AUs, as in Figure 5 of the paper.
+
+    Args:
+        similarity: The matrix `[N, N]`, or a model, whose own descriptions are compared: with `tokenizer` what its
+            text encoder makes of each description, without it what it keeps of them in its text memory, which
+            inference checkpoints have too.
+        labels: The N AUs; of a model its own.
+        path: Where to save the picture; the ending tells the format (".png", ".svg", ".pdf").
+        tokenizer: Tokenizer of the model's text encoder.
+        descriptions: One for each AU, instead of the canonical ones; needs `tokenizer`.
+        title: Stands above the matrix, before the mean of all pairs.
+        width: Of the figure, in inches; a column of a journal by default. Wide cells hold their number.
+        theme: "light", "dark" or "print" (black ink alone).
+        dpi: Resolution of a PNG.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: The matrix or an argument is wrong, or the model has no text memory or no text encoder.
+    """
+    theme, _ = get_theme(theme), check_path(path)
+    if isinstance(similarity, HiVAForAUDetection):
+        labels = similarity.config.au_labels if labels is None else labels
+        similarity = cosine_similarity(_embeddings(similarity, tokenizer, descriptions))
+    elif tokenizer is not None or descriptions is not None:
+        raise ValueError("`tokenizer` and `descriptions` are for a model; a matrix is drawn as it is.")
+    matrix = _checked(similarity, labels)
+    side = width - LABELS_SIZE - BAR_WIDTH - MARGIN
+    figure = theme.figure(width, TITLE_HEIGHT + side + LABELS_SIZE)
+    axes = add_axes(figure, LABELS_SIZE, TITLE_HEIGHT, side, side)
+    others = ~np.eye(len(matrix), dtype=bool)
+    shown = show_similarity(axes, matrix, labels, float(matrix[others].min()), theme, inches=side)
+    mean = f"mean {matrix[others].mean():.2f} without the diagonal"
+    heading = f"{title}: {mean}" if title else mean[0].upper() + mean[1:]
+    figure.text(
+        LABELS_SIZE / width,
+        1 - 0.5 * TITLE_HEIGHT / figure.get_size_inches()[1],
+        heading,
+        fontsize=min(MEDIUM, SMALL + 0.5),
+        va="center",
+    )
+    bar = figure.colorbar(shown, cax=add_axes(figure, width - BAR_WIDTH, TITLE_HEIGHT, 0.09, side))
+    bar.set_label("Cosine similarity", fontsize=SMALL, labelpad=2)
+    bar.ax.tick_params(labelsize=SMALL, length=2, pad=2)
+    return finish(figure, theme, path, dpi)
+
+
+def show_similarity(
+    axes: Axes, matrix: NDArray[np.floating], labels: Sequence[str], lowest: float, theme: Theme, inches: float
+) -> AxesImage:
+    """Draws a matrix `[N, N]` on a scale from `lowest` to 1 into axes whose side is so many `inches`."""
+    shown = axes.imshow(matrix, cmap=theme.similarity, vmin=lowest, vmax=1)
+    cell = inches / len(labels)
+    size = min(SMALL, max(TINY - 1, 60 * cell))
+    axes.set_xticks(range(len(labels)), [label.removeprefix("AU") for label in labels], fontsize=size, rotation=90)
+    axes.set_yticks(range(len(labels)), [label.removeprefix("AU") for label in labels], fontsize=size)
+    axes.tick_params(length=1.5, pad=1)
+    if cell >= MIN_NUMBER_CELL:
+        for (row, column), value in np.ndenumerate(matrix):
+            red, green, blue, _ = shown.cmap(shown.norm(value))
+            is_dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.45
+            text = f"{value:.2f}".replace("0.", ".", 1) if cell < 0.3 else f"{value:.2f}"
+            color = "white" if is_dark else "black"
+            axes.text(column, row, text, ha="center", va="center", fontsize=min(SMALL, 25 * cell), color=color)
+    return shown
+
+
+def cosine_similarity(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Cosine similarity [N, N] of the rows of [N, d]."""
+    rows = np.asarray(embeddings, dtype=np.float64)
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows @ rows.T
+
+
+@torch.no_grad()
+def _embeddings(
+    model: HiVAForAUDetection, tokenizer: PreTrainedTokenizerBase | None, descriptions: Sequence[str] | None
+) -> NDArray[np.floating]:
+    """What the model has of each AU's description, [N, d]; the model stays as it is."""
+    if tokenizer is None:
+        if descriptions is not None:
+            raise ValueError("`descriptions` are read through the text encoder's `tokenizer`: pass it too.")
+        if model.text_memory is None:
+            raise ValueError("The model has no text memory: call `encode_descriptions(tokenizer)`, or pass `tokenizer`.")
+        return model.text_memory[:, 0].float().cpu().numpy()
+    if model.text_model is None or not model.config.reads_descriptions:
+        raise ValueError(
+            "This checkpoint reads no descriptions (`drop_text_encoder` was called before it was saved, or its variant "
+            "has none): leave out `tokenizer` to compare what its text memory holds, or load a training checkpoint."
+        )
+    units = [get_action_unit(label) for label in model.config.au_labels]
+    sentences = [unit.description for unit in units] if descriptions is None else list(descriptions)
+    if len(sentences) != len(units):
+        raise ValueError(f"`descriptions` has {len(sentences)} entries, but the model has {len(units)} AUs.")
+    inputs = tokenizer(sentences, padding=True, return_tensors="pt").to(model.device)
+    with evaluation_mode([model.text_model]):
+        hidden_states = model.text_model.encode_frozen(inputs["input_ids"], inputs["attention_mask"])
+        text = model.text_model(hidden_states, inputs["attention_mask"])
+    return text.description_embeddings.float().cpu().numpy()
+
+
+def _checked(similarity: ArrayLike | torch.Tensor, labels: Sequence[str] | None) -> NDArray[np.float64]:
+    if isinstance(similarity, torch.Tensor):
+        similarity = similarity.detach().float().cpu().numpy()
+    matrix = np.asarray(similarity, dtype=np.float64)
+    if labels is None:
+        raise ValueError("`labels` is needed: the AUs of the matrix, in order.")
+    if matrix.shape != (len(labels), len(labels)) or len(labels) < 2:
+        raise ValueError(f"Expected a matrix of {len(labels)} x {len(labels)} AUs, at least 2, got {list(matrix.shape)}.")
+    if not np.isfinite(matrix).all() or np.abs(matrix).max() > 1 + 1e-6:
+        raise ValueError("Cosine similarities lie between -1 and 1, but the matrix holds other values.")
+    return matrix
