@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .packaged_checkpoint import starter_checkpoint
     from .pipeline_au_detection import AUDetectionPipeline
     from .profiling import profile
-    from .viz import draw_faces
+    from .viz import draw_attention, draw_faces, draw_timeline
 
 __version__ = "0.1.0"
 
@@ -38,7 +38,9 @@ _MODULES = {
     "HiVAImageProcessorPil": "image_processing_pil_hiva",
     "HiVAPreTrainedModel": "modeling_hiva",
     "detect": "inference.detection",
+    "draw_attention": "viz",
     "draw_faces": "viz",
+    "draw_timeline": "viz",
     "load_au_dataset": "data",
     "load_au_datasets": "data",
     "load_image": "image_loading",
@@ -59,7 +61,9 @@ __all__ = [
     "HiVAImageProcessorPil",
     "HiVAPreTrainedModel",
     "detect",
+    "draw_attention",
     "draw_faces",
+    "draw_timeline",
     "load_au_dataset",
     "load_au_datasets",
     "load_image",

@@ -26,6 +26,10 @@ def found(detector, astronaut) -> list[dict]:
     return [face]
 
 
+def texts(axes) -> list[str]:
+    return [text.get_text() for text in axes.texts if text.get_gid() != "legend"]
+
+
 def titles(figure) -> list[str]:
     return [axes.get_title() or axes.get_title(loc="left") for axes in figure.axes]
 
@@ -58,7 +62,7 @@ def test_boxes_are_drawn_where_the_faces_are(found, astronaut):
 
 def test_every_au_has_a_bar_and_active_ones_are_marked_without_colour(found, astronaut):
     bars = axes_titled(draw_faces(astronaut, found), "Face 1")
-    assert [bar.get_width() for bar in bars.patches] == [au["score"] for au in found[0]["aus"]]
+    assert [bar.get_width() for bar in bars.patches] == pytest.approx([au["score"] for au in found[0]["aus"]])
     assert [text.get_text() for text in bars.get_yticklabels()] == [
         "AU1  Inner Brow Raiser",
         "AU4  Brow Lowerer",
@@ -66,12 +70,7 @@ def test_every_au_has_a_bar_and_active_ones_are_marked_without_colour(found, ast
         "AU25  Lips Part",
     ]
     assert [text.get_fontweight() for text in bars.get_yticklabels()] == ["normal", "bold", "bold", "normal"]
-    assert [text.get_text() for text in bars.texts] == [
-        "0.10",
-        "0.62 \N{BLACK CIRCLE}",
-        "0.93 \N{BLACK CIRCLE}",
-        "0.31",
-    ]
+    assert texts(bars) == ["0.10", "0.62 \N{BLACK CIRCLE}", "0.93 \N{BLACK CIRCLE}", "0.31"]
 
 
 def test_attention_of_the_most_probable_aus_is_drawn_over_the_face(found, astronaut):
@@ -79,7 +78,7 @@ def test_attention_of_the_most_probable_aus_is_drawn_over_the_face(found, astron
     assert [title for title in titles(figure) if "CA" in title] == [
         "DDCA AU12 (0.93)",
         "DDCA AU4 (0.62)",
-        "DDCA AU25 (0.31, not active)",
+        "DDCA AU25 (0.31)\nnot active",
         "CDCA, mean of\nAU4, AU12, AU25",
     ]
     view, heat = axes_titled(figure, "DDCA AU4").get_images()
@@ -141,3 +140,63 @@ def test_wrong_arguments_are_refused(found, tmp_path):
         draw_faces(tmp_path / "none.jpg", found)
     with pytest.raises(ValueError, match="at least 1, got 0 and 6"):
         draw_faces(Image.new("RGB", (9, 9)), found, num_maps=0)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark", "print"])
+@pytest.mark.parametrize("width", [7.2, 3.5])
+def test_twenty_aus_are_legible_at_the_width_of_a_page_and_of_a_column(
+    read_face, astronaut, theme, width, check_texts
+):
+    figure = draw_faces(astronaut, [read_face], theme=theme, width=width, thresholds=0.5)
+    assert figure.get_size_inches()[0] == width
+    check_texts(figure, theme)
+    faces = [read_face, {**read_face, "box": {"xmin": 300, "ymin": 0, "xmax": 400, "ymax": 90}}]
+    for attention in (True, False):
+        check_texts(draw_faces(astronaut, faces, theme=theme, width=width, attention=attention), theme)
+
+
+def test_experimental_aus_are_hollow_and_explained(read_face, astronaut):
+    bars = axes_titled(draw_faces(astronaut, [read_face]), "Face 1")
+    labels = [label.get_text() for label in bars.get_yticklabels()]
+    assert [label for label in labels if "\N{DAGGER}" in label] == [
+        "AU10\N{DAGGER}  Upper Lip Raiser",
+        "AU26\N{DAGGER}  Jaw Drop",
+    ]
+    assert "0.55 \N{WHITE CIRCLE}" in texts(bars) and "0.91 \N{BLACK CIRCLE}" in texts(bars)
+    (legend,) = (text.get_text() for text in bars.texts if text.get_gid() == "legend")
+    assert "\N{DAGGER} experimental" in legend
+    solid, hollow, background = bars.patches[8], bars.patches[7], bars.get_facecolor()
+    assert hollow.get_facecolor() == background != solid.get_facecolor()
+    assert hollow.get_hatch() and not solid.get_hatch()
+
+
+def test_thresholds_are_ticks_on_their_bars(found, astronaut):
+    bars = axes_titled(draw_faces(astronaut, found, thresholds={"AU4": 0.4, "AU25": 0.7}), "Face 1")
+    ticks = [segment for lines in bars.collections for segment in lines.get_segments()]
+    assert [segment[:, 0].tolist() for segment in ticks] == [[0.4, 0.4], [0.7, 0.7]]
+    assert [segment[:, 1].mean() for segment in ticks] == pytest.approx([1, 3])
+    with pytest.raises(ValueError, match=r"\['AU7'\]"):
+        draw_faces(astronaut, found, thresholds={"AU7": 0.4})
+
+
+def test_landmarks_are_drawn_where_they_are(read_face, astronaut):
+    photo_axes = draw_faces(astronaut, [read_face], landmarks=True).axes[0]
+    (points,) = photo_axes.collections
+    np.testing.assert_allclose(points.get_offsets(), read_face["landmarks"])
+    bare = {name: value for name, value in read_face.items() if name != "landmarks"}
+    with pytest.raises(ValueError, match="landmarks"):
+        draw_faces(astronaut, [bare], landmarks=True)
+
+
+@pytest.mark.parametrize("ending", ["svg", "pdf"])
+def test_the_ending_tells_the_format(read_face, astronaut, tmp_path, ending):
+    path = tmp_path / "new" / f"faces.{ending}"
+    draw_faces(astronaut, [read_face], path)
+    assert path.read_bytes()[:5] == {"svg": b"<?xml", "pdf": b"%PDF-"}[ending]
+
+
+def test_an_unknown_ending_or_theme_is_refused_at_once(read_face, astronaut):
+    with pytest.raises(ValueError, match=r"'faces\.docx'"):
+        draw_faces(astronaut, [read_face], "faces.docx")
+    with pytest.raises(ValueError, match="'light', 'dark', 'print', got 'pink'"):
+        draw_faces(astronaut, [read_face], theme="pink")

@@ -122,7 +122,8 @@ def test_graphs_show_mutual_edges_present_aus_and_mistakes(graphs):
     assert len(drawn) == 4
     arrows = [patch for patch in drawn[0].patches if isinstance(patch, FancyArrowPatch)]
     # AUs 0 and 1 are joined once, by a thick line.
-    assert sorted(arrow.get_linewidth() for arrow in arrows) == [0.5, 0.5, 1.3]
+    assert len(arrows) == 3
+    assert sum(arrow.get_linewidth() >= 1.4 for arrow in arrows) == 1
     # 1 is present and found, 4 found in vain, 12 missed, 25 unknown, which can't be wrong.
     assert texts(drawn[0]) == ["1", "4\N{MULTIPLICATION SIGN}", "12\N{MULTIPLICATION SIGN}", "25"]
     assert [text.get_fontweight() for text in drawn[0].texts] == ["bold", "normal", "bold", "normal"]

@@ -218,9 +218,7 @@ def _axes_at(figure: Figure, place: _Place) -> Axes:
     return add_axes(figure, place.left, place.top, place.width, place.height)
 
 
-def _draw_photo(
-    axes: Axes, photo: np.ndarray, faces: list[dict[str, Any]], landmarks: bool, theme: Theme
-) -> None:
+def _draw_photo(axes: Axes, photo: np.ndarray, faces: list[dict[str, Any]], landmarks: bool, theme: Theme) -> None:
     """Draw the photo `[height, width, 3]` with numbered boxes."""
     height, width = photo.shape[:2]
     preview = Image.fromarray(photo)

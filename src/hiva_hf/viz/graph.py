@@ -98,7 +98,9 @@ def draw_au_graph(
         experimental = experimental or [au["label"] for au in aus if au.get("experimental")]
         graph = graph["features"]
         if num_neighbors is None:
-            raise ValueError("A graph of a face's features needs `num_neighbors`, such as `model.config.num_neighbors`.")
+            raise ValueError(
+                "A graph of a face's features needs `num_neighbors`, such as `model.config.num_neighbors`."
+            )
     if labels is None:
         raise ValueError("`labels` is needed: the AUs of the graph, in order.")
     connected = _connections(graph, labels, num_neighbors)
@@ -113,7 +115,8 @@ def draw_au_graph(
     figure = theme.figure(width, top + side + legend_height + MARGIN)
     axes = add_axes(figure, MARGIN, top, side, side)
     is_active = np.array([label in active for label in labels])
-    draw_graph(axes, connected, labels, is_active, theme, marks={label: EXPERIMENTAL_MARK for label in experimental})
+    names = [label + EXPERIMENTAL_MARK * (label in experimental) for label in labels]
+    draw_graph(axes, connected, names, is_active, theme)
     if title:
         axes.set_title(title, fontsize=MEDIUM, pad=2)
     figure.legend(
@@ -132,32 +135,29 @@ def draw_au_graph(
 def draw_graph(
     axes: Axes,
     graph: NDArray[np.bool_],
-    labels: Sequence[str],
+    names: Sequence[str],
     active: NDArray[np.bool_],
     theme: Theme,
-    *,
     alerts: NDArray[np.bool_] | None = None,
-    marks: dict[str, str] | None = None,
 ):
     """Draws AUs on a circle; a node grows with the AUs that are connected to it.
 
     Args:
         axes: Where to.
         graph: [N, N], row i marks the AUs that AU i is connected to; no self-connections.
-        labels: The N AUs.
+        names: [N], what stands at each node.
         active: [N], which are filled and bold.
         theme: Colours.
         alerts: [N], which nodes get a ring that calls attention to them.
-        marks: What stands behind labels.
     """
-    angles = np.pi / 2 - 2 * np.pi * np.arange(len(labels)) / len(labels)
+    angles = np.pi / 2 - 2 * np.pi * np.arange(len(names)) / len(names)
     points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     scale = 72 * axes.get_position().width * axes.figure.bbox_inches.width / (2 * EXTENT)
     # Neighbours on the circle are `spacing` points apart; the largest node leaves room between them.
-    spacing = 2 * np.pi * scale / len(labels)
+    spacing = 2 * np.pi * scale / len(names)
     radii = _node_radii(graph.sum(axis=0), min(0.42 * spacing, 0.14 * scale))
     _draw_edges(axes, graph, points, active, radii, theme)
-    alerts = np.zeros(len(labels), dtype=bool) if alerts is None else alerts
+    alerts = np.zeros(len(names), dtype=bool) if alerts is None else alerts
     axes.scatter(
         *points.T,
         s=(2 * radii) ** 2,
@@ -166,10 +166,10 @@ def draw_graph(
         linewidth=[1.6 if alert else 0.8 for alert in alerts],
         zorder=3,
     )
-    for label, point, on, alert in zip(labels, points, active, alerts, strict=True):
+    for name, point, on, alert in zip(names, points, active, alerts, strict=True):
         axes.text(
             *(LABEL_RADIUS * point),
-            label.removeprefix("AU") + (marks or {}).get(label, ""),
+            name,
             ha="center",
             va="center",
             fontsize=SMALL,

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Mark faces and their active AUs in the frames of a video. This runs for each frame: a few milliseconds, no matplotlib."""
+"""Mark faces and their active AUs in the frames of a video; this runs for each frame, so without matplotlib."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ FACE_COLORS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (20
 WHITE, BLACK, TRACK = (255, 255, 255), (0, 0, 0), (96, 100, 106)
 # What a panel leaves of the picture below it, so that white text can be read on any of them.
 PANEL_LIGHT = 0.22
-MIN_FONT, MAX_FONT = 9, 48
+MIN_FONT, MAX_FONT = 11, 48
 # Height of the text by that of the frame and of the face: many small faces get small panels.
 FONT_BY_FRAME, FONT_BY_FACE = 1 / 42, 1 / 7
 
@@ -78,10 +78,10 @@ def annotate_frame(
 ) -> NDArray[np.uint8]:
     """Draw the faces of a frame, their numbers and their active AUs.
 
-    Beside each face stands a panel with its number and its most probable active AUs, each with a bar whose full width is
-    the probability 1 (hollow for experimental AUs). Panels are scaled to frame and face, stay inside the frame and
-    avoid faces and each other: where room is short they lose the AUs' names, then bars, and in a crowd what remains is
-    the number in the corner of each box.
+    Beside each face stands a panel with its number and its most probable active AUs, each with a bar whose full width
+    is the probability 1 (hollow for experimental AUs). Panels are scaled to frame and face, stay inside the frame and
+    avoid faces and each other: where room is short they lose the AUs' names, then AUs, and in a crowd what remains is
+    the number in the corner of a box. A face without active AUs has its number only.
 
     Args:
         frame: RGB `[height, width, 3]`; it is not changed.
@@ -160,7 +160,9 @@ def _panels(
     record: FaceLike, box: Rectangle, frame_height: int, max_aus: int, experimental: Collection[str]
 ) -> list[_Panel]:
     """Panels from the one that says most to the one that says least."""
-    active = sorted((label for label, on in record.active.items() if on), key=lambda label: -record.probabilities[label])
+    active = sorted(
+        (label for label, on in record.active.items() if on), key=lambda label: -record.probabilities[label]
+    )
     if not active:
         return []
     size = _font_size(box, frame_height)
@@ -190,9 +192,10 @@ def _make_panel(record: FaceLike, rows: tuple[_Row, ...], font_size: int, more: 
     heading = "face" if record.face_id is None else f"#{record.face_id}"
     heading += f"  +{more}" if more else ""
     padding = _padding(font_size)
-    width = max(_text_length(text, font_size) for text in (heading, *(row.text for row in rows)))
+    width = _text_length(heading, font_size) + padding + font_size // 2
     if rows:
-        width += padding + _bar_length(font_size)
+        text_width = max(_text_length(row.text, font_size) for row in rows)
+        width = max(width, text_width + padding + _bar_length(font_size))
     height = (1 + len(rows)) * _line_height(font_size)
     return _Panel(heading, rows, font_size, _color(record), width + 2 * padding, height + padding)
 
@@ -201,7 +204,12 @@ def _places(panel: _Panel, box: Rectangle, frame_size: tuple[int, int]) -> list[
     """Right of the face, left of it, below, above; each moved into the frame."""
     gap = max(2, panel.font_size // 4)
     xmin, ymin, xmax, ymax = box
-    corners = [(xmax + gap, ymin), (xmin - gap - panel.width, ymin), (xmin, ymax + gap), (xmin, ymin - gap - panel.height)]
+    corners = [
+        (xmax + gap, ymin),
+        (xmin - gap - panel.width, ymin),
+        (xmin, ymax + gap),
+        (xmin, ymin - gap - panel.height),
+    ]
     return [_inside(*corner, panel, frame_size) for corner in corners]
 
 
@@ -219,7 +227,9 @@ def _draw_panel(frame: NDArray[np.uint8], panel: _Panel, place: Rectangle):
     draw = ImageDraw.Draw(picture)
     font, padding, line = _font(panel.font_size), _padding(panel.font_size), _line_height(panel.font_size)
     middle = padding // 2 + line // 2
-    draw.text((padding, middle), panel.heading, font=font, fill=panel.color, anchor="lm")
+    swatch = panel.font_size // 2
+    draw.rectangle((padding, middle - swatch // 2, padding + swatch, middle + swatch // 2), fill=panel.color)
+    draw.text((2 * padding + swatch, middle), panel.heading, font=font, fill=WHITE, anchor="lm")
     length = _bar_length(panel.font_size)
     for number, row in enumerate(panel.rows, start=1):
         y = middle + number * line

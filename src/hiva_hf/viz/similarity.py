@@ -91,8 +91,14 @@ def draw_similarity(
     figure = theme.figure(width, TITLE_HEIGHT + side + LABELS_SIZE)
     axes = add_axes(figure, LABELS_SIZE, TITLE_HEIGHT, side, side)
     others = ~np.eye(len(matrix), dtype=bool)
-    shown = show_similarity(axes, matrix, labels, float(matrix[others].min()), theme, inches=side)
-    mean = f"mean {matrix[others].mean():.2f} without the diagonal"
+    shown = show_similarity(axes, matrix, labels, float(matrix[others].min()), theme)
+    cell = side / len(labels)
+    size = min(SMALL, max(TINY - 1, 60 * cell))
+    axes.set_xticks(range(len(labels)), labels, fontsize=size, rotation=90)
+    axes.set_yticks(range(len(labels)), labels, fontsize=size)
+    if cell >= MIN_NUMBER_CELL:
+        _write_numbers(axes, matrix, shown, cell)
+    mean = f"mean {_number(matrix[others].mean())} without the diagonal"
     heading = f"{title}: {mean}" if title else mean[0].upper() + mean[1:]
     figure.text(
         LABELS_SIZE / width,
@@ -108,23 +114,29 @@ def draw_similarity(
 
 
 def show_similarity(
-    axes: Axes, matrix: NDArray[np.floating], labels: Sequence[str], lowest: float, theme: Theme, inches: float
+    axes: Axes, matrix: NDArray[np.floating], labels: Sequence[str], lowest: float, theme: Theme
 ) -> AxesImage:
-    """Draws a matrix `[N, N]` on a scale from `lowest` to 1 into axes whose side is so many `inches`."""
+    """Draws a matrix `[N, N]` on a scale from `lowest` to 1, with the numbers of the AUs at its sides."""
     shown = axes.imshow(matrix, cmap=theme.similarity, vmin=lowest, vmax=1)
-    cell = inches / len(labels)
-    size = min(SMALL, max(TINY - 1, 60 * cell))
-    axes.set_xticks(range(len(labels)), [label.removeprefix("AU") for label in labels], fontsize=size, rotation=90)
-    axes.set_yticks(range(len(labels)), [label.removeprefix("AU") for label in labels], fontsize=size)
+    numbers = [label.removeprefix("AU") for label in labels]
+    axes.set_xticks(range(len(numbers)), numbers, fontsize=TINY, rotation=90)
+    axes.set_yticks(range(len(numbers)), numbers, fontsize=TINY)
     axes.tick_params(length=1.5, pad=1)
-    if cell >= MIN_NUMBER_CELL:
-        for (row, column), value in np.ndenumerate(matrix):
-            red, green, blue, _ = shown.cmap(shown.norm(value))
-            is_dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.45
-            text = f"{value:.2f}".replace("0.", ".", 1) if cell < 0.3 else f"{value:.2f}"
-            color = "white" if is_dark else "black"
-            axes.text(column, row, text, ha="center", va="center", fontsize=min(SMALL, 25 * cell), color=color)
     return shown
+
+
+def _write_numbers(axes: Axes, matrix: NDArray[np.floating], shown: AxesImage, cell: float):
+    """Writes each value into its cell, which is so many inches wide."""
+    for (row, column), value in np.ndenumerate(matrix):
+        # Relative luminance; black and white stand out equally from .18.
+        linear = np.power(shown.cmap(shown.norm(value))[:3], 2.2)
+        color = "white" if linear @ (0.2126, 0.7152, 0.0722) < 0.18 else "black"
+        text = _number(value) if cell >= 0.3 else _number(value).replace("0.", ".", 1)
+        axes.text(column, row, text, ha="center", va="center", fontsize=min(SMALL, 25 * cell), color=color)
+
+
+def _number(value: float) -> str:
+    return f"{round(float(value), 2) + 0.0:.2f}"
 
 
 def cosine_similarity(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -143,12 +155,14 @@ def _embeddings(
         if descriptions is not None:
             raise ValueError("`descriptions` are read through the text encoder's `tokenizer`: pass it too.")
         if model.text_memory is None:
-            raise ValueError("The model has no text memory: call `encode_descriptions(tokenizer)`, or pass `tokenizer`.")
+            raise ValueError(
+                "The model has no text memory: call `encode_descriptions(tokenizer)`, or pass `tokenizer`."
+            )
         return model.text_memory[:, 0].float().cpu().numpy()
     if model.text_model is None or not model.config.reads_descriptions:
         raise ValueError(
-            "This checkpoint reads no descriptions (`drop_text_encoder` was called before it was saved, or its variant "
-            "has none): leave out `tokenizer` to compare what its text memory holds, or load a training checkpoint."
+            "This checkpoint can't read descriptions (`drop_text_encoder` was called before it was saved, or its "
+            "variant has none): leave out `tokenizer` to compare its text memory, or load a training checkpoint."
         )
     units = [get_action_unit(label) for label in model.config.au_labels]
     sentences = [unit.description for unit in units] if descriptions is None else list(descriptions)
@@ -168,7 +182,9 @@ def _checked(similarity: ArrayLike | torch.Tensor, labels: Sequence[str] | None)
     if labels is None:
         raise ValueError("`labels` is needed: the AUs of the matrix, in order.")
     if matrix.shape != (len(labels), len(labels)) or len(labels) < 2:
-        raise ValueError(f"Expected a matrix of {len(labels)} x {len(labels)} AUs, at least 2, got {list(matrix.shape)}.")
+        raise ValueError(
+            f"Expected a matrix of {len(labels)} x {len(labels)} AUs, at least 2, got {list(matrix.shape)}."
+        )
     if not np.isfinite(matrix).all() or np.abs(matrix).max() > 1 + 1e-6:
         raise ValueError("Cosine similarities lie between -1 and 1, but the matrix holds other values.")
     return matrix

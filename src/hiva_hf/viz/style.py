@@ -49,7 +49,7 @@ HATCH = "//////"
 
 
 def _see_through(name: str, strongest: float) -> ListedColormap:
-    """A colour map to lay over a face: the more, the darker and the less transparent; where there is 0 the face shows."""
+    """A colour map to lay over a face: the more, the darker and the less transparent; at 0 the face shows."""
     steps = np.linspace(0, 1, 256)
     return ListedColormap([(*colormaps[name](step)[:3], strongest * step**0.7) for step in steps])
 
@@ -144,7 +144,7 @@ THEMES = {
             background="#FFFFFF",
             ink="#000000",
             muted="#4D4D4D",
-            faint="#DDDDDD",
+            faint="#C8C8C8",
             active="#333333",
             inactive="#FFFFFF",
             alert="#000000",

@@ -54,7 +54,7 @@ DECISION_SUFFIX = "_c"
 # What `find_events` of `hiva_hf.inference` returns, as far as it is drawn.
 EVENT_COLUMNS = ("face_id", "au", "onset_timestamp", "apex_timestamp", "offset_timestamp")
 # Inches.
-MARGIN, TITLE_HEIGHT, AXIS_HEIGHT, LEGEND_LINE, RIGHT = 0.1, 0.26, 0.4, 0.16, 0.12
+MARGIN, TITLE_HEIGHT, AXIS_HEIGHT, LEGEND_LINE, RIGHT = 0.06, 0.26, 0.4, 0.14, 0.12
 # Names of AUs stand in the lanes' labels if that leaves this share of the width to the lanes.
 MIN_LANES_SHARE = 0.65
 # Of a lane, how much of its height the probability 1 has; events stand above.
@@ -173,9 +173,7 @@ def draw_timeline(
     footer = axis_height + LEGEND_LINE * -(-len(handles) // legend_columns) + MARGIN
     figure = theme.figure(width, panel_height * len(shown) + footer)
     for number, (face_id, track) in enumerate(zip(shown, tracks, strict=True)):
-        axes = add_axes(
-            figure, left, panel_height * number + TITLE_HEIGHT, lanes_width, panel_height - TITLE_HEIGHT
-        )
+        axes = add_axes(figure, left, panel_height * number + TITLE_HEIGHT, lanes_width, panel_height - TITLE_HEIGHT)
         axes.set_gid(f"face {face_id}")
         _draw_lanes(axes, track, lane_labels, [limits.get(label) for label in labels], span, period, theme)
         if events is not None:
@@ -243,7 +241,10 @@ def make_track(
         "high": np.fmax.reduceat(values, starts, axis=0),
         "active": np.logical_or.reduceat(decisions, starts, axis=0),
     }
-    first, last = times[np.flatnonzero(np.diff(segments, prepend=-1))], times[np.flatnonzero(np.diff(segments, append=-1))]
+    first, last = (
+        times[np.flatnonzero(np.diff(segments, prepend=-1))],
+        times[np.flatnonzero(np.diff(segments, append=-1))],
+    )
     parts = _with_edges(reduced, segments[starts], first - period / 2, last + period / 2)
     edges = [frame_times[0] - period / 2, *np.stack([first - period / 2, last + period / 2], 1).ravel()]
     edges.append(frame_times[-1] + period / 2)
@@ -280,7 +281,9 @@ def _au_columns(table: "DataFrame") -> dict[str, str]:
         if re.fullmatch(r"AU\d+", str(column)) or f"{column}{DECISION_SUFFIX}" in table:
             columns[_label(column)] = column
     if not columns:
-        raise ValueError("The table has no columns of AUs, such as 'AU01' for probabilities and 'AU01_c' for decisions.")
+        raise ValueError(
+            "The table has no columns of AUs, such as 'AU01' for probabilities and 'AU01_c' for decisions."
+        )
     return columns
 
 
@@ -329,7 +332,9 @@ def _chosen_faces(table: "DataFrame", face_ids: Sequence[int] | None, max_faces:
         # Of those seen longest, in the order of their numbers.
         return sorted(counts.sort_values(ascending=False, kind="stable").index[:max_faces].tolist()), len(counts)
     if unknown := [face_id for face_id in face_ids if face_id not in counts.index]:
-        raise ValueError(f"`face_ids` names faces that are not there: {unknown}. There are {sorted(counts.index)[:20]}.")
+        raise ValueError(
+            f"`face_ids` names faces that are not there: {unknown}. There are {sorted(counts.index)[:20]}."
+        )
     return list(face_ids), len(face_ids)
 
 
@@ -356,7 +361,9 @@ def _draw_lanes(
     """Draws the lanes from top to bottom: lane i has its zero at y = N - 1 - i."""
     smallest = (span[1] - span[0]) / 1000
     gaps = [(begin, finish_ - begin) for begin, finish_ in track.gaps if finish_ - begin > smallest]
-    axes.broken_barh(gaps, (0, len(labels)), facecolor="none", edgecolor=theme.faint, hatch=HATCH, linewidth=0, zorder=0)
+    axes.broken_barh(
+        gaps, (0, len(labels)), facecolor="none", edgecolor=theme.faint, hatch=HATCH, linewidth=0, zorder=0
+    )
     for index, limit in enumerate(limits):
         base = len(labels) - 1 - index
         spans = _active_spans(track.times, track.active[:, index], period)
@@ -434,7 +441,7 @@ def _legend(
     handles = [
         Line2D([], [], color=theme.active, linewidth=1, label=f"mean {curve}" if is_reduced else curve),
         Patch(facecolor=theme.active, alpha=0.3, label="active (shaded, underlined)"),
-        Patch(facecolor="none", edgecolor=theme.muted, hatch=HATCH, linewidth=0, label="face not in view"),
+        Patch(facecolor="none", edgecolor=theme.faint, hatch=HATCH, linewidth=0, label="face not in view"),
     ]
     if is_reduced:
         handles.insert(1, Patch(facecolor=theme.active, alpha=0.5, label="smallest to largest probability"))
