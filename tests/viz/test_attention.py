@@ -10,13 +10,15 @@ def maps_of(figure) -> dict:
     return {axes.get_gid(): axes for axes in figure.axes if axes.get_gid()}
 
 
-def test_every_au_has_its_maps_on_one_scale(read_face, astronaut):
-    maps = maps_of(draw_attention(astronaut, read_face))
+def test_every_au_has_its_maps_on_one_scale(read_face, astronaut, check_texts):
+    figure = draw_attention(astronaut, read_face)
+    check_texts(figure)
+    maps = maps_of(figure)
     assert len(maps) == 40
     heats = {name: axes.get_images()[1] for name, axes in maps.items()}
     np.testing.assert_allclose(heats["ddca AU4"].get_array(), 16 * read_face["ddca_attention"][2])
     np.testing.assert_allclose(heats["cdca AU4"].get_array(), 16 * read_face["cdca_attention"][2])
-    assert {heat.get_clim() for heat in heats.values()} == {(0.0, pytest.approx(16 * 0.7))}
+    assert {heat.get_clim() for heat in heats.values()} == {(0.0, 16 * float(np.float32(0.7)))}
 
 
 def test_chosen_aus_stand_in_their_order(read_face, astronaut):
@@ -35,13 +37,13 @@ def test_the_key_names_left_and_right_as_they_are_drawn(read_face, astronaut):
 
 def test_attention_without_focus_does_not_look_focused(read_face, astronaut):
     even = {**read_face, "ddca_attention": np.full((20, 4, 4), 1 / 16)}
-    heat = maps_of(draw_attention(astronaut, even, kinds=["ddca"]))["ddca AU1"].get_images()[1]
+    heat = maps_of(draw_attention(astronaut, even, aus=[1], kinds=["ddca"]))["ddca AU1"].get_images()[1]
     assert heat.get_array().max() == pytest.approx(1)
     assert heat.get_clim() == (0, 2)
 
 
 def test_in_print_black_is_attention_and_not_hair(read_face, astronaut):
-    maps = maps_of(draw_attention(astronaut, read_face, theme="print"))
+    maps = maps_of(draw_attention(astronaut, read_face, aus=[1], theme="print"))
     face, heat = maps["ddca AU1"].get_images()
     assert face.get_array().min() > 140
     assert max(heat.cmap(1.0)[:3]) < 0.1
@@ -50,7 +52,7 @@ def test_in_print_black_is_attention_and_not_hair(read_face, astronaut):
 @pytest.mark.parametrize("theme", ["light", "dark", "print"])
 @pytest.mark.parametrize("width", [7.2, 3.5])
 def test_texts_are_legible(read_face, astronaut, theme, width, check_texts):
-    for arguments in ({}, {"aus": [10]}, {"kinds": ["cdca"]}):
+    for arguments in ({"aus": [10]}, {"aus": [1, 15, 12, 26, 43], "kinds": ["cdca"]}, {"aus": [15, 12, 26]}):
         figure = draw_attention(astronaut, read_face, theme=theme, width=width, **arguments)
         assert figure.get_size_inches()[0] <= width + 1e-6
         check_texts(figure, theme)

@@ -128,8 +128,8 @@ def test_panels_of_many_faces_cover_neither_faces_nor_each_other():
 
 
 def test_where_room_is_short_names_go_first():
-    boxes = [(110 * x + 5, 40, 110 * x + 65, 120) for x in range(5)]
-    found = place([Record(number, box, SMILE) for number, box in enumerate(boxes)], size=(170, 560))
+    boxes = [(170 * x + 5, 40, 170 * x + 65, 120) for x in range(5)]
+    found = place([Record(number, box, SMILE) for number, box in enumerate(boxes)], size=(170, 860))
     texts = [[row.text for row in panel.rows] for panel, _ in found]
     assert ["AU12", "AU6", "AU25"] in texts
     assert all(panel.heading.startswith("#") for panel, _ in found)

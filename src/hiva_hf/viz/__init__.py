@@ -54,6 +54,6 @@ def __getattr__(name: str):
     try:
         return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
+        if (error.name or "").partition(".")[0] != "matplotlib":
             raise
         raise ImportError(f'{name} needs matplotlib: pip install "hiva-hf[demo]"') from error

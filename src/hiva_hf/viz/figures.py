@@ -208,7 +208,7 @@ def draw_graph_examples(
                 label.removeprefix("AU") + ("\N{MULTIPLICATION SIGN}" if wrong else "")
                 for label, wrong in zip(au_labels, is_wrong, strict=True)
             ]
-            draw_graph(axes, example.graph, names, present, LIGHT, alerts=is_wrong)
+            draw_graph(axes, example.graph, names, present, 0.9 * side, LIGHT, alerts=is_wrong)
     legend_row.legend(handles=_graph_legend(), loc="center", ncols=3, fontsize=SMALL, frameon=False)
     figure.suptitle(title, fontsize=MEDIUM)
     return figure

@@ -116,7 +116,7 @@ def draw_au_graph(
     axes = add_axes(figure, MARGIN, top, side, side)
     is_active = np.array([label in active for label in labels])
     names = [label + EXPERIMENTAL_MARK * (label in experimental) for label in labels]
-    draw_graph(axes, connected, names, is_active, theme)
+    draw_graph(axes, connected, names, is_active, side, theme)
     if title:
         axes.set_title(title, fontsize=MEDIUM, pad=2)
     figure.legend(
@@ -137,6 +137,7 @@ def draw_graph(
     graph: NDArray[np.bool_],
     names: Sequence[str],
     active: NDArray[np.bool_],
+    side: float,
     theme: Theme,
     alerts: NDArray[np.bool_] | None = None,
 ):
@@ -147,12 +148,13 @@ def draw_graph(
         graph: [N, N], row i marks the AUs that AU i is connected to; no self-connections.
         names: [N], what stands at each node.
         active: [N], which are filled and bold.
+        side: Of the axes, in inches.
         theme: Colours.
         alerts: [N], which nodes get a ring that calls attention to them.
     """
     angles = np.pi / 2 - 2 * np.pi * np.arange(len(names)) / len(names)
     points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    scale = 72 * axes.get_position().width * axes.figure.bbox_inches.width / (2 * EXTENT)
+    scale = 72 * side / (2 * EXTENT)
     # Neighbours on the circle are `spacing` points apart; the largest node leaves room between them.
     spacing = 2 * np.pi * scale / len(names)
     radii = _node_radii(graph.sum(axis=0), min(0.42 * spacing, 0.14 * scale))

@@ -225,15 +225,15 @@ def _draw_panel(frame: NDArray[np.uint8], panel: _Panel, place: Rectangle):
     region = frame[top:bottom, left:right]
     picture = Image.fromarray((region * np.float32(PANEL_LIGHT)).astype(np.uint8))
     draw = ImageDraw.Draw(picture)
-    font, padding, line = _font(panel.font_size), _padding(panel.font_size), _line_height(panel.font_size)
+    padding, line = _padding(panel.font_size), _line_height(panel.font_size)
     middle = padding // 2 + line // 2
     swatch = panel.font_size // 2
     draw.rectangle((padding, middle - swatch // 2, padding + swatch, middle + swatch // 2), fill=panel.color)
-    draw.text((2 * padding + swatch, middle), panel.heading, font=font, fill=WHITE, anchor="lm")
+    draw.bitmap((2 * padding + swatch, middle - line // 2), _text(panel.heading, panel.font_size), fill=WHITE)
     length = _bar_length(panel.font_size)
     for number, row in enumerate(panel.rows, start=1):
         y = middle + number * line
-        draw.text((padding, y), row.text, font=font, fill=WHITE, anchor="lm")
+        draw.bitmap((padding, y - line // 2), _text(row.text, panel.font_size), fill=WHITE)
         start = panel.width - padding - length
         half = max(1, panel.font_size // 4)
         filled = start + round(length * min(max(row.probability, 0.0), 1.0))
@@ -270,6 +270,15 @@ def _bar_length(font_size: int) -> int:
 def _font(size: int) -> Any:
     """The font that comes with Pillow."""
     return ImageFont.load_default(size)
+
+
+@lru_cache(maxsize=1024)
+def _text(text: str, font_size: int) -> Image.Image:
+    """A line of text as a mask; most of a frame's texts stand in the next one too, and drawing letters takes longest."""
+    line = _line_height(font_size)
+    mask = Image.new("L", (_text_length(text, font_size) + 2, line))
+    ImageDraw.Draw(mask).text((0, line // 2), text, font=_font(font_size), fill=255, anchor="lm")
+    return mask
 
 
 @lru_cache(maxsize=4096)

@@ -42,7 +42,7 @@ from .style import (
 
 
 # Inches.
-LABELS_SIZE, TITLE_HEIGHT, BAR_WIDTH, MARGIN = 0.36, 0.3, 0.52, 0.08
+LABELS_SIZE, TITLE_HEIGHT, BAR_WIDTH, MARGIN = 0.36, 0.3, 0.62, 0.08
 # Cells of at least this size hold a number.
 MIN_NUMBER_CELL = 0.19
 

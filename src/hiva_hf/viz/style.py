@@ -49,9 +49,12 @@ HATCH = "//////"
 
 
 def _see_through(name: str, strongest: float) -> ListedColormap:
-    """A colour map to lay over a face: the more, the darker and the less transparent; at 0 the face shows."""
+    """A colour map to lay over a face: the more, the darker and the less transparent; at 0 the face shows.
+
+    The lightest third is left out: it would lighten a face.
+    """
     steps = np.linspace(0, 1, 256)
-    return ListedColormap([(*colormaps[name](step)[:3], strongest * step**0.7) for step in steps])
+    return ListedColormap([(*colormaps[name](0.33 + 0.67 * step)[:3], strongest * step**0.7) for step in steps])
 
 
 @dataclass(frozen=True)
