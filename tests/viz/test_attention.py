@@ -49,8 +49,7 @@ def test_in_print_black_is_attention_and_not_hair(read_face, astronaut):
     assert max(heat.cmap(1.0)[:3]) < 0.1
 
 
-@pytest.mark.parametrize("theme", ["light", "dark", "print"])
-@pytest.mark.parametrize("width", [7.2, 3.5])
+@pytest.mark.parametrize(("theme", "width"), [("light", 3.5), ("dark", 7.2), ("print", 3.5)])
 def test_texts_are_legible(read_face, astronaut, theme, width, check_texts):
     for arguments in ({"aus": [10]}, {"aus": [1, 15, 12, 26, 43], "kinds": ["cdca"]}, {"aus": [15, 12, 26]}):
         figure = draw_attention(astronaut, read_face, theme=theme, width=width, **arguments)

@@ -68,8 +68,7 @@ def test_a_face_of_the_pipeline_brings_labels_and_activity_along(many_aus):
         draw_au_graph({"aus": many_aus}, num_neighbors=3)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark", "print"])
-@pytest.mark.parametrize("number", [8, 12, 20, 26])
+@pytest.mark.parametrize(("theme", "number"), [("light", 8), ("print", 12), ("dark", 20), ("light", 26)])
 def test_the_graph_is_legible_from_8_to_26_aus(theme, number, check_texts):
     labels = [f"AU{index}" for index in range(1, number + 1)]
     features = np.random.default_rng(0).normal(size=(number, 16))

@@ -42,8 +42,7 @@ def test_an_inference_checkpoint_shows_its_text_memory(tiny_detector, tokenizer)
         draw_similarity(tiny_detector, tokenizer=tokenizer)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark", "print"])
-@pytest.mark.parametrize(("number", "width"), [(4, 3.5), (12, 7.2), (26, 3.5)])
+@pytest.mark.parametrize(("theme", "number", "width"), [("light", 4, 3.5), ("print", 12, 7.2), ("dark", 26, 3.5)])
 def test_labels_are_legible(theme, number, width, check_texts):
     rows = np.random.default_rng(0).normal(size=(number, 8))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)

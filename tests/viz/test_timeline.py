@@ -166,8 +166,7 @@ def test_frames_without_a_face_and_nullable_columns_are_read():
     draw_timeline(table)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark", "print"])
-@pytest.mark.parametrize(("seconds", "width"), [(6, 7.2), (6, 3.5), (3600, 7.2)])
+@pytest.mark.parametrize(("theme", "seconds", "width"), [("light", 6, 7.2), ("print", 6, 3.5), ("dark", 3600, 7.2)])
 def test_twenty_aus_of_two_faces_are_legible(theme, seconds, width, check_texts):
     table = make_table(seconds, fps=25 if seconds < 100 else 1, face_ids=(0, 1))
     figure = draw_timeline(table, theme=theme, width=width, thresholds=0.5, experimental=["AU10"])

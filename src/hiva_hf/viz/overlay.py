@@ -274,7 +274,7 @@ def _font(size: int) -> Any:
 
 @lru_cache(maxsize=1024)
 def _text(text: str, font_size: int) -> Image.Image:
-    """A line of text as a mask; most of a frame's texts stand in the next one too, and drawing letters takes longest."""
+    """A line of text as a mask; drawing letters takes longest, and most texts stand in the next frame too."""
     line = _line_height(font_size)
     mask = Image.new("L", (_text_length(text, font_size) + 2, line))
     ImageDraw.Draw(mask).text((0, line // 2), text, font=_font(font_size), fill=255, anchor="lm")
