@@ -81,6 +81,10 @@ def test_the_graph_is_legible_from_8_to_26_aus(theme, number, check_texts):
     radii = np.sqrt(nodes.get_sizes()) / 2 * figure.dpi / 72
     distances = np.linalg.norm(places[:, None] - places, axis=-1) + 1e9 * np.eye(number)
     assert (distances > radii[:, None] + radii).all()
+    for place, radius, text in zip(places, radii, figure.axes[0].texts, strict=True):
+        box = text.get_window_extent()
+        nearest = np.clip(place, (box.x0, box.y0), (box.x1, box.y1))
+        assert np.linalg.norm(nearest - place) > radius
 
 
 def test_wrong_graphs_are_refused():

@@ -45,7 +45,7 @@ from .style import (
 # Inches.
 MARGIN, TITLE_HEIGHT, LEGEND_LINE = 0.08, 0.26, 0.145
 # The circle of AUs has radius 1; labels stand outside it.
-LABEL_RADIUS, EXTENT = 1.2, 1.36
+LABEL_RADIUS, EXTENT = 1.26, 1.42
 
 
 def draw_au_graph(
@@ -155,9 +155,9 @@ def draw_graph(
     angles = np.pi / 2 - 2 * np.pi * np.arange(len(names)) / len(names)
     points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     scale = 72 * side / (2 * EXTENT)
-    # Neighbours on the circle are `spacing` points apart; the largest node leaves room between them.
+    # Neighbours on the circle are `spacing` points apart; the largest node leaves room between them and to its label.
     spacing = 2 * np.pi * scale / len(names)
-    radii = _node_radii(graph.sum(axis=0), min(0.42 * spacing, 0.14 * scale))
+    radii = _node_radii(graph.sum(axis=0), min(0.42 * spacing, 0.1 * scale))
     _draw_edges(axes, graph, points, active, radii, theme)
     alerts = np.zeros(len(names), dtype=bool) if alerts is None else alerts
     axes.scatter(
