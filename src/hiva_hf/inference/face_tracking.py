@@ -17,8 +17,8 @@ from ..face_detection import DetectedFace, FaceDetector, import_cv2
 # are as close to the true ones as in the whole frame (1.08 % of the face's size on warped photos, in both).
 REGION_FACTOR = 2.0
 REGION_SIZE = 128
-# The square stays where it is while the face keeps to its middle: a face at rest would otherwise tremble with the place
-# of the square's pixels.
+# The square stays where it is while the face keeps to its middle: a face at rest would otherwise tremble with the
+# place of the square's pixels.
 _REGION_DRIFT, _REGION_GROWTH = 0.1, 1.2
 # What a detector searches in a frame at most, and the border that it adds to a region: for comparing costs only.
 _FRAME_SIZE, _REGION_COST_SIZE = 640, REGION_SIZE + 64
