@@ -5,7 +5,9 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 from matplotlib.patches import FancyArrowPatch
+from transformers import pipeline
 
+import hiva_hf  # noqa: F401  (registers the task)
 from hiva_hf.facs import ACTION_UNITS
 from hiva_hf.modeling_hiva import adjacency
 from hiva_hf.viz import draw_au_graph
@@ -96,3 +98,10 @@ def test_wrong_graphs_are_refused():
         draw_au_graph(np.eye(4), LABELS, active=["AU7"])
     with pytest.raises(ValueError, match="between 1 and 4"):
         draw_au_graph(np.ones((4, 2)), LABELS, num_neighbors=5)
+
+
+def test_the_graph_of_a_photo(tiny_model_dir, astronaut):
+    detector = pipeline("au-detection", model=str(tiny_model_dir), return_features=True)
+    figure = draw_au_graph(detector(astronaut)[0], num_neighbors=detector.model.config.num_neighbors)
+    assert [text.get_text() for text in figure.axes[0].texts] == LABELS
+    assert len(arrows(figure)) >= 2

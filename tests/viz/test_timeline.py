@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hiva_hf.inference.events import find_events
 from hiva_hf.viz import draw_timeline
 from hiva_hf.viz.timeline import BINS_PER_INCH, make_track
 
@@ -119,6 +120,14 @@ def test_thresholds_and_events_are_drawn_in_their_lanes():
     assert threshold.get_ydata()[0] == pytest.approx(0.25 * 0.78)
     with pytest.raises(ValueError, match="'onset_timestamp'"):
         draw_timeline(make_table(4), events=pd.DataFrame({"face_id": [0], "au": ["AU12"]}))
+
+
+def test_events_that_were_found_in_the_table_are_drawn():
+    table = make_table(4, aus=[1, 12])
+    events = find_events(table)
+    axes = draw_timeline(table, events=events).axes[0]
+    drawn = [line.get_xdata()[0] for line in axes.lines if line.get_gid() == "event"]
+    assert len(drawn) > 1 and drawn == events["onset_timestamp"].tolist()
 
 
 def test_an_hour_is_reduced_without_losing_its_extremes():

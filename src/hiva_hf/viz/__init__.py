@@ -13,12 +13,14 @@
 # limitations under the License.
 """Pictures of results: faces with their AUs, attention maps, AU graphs, timelines, text similarity, marked frames.
 
-All take `theme="light"`, `"dark"` or `"print"`; drawings return a matplotlib figure and save it to `path` as PNG, SVG
-or PDF. `annotate_frame` draws into the pixels of a video's frame and needs no matplotlib.
+Figures are matplotlib's, in the `theme` "light", "dark" or "print", and are saved to `path` as PNG, SVG or PDF.
+`annotate_frame` draws into the pixels of a video's frame and needs no matplotlib.
 """
 
 import importlib
 from typing import TYPE_CHECKING
+
+from ..extras import install_command
 
 
 if TYPE_CHECKING:
@@ -56,4 +58,4 @@ def __getattr__(name: str):
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "matplotlib":
             raise
-        raise ImportError(f'{name} needs matplotlib: pip install "hiva-hf[demo]"') from error
+        raise ImportError(f"{name} needs matplotlib: {install_command('demo')}.") from error
