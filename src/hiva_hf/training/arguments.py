@@ -15,11 +15,12 @@ _MINIMUM = {
     0: (
         *("difference_loss_weight", "stage1_learning_rate", "stage2_learning_rate", "backbone_learning_rate_scale"),
         *("weight_decay", "warmup_ratio", "max_grad_norm", "layerwise_lr_decay", "ema_decay"),
+        *("trained_backbone_share",),
         *("dataloader_num_workers", "seed"),
     ),
     -1: ("trainable_backbone_layers",),
 }
-_AT_MOST_ONE = ("warmup_ratio", "layerwise_lr_decay")
+_AT_MOST_ONE = ("warmup_ratio", "layerwise_lr_decay", "trained_backbone_share")
 
 # A resumed run may differ in these: where things lie, what is reported, how fast it goes.
 FREE_SETTINGS = frozenset(
@@ -117,6 +118,14 @@ class AUTrainingArguments:
             "occlusion, for detectors that must read photos unlike those of the training set."
         },
     )
+    trained_backbone_share: float = field(
+        default=1.0,
+        metadata={
+            "help": "Share of the trained vision tower in the exported detector's, the rest is the pretrained one "
+            "(WiSE-FT): below 1, faces unlike those of the training set are read better, its own kind a little worse."
+        },
+    )
+
     per_device_train_batch_size: int = field(default=16, metadata={"help": "Faces per process and forward pass."})
     gradient_accumulation_steps: int = field(default=1, metadata={"help": "Forward passes per optimizer step."})
     total_train_batch_size: int | None = field(

@@ -45,6 +45,7 @@ from .strong_augmentation import StrongFaceAugmentation
 from .towers import packaged_text_tower, packaged_vision_tower
 from .tracking import check_trackers, finish_trackers, start_trackers
 from .updates import Updates
+from .weight_interpolation import interpolate_weights
 
 
 logger = logging.getLogger(__name__)
@@ -278,6 +279,9 @@ class TrainingRun:
         """Writes the inference checkpoint to the run's folder: no text side, its cached memory, image processor."""
         if self.accelerator.is_main_process:
             model = HiVAForAUDetection.from_pretrained(stage2)
+            if self.arguments.trained_backbone_share < 1:
+                pretrained = AutoModel.from_pretrained(self._towers()[0]).state_dict()
+                interpolate_weights(model.vision_model.backbone, pretrained, self.arguments.trained_backbone_share)
             model.drop_text_encoder()
             model.save_pretrained(self.output_dir)
             self.image_processor.save_pretrained(self.output_dir)
