@@ -40,7 +40,7 @@ class AnnotatedFiles(contextlib.AbstractContextManager):
         self._experimental = experimental
         self._paths = paths_below(folder, sources)
         self._source: str | None = None
-        self._video: _VideoFile | None = None
+        self._video: VideoFile | None = None
 
     def write(self, result: FrameResult) -> None:
         """Draws the faces of a frame; frames of a video come in order."""
@@ -57,7 +57,7 @@ class AnnotatedFiles(contextlib.AbstractContextManager):
         if self._video is None:
             part = f"-from-{frame.number}" if frame.number else ""
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._video = _VideoFile(path.with_name(f"{path.name}{part}.mp4"), image.shape[:2])
+            self._video = VideoFile(path.with_name(f"{path.name}{part}.mp4"), image.shape[:2])
         seconds = frame.number / _ASSUMED_FRAME_RATE if frame.timestamp is None else frame.timestamp
         self._video.write(image, seconds)
 
@@ -77,8 +77,13 @@ def paths_below(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
     return {source: path.with_suffix("") for source, path in openface_paths(folder, sources).items()}
 
 
-class _VideoFile:
-    """An H.264 video under way, which keeps the times of its frames."""
+class VideoFile:
+    """An H.264 video under way, which keeps the times of its frames.
+
+    Args:
+        path: Of the MP4 file.
+        size: Height and width of the first frame.
+    """
 
     def __init__(self, path: Path, size: tuple[int, int]):
         self._container = import_av().open(str(path), "w")
@@ -93,6 +98,7 @@ class _VideoFile:
         self._last = -1
 
     def write(self, image: NDArray[np.uint8], seconds: float) -> None:
+        """Adds a frame `[height, width, 3]`."""
         picture = import_av().VideoFrame.from_ndarray(self._fit(image), format="rgb24")
         # Times that repeat or go back are more than the format can hold.
         picture.pts = self._last = max(round(seconds / _TIME_BASE), self._last + 1)
@@ -107,5 +113,6 @@ class _VideoFile:
         return np.ascontiguousarray(image[:height, :width])
 
     def close(self) -> None:
+        """Completes the file."""
         self._container.mux(self._stream.encode())
         self._container.close()

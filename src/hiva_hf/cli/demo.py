@@ -1,0 +1,48 @@
+"""`hiva-hf demo`: the web page, on this computer."""
+
+import argparse
+
+from ..extras import import_from_extra
+
+
+_DESCRIPTION = """\
+Open a web page that reads photos, the webcam and videos. It works without a network, and what is uploaded stays on
+this computer. Ctrl-C ends it."""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds the command."""
+    parser = commands.add_parser("demo", help="open the web page: photo, webcam, video", description=_DESCRIPTION)
+    parser.add_argument("--model", help="checkpoint, a folder or a repository of the Hub (default: the starter)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: a GPU if there is one)")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other computers in (default: %(default)s)")
+    parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
+    parser.add_argument(
+        "--share", action="store_true", help="let everybody who has the link in, through a server of Gradio's makers"
+    )
+    parser.add_argument("--inbrowser", action="store_true", help="open the page in the browser")
+    parser.add_argument(
+        "--max_video_seconds", type=float, default=120.0, help="longer videos are refused (default: %(default)s)"
+    )
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serves the page until Ctrl-C."""
+    if not args.max_video_seconds > 0:
+        args.parser.error(f"--max_video_seconds must be positive, got {args.max_video_seconds:g}")
+    import_from_extra("gradio", "demo", "The web page")
+    from ..web import build_demo, launch_options
+
+    demo = build_demo(args.model, max_video_seconds=args.max_video_seconds, device=args.device)
+    try:
+        demo.launch(
+            server_name=args.host,
+            server_port=args.port,
+            share=args.share,
+            inbrowser=args.inbrowser,
+            **launch_options(),
+        )
+    finally:
+        demo.close()
+    return 0

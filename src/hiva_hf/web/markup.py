@@ -1,0 +1,159 @@
+"""Pieces of HTML: bars, attention maps, pictures, notices. All that comes from outside is escaped."""
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..facs import ActionUnit, get_action_unit
+from ..viz.attention import attention_peak
+from ..viz.style import get_theme
+from .photos import ReadFace
+
+
+MAP_NAMES = {"ddca": "On this AU's own features (DDCA)", "cdca": "On the whole face's features (CDCA)"}
+MAP_SIZE = 320
+HALVES = {"upper": "Upper face", "lower": "Lower face", "": "Other"}
+# As in the pictures of `hiva_hf.viz`.
+EXPERIMENTAL_MARK = "\N{DAGGER}"
+
+
+def notice(text: str, kind: str = "info") -> str:
+    """A message in the page's own words; `kind` is "info" or "error". Screen readers read it when it appears."""
+    role = "alert" if kind == "error" else "status"
+    return f'<p class="hiva-notice hiva-{kind}" role="{role}">{escape(text)}</p>'
+
+
+def picture(image: Image.Image, alt: str, caption: str = "", image_class: str = "") -> str:
+    """A picture that is part of the page."""
+    text = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    source = f"data:image/jpeg;base64,{_jpeg(image)}"
+    size = f'width="{image.width}" height="{image.height}"'
+    return f'<figure class="hiva-figure {image_class}"><img src="{source}" {size} alt="{escape(alt)}">{text}</figure>'
+
+
+def au_bars(aus: Sequence[dict[str, Any]], thresholds: Sequence[float], chosen: str) -> str:
+    """A button with a bar for each AU: its name, probability, what moves, and whether it counts as active.
+
+    Args:
+        aus: As in the pipeline's result.
+        thresholds: Of each AU in their order; a line in the bar.
+        chosen: Label of the AU whose maps are shown.
+    """
+    rows: dict[str, list[str]] = {half: [] for half in HALVES}
+    for au, threshold in zip(aus, thresholds, strict=True):
+        unit = known_unit(au["label"])
+        rows[unit.face_half if unit else ""].append(_row(au, unit, threshold, au["label"] == chosen))
+    groups = [f"<h3>{HALVES[half]}</h3><ul>{''.join(items)}</ul>" for half, items in rows.items() if items]
+    return f'<div class="hiva-bars">{"".join(groups)}{_legend(aus)}</div>'
+
+
+def au_card(face: ReadFace, label: str) -> str:
+    """What an AU is, and where the network looked for it."""
+    au = face.aus[face.index_of(label)]
+    unit = known_unit(label)
+    heading = f'<h3 class="hiva-au-title">{escape(_title(au))}</h3>'
+    return f'<div class="hiva-card">{heading}{_meaning(unit)}{_maps(face, au)}</div>'
+
+
+def known_unit(label: str) -> ActionUnit | None:
+    """The AU of the catalogue, or `None` for a label of another kind."""
+    try:
+        return get_action_unit(label)
+    except ValueError:
+        return None
+
+
+def _row(au: dict[str, Any], unit: ActionUnit | None, threshold: float, is_chosen: bool) -> str:
+    states = ["active"] * au["active"] + ["experimental"] * au["experimental"]
+    percent = round(100 * au["score"])
+    mark = f'<abbr title="experimental">{EXPERIMENTAL_MARK}</abbr>' if au["experimental"] else ""
+    name = "" if au["name"] == au["label"] else f" {escape(au['name'])}"
+    badge = '<span class="hiva-badge">active</span>' if au["active"] else ""
+    return (
+        f'<li><button type="button" class="{" ".join(["hiva-au", *(f"hiva-{state}" for state in states)])}" '
+        f'data-au="{escape(au["label"])}" aria-pressed="{str(is_chosen).lower()}">'
+        f'<span class="hiva-name"><b>{escape(au["label"])}</b>{mark}{name}</span>{badge}'
+        f'<span class="hiva-percent">{percent} %</span>'
+        f'<span class="hiva-bar" aria-hidden="true"><span class="hiva-fill" style="width:{percent}%"></span>'
+        f'<span class="hiva-threshold" style="left:{100 * threshold:.0f}%"></span></span>'
+        f'<span class="hiva-action">{escape(unit.action) if unit else ""}</span></button></li>'
+    )
+
+
+def _legend(aus: Sequence[dict[str, Any]]) -> str:
+    legend = "The line in a bar is the probability from which the movement counts as active."
+    if any(au["experimental"] for au in aus):
+        legend += f" {EXPERIMENTAL_MARK} Experimental: unreliable on real photos."
+    return f'<p class="hiva-legend">{legend}</p>'
+
+
+def _title(au: dict[str, Any]) -> str:
+    return au["label"] if au["name"] == au["label"] else f"{au['label']} {au['name']}"
+
+
+def _meaning(unit: ActionUnit | None) -> str:
+    if unit is None:
+        return ""
+    items = {"Movement": unit.action, "What one sees": unit.appearance, "Muscles": ", ".join(unit.muscles)}
+    terms = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in items.items())
+    return f"<dl>{terms}</dl>"
+
+
+def _maps(face: ReadFace, au: dict[str, Any]) -> str:
+    if not face.maps:
+        return '<p class="hiva-legend">This model has no attention maps.</p>'
+    index = face.index_of(au["label"])
+    figures = [
+        picture(
+            attention_picture(face.view, values[index]),
+            f"The face in grey; colour shows where the network looked for {_title(au)}. {_where(values[index])}",
+            f"{MAP_NAMES[kind]}: up to {attention_peak([values[index]]):.3g} times as much as if spread evenly",
+        )
+        for kind, values in face.maps.items()
+    ]
+    ramp = ", ".join(_css_color(step) for step in np.linspace(0, 1, 6))
+    scale = (
+        '<div class="hiva-scale"><span>none</span>'
+        f'<span class="hiva-ramp" style="background-image:linear-gradient(to right, {ramp})"></span>'
+        "<span>most</span></div>"
+    )
+    return f'<h4>Where the network looked</h4><div class="hiva-maps">{"".join(figures)}</div>{scale}'
+
+
+def attention_picture(view: np.ndarray, values: np.ndarray) -> Image.Image:
+    """Lays a map `[height, width]`, which sums to 1, over the face `[side, side, 3]` in grey.
+
+    The scale ends at the map's own maximum: in some networks single maps are a hundred times more pointed than others.
+    """
+    size = (MAP_SIZE, MAP_SIZE)
+    strength = (values * values.size / attention_peak([values])).astype(np.float32)
+    strength = Image.fromarray(strength).resize(size, Image.Resampling.BICUBIC)
+    heat = get_theme("light").heat(np.asarray(strength).clip(0, 1), bytes=True)
+    face = Image.fromarray(view).convert("L").convert("RGBA").resize(size, Image.Resampling.BICUBIC)
+    return Image.alpha_composite(face, Image.fromarray(heat)).convert("RGB")
+
+
+def _where(values: np.ndarray) -> str:
+    """Says in words where a map has its greatest value."""
+    row, column = np.unravel_index(np.argmax(values), values.shape)
+    height, width = values.shape
+    across = ("left", "middle", "right")[min(2, 3 * column // width)]
+    down = ("upper", "middle", "lower")[min(2, 3 * row // height)]
+    place = "middle" if across == down == "middle" else f"{down} {across}"
+    return f"Strongest in the {place} of the picture."
+
+
+def _css_color(step: float) -> str:
+    red, green, blue, alpha = get_theme("light").heat(step)
+    return f"rgb({255 * red:.0f} {255 * green:.0f} {255 * blue:.0f} / {alpha:.2f})"
+
+
+def _jpeg(image: Image.Image) -> str:
+    data = io.BytesIO()
+    image.convert("RGB").save(data, "JPEG", quality=88)
+    return base64.b64encode(data.getvalue()).decode()

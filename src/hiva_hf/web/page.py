@@ -1,0 +1,255 @@
+"""The page's layout: its tabs, and which function each part calls."""
+
+import os
+import time
+from pathlib import Path
+
+import gradio as gr
+from transformers import pipeline
+
+from ..extras import import_from_extra
+from ..packaged_checkpoint import starter_checkpoint
+from ..pipeline_au_detection import AUDetectionPipeline
+from .handlers import Handlers
+from .markup import EXPERIMENTAL_MARK, known_unit
+from .photos import TABLES
+from .sessions import Sessions
+
+
+# Seconds between two looks for files of visitors whose leaving went unnoticed, and the age at which these are deleted.
+DELETE_CACHE = (300, 3600)
+# What a visitor may still be looking at, in seconds.
+STATE_LIFETIME = 3600
+SECONDS_BETWEEN_WEBCAM_PICTURES = 0.5
+BARS_SCRIPT = Path(__file__).with_name("au_bars.js").read_text()
+# The width that the timeline has room for; the last of the inputs is filled in by the browser.
+MEASURE_WIDTH = """(path, every, _) => [path, every, document.querySelector("#hiva-timeline").clientWidth
+    || document.querySelector("#hiva-page-top").clientWidth]"""
+
+INTRODUCTION = """# Facial Action Units
+
+Action Units (AUs) are the single movements that a face is made to move by: a raised brow, a lip corner pulled up. This
+page finds faces and shows which movements each of them makes, and where the network looked for them.
+**AUs are movements, not feelings:** they do not tell what a person feels, thinks or intends."""
+
+PRIVACY = """**Your pictures** are read by the computer that serves this page and sent nowhere else. They are deleted
+when you close the page, or after an hour at the latest."""
+
+
+class DemoPage(gr.Blocks):
+    """A page that keeps nothing of its visitors when it is closed.
+
+    Attributes:
+        sessions: What it keeps until then.
+    """
+
+    sessions: Sessions
+
+    def close(self, *args, **kwargs) -> None:
+        # Before the server, which waits for what is still being sent.
+        self.sessions.close()
+        super().close(*args, **kwargs)
+
+    def block_thread(self) -> None:
+        """Serves until Ctrl-C; a video that is being read ends with its current frame."""
+        try:
+            while self.is_running:
+                time.sleep(0.1)
+        finally:
+            self.close()
+
+
+def build_demo(
+    model: str | os.PathLike | AUDetectionPipeline | None = None,
+    max_video_seconds: float = 120.0,
+    device: str | int | None = None,
+) -> DemoPage:
+    """Builds the web page.
+
+    Args:
+        model: A checkpoint (folder or repository of the Hub) or an au-detection pipeline; the starter checkpoint that
+            comes with the package by default.
+        max_video_seconds: Longer videos are refused.
+        device: Of the model, as in `transformers.pipeline`.
+
+    Returns:
+        The page, to be launched with [`launch_options`]: `build_demo().launch(**launch_options())`.
+
+    Raises:
+        ValueError: `max_video_seconds` is not positive.
+        OSError: There is no such checkpoint.
+    """
+    if not max_video_seconds > 0:
+        raise ValueError(f"`max_video_seconds` must be positive, got {max_video_seconds!r}.")
+    for module, purpose in {"av": "Reading videos", "matplotlib": "Drawing timelines"}.items():
+        import_from_extra(module, "demo", purpose)
+    detector = model if isinstance(model, AUDetectionPipeline) else _load(model, device)
+    with DemoPage(title="Facial Action Units", analytics_enabled=False, delete_cache=DELETE_CACHE) as demo:
+        demo.sessions = Sessions(Path(demo.GRADIO_CACHE))
+        handlers = Handlers(detector, demo.sessions, max_video_seconds)
+        gr.Markdown(INTRODUCTION, elem_id="hiva-page-top")
+        with gr.Tab("Photo", elem_id="hiva-photo-tab"):
+            _photo_tab(handlers)
+        with gr.Tab("Webcam", elem_id="hiva-webcam-tab"):
+            _webcam_tab(handlers)
+        with gr.Tab("Video", elem_id="hiva-video-tab"):
+            _video_tab(handlers, max_video_seconds)
+        with gr.Tab("About", elem_id="hiva-about-tab"):
+            gr.Markdown(about(detector))
+        gr.Markdown(PRIVACY, elem_id="hiva-privacy")
+        demo.unload(handlers.leave)
+    return demo
+
+
+def _load(model: str | os.PathLike | None, device: str | int | None) -> AUDetectionPipeline:
+    checkpoint = starter_checkpoint() if model is None else os.fspath(model)
+    return pipeline("au-detection", model=checkpoint, device=device)
+
+
+def _photo_tab(handlers: Handlers) -> None:
+    with gr.Row():
+        with gr.Column():
+            photo = gr.Image(
+                label="Photo", sources=["upload", "clipboard"], type="filepath", height=320, elem_id="hiva-photo-input"
+            )
+            # Gradio would open the file; whether it can be read is found out, and told, by our own loader.
+            photo.preprocess = _path_of
+        result = _result_top()
+    outputs = _result_bottom(handlers, result)
+    tables = _table_buttons()
+    photo.change(
+        handlers.show_photo, [photo], [*outputs, *tables], show_progress="minimal", concurrency_limit=2, api_name=False
+    )
+
+
+def _path_of(upload: gr.FileData | None) -> str | None:
+    return None if upload is None else upload.path
+
+
+def _webcam_tab(handlers: Handlers) -> None:
+    with gr.Row():
+        with gr.Column():
+            webcam = gr.Image(
+                label="Webcam", sources=["webcam"], streaming=True, type="numpy", height=320, elem_id="hiva-webcam"
+            )
+            gr.Markdown(
+                "Press the round button, allow the camera, and move your face. Browsers allow a camera only on this "
+                "computer or over https.",
+                elem_classes="hiva-legend",
+            )
+        result = _result_top()
+    outputs = _result_bottom(handlers, result)
+    _, _, _, faces, _, _, au = outputs
+    webcam.stream(
+        handlers.show_webcam,
+        [webcam, faces, au],
+        outputs,
+        stream_every=SECONDS_BETWEEN_WEBCAM_PICTURES,
+        time_limit=600,
+        concurrency_limit=2,
+        show_progress="hidden",
+        api_name=False,
+    )
+
+
+def _result_top() -> tuple[gr.HTML, gr.HTML, gr.Radio]:
+    """Notice, marked picture and choice of the face."""
+    with gr.Column():
+        message = gr.HTML()
+        picture = gr.HTML()
+        faces = gr.Radio(label="Face", visible=False, interactive=True)
+    return message, picture, faces
+
+
+def _result_bottom(handlers: Handlers, top: tuple[gr.HTML, gr.HTML, gr.Radio]) -> list[gr.components.Component]:
+    """Bars and the card of an AU; returns everything that a result fills: see `Handlers.show_webcam`."""
+    message, picture, faces = top
+    result, au = gr.State(time_to_live=STATE_LIFETIME), gr.State(time_to_live=STATE_LIFETIME)
+    with gr.Row(elem_classes="hiva-result"):
+        with gr.Column(elem_classes="hiva-bars-column"):
+            bars = gr.HTML(js_on_load=BARS_SCRIPT)
+        with gr.Column(elem_classes="hiva-card-column"):
+            card = gr.HTML()
+    quick = {"show_progress": "hidden", "api_name": False}
+    faces.input(handlers.choose_face, [result, faces], [bars, card, au], **quick)
+    bars.click(handlers.choose_au, [result, faces], [card, au], **quick)
+    return [result, message, picture, faces, bars, card, au]
+
+
+def _table_buttons() -> list[gr.DownloadButton]:
+    with gr.Row():
+        return [gr.DownloadButton(label, visible=False) for _, label in TABLES.values()]
+
+
+def _video_tab(handlers: Handlers, max_video_seconds: float) -> None:
+    with gr.Row():
+        with gr.Column():
+            video = gr.Video(
+                label=f"Video, up to {max_video_seconds:g} seconds",
+                sources=["upload"],
+                height=320,
+                elem_id="hiva-video",
+            )
+            every = gr.Dropdown(
+                [("every frame", 1), ("every 2nd frame", 2), ("every 5th frame", 5), ("every 10th frame", 10)],
+                value=1,
+                label="Read",
+                interactive=True,
+            )
+            run = gr.Button("Read the video", variant="primary")
+        with gr.Column():
+            status = gr.HTML()
+            stop = gr.Button("Stop and show what was found", variant="stop", visible=False)
+            preview = gr.Video(
+                label="Annotated video", interactive=False, visible=False, height=320, elem_id="hiva-preview"
+            )
+    timeline = gr.HTML(elem_id="hiva-timeline")
+    tables = _table_buttons()
+    width = gr.Number(visible=False)
+    outputs = [status, stop, preview, timeline, *tables]
+    video.change(handlers.forget_video, None, outputs, show_progress="hidden", api_name=False)
+    run.click(
+        handlers.show_video,
+        [video, every, width],
+        outputs,
+        js=MEASURE_WIDTH,
+        show_progress="hidden",
+        concurrency_limit=1,
+        api_name=False,
+    )
+    stop.click(handlers.stop_video, queue=False, show_progress="hidden", api_name=False)
+
+
+def about(detector: AUDetectionPipeline) -> str:
+    """What the page's model is, and what it can't do."""
+    config = detector.model.config
+    experimental = config.experimental_labels or ()
+    lines = []
+    for label, threshold in zip(config.au_labels, config.au_thresholds, strict=True):
+        unit = known_unit(label)
+        mark = EXPERIMENTAL_MARK if label in experimental else ""
+        meaning = f" {unit.name}: {unit.action} ({', '.join(unit.muscles)})" if unit else ""
+        lines.append(f"- **{label}{mark}**{meaning}; active from {100 * threshold:.0f} % on.")
+    note = f"{EXPERIMENTAL_MARK} Experimental: unreliable on real photos.\n\n" if experimental else ""
+    units = "\n".join(lines)
+    return f"""## What this page shows
+
+HiVA, a network with one branch for each AU that reads descriptions of what the AU looks like, gives each AU a
+probability. An AU counts as active from its threshold on. The maps show where the description of an AU found what it
+looks for: on the AU's own features (DDCA) and on those of the whole face (CDCA).
+
+## The Action Units of this model
+
+{units}
+
+{note}## What it does not show
+
+AUs are movements, not feelings: a smile may be polite, a frown may be concentration. Do not use this page to judge
+people, to decide about them, or to guess what they feel, think or intend. Single AUs will be wrong, more often in
+faces that are turned away, covered, badly lit, or unlike those that the model was trained on.
+
+## Your pictures
+
+They are read by the computer that serves this page. Photos and videos, and the tables and videos made from them, are
+deleted when you close the page, or after an hour at the latest; nothing is kept, counted or sent elsewhere.
+"""

@@ -1,0 +1,183 @@
+"""From an uploaded video to what the page shows of it, with a message for each half second on the way."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..inference.drawing import VideoFile
+from ..inference.engine import DetectionEngine, FrameResult
+from ..inference.records import FaceRecord
+from ..inference.sources import count_frames, read_frames
+from ..pipeline_au_detection import AUDetectionPipeline
+from ..video_decoding import import_av, video_streams
+from ..viz.overlay import annotate_frame
+
+
+SECONDS_BETWEEN_REPORTS = 0.5
+# Pixels of the longer side.
+PREVIEW_SIZE = 720
+# For videos that tell no times.
+ASSUMED_FRAME_RATE = 25.0
+
+
+class VideoRefusedError(ValueError):
+    """The page does not take this video. The message is for its visitor."""
+
+
+@dataclass
+class ReadVideo:
+    """A video as far as it was read.
+
+    Attributes:
+        name: Of the file.
+        preview: The annotated video.
+        num_promised: Frames that the file's header promises to be read; `None` if it tells nothing.
+        num_frames: Frames that were read.
+        seconds: Time that this took.
+        records: Their rows of the table.
+        remark: Why it ended early, for the visitor.
+    """
+
+    name: str
+    preview: Path
+    num_promised: int | None
+    num_frames: int = 0
+    seconds: float = 0.0
+    records: list[FaceRecord] = field(default_factory=list)
+    remark: str = ""
+
+    @property
+    def num_faces(self) -> int:
+        """How many different faces there are."""
+        return len({record.face_id for record in self.records if record.has_face})
+
+
+def read_video(
+    detector: AUDetectionPipeline,
+    path: str,
+    name: str,
+    folder: Path,
+    stop: threading.Event,
+    every: int = 1,
+    max_seconds: float = 120.0,
+) -> Iterator[ReadVideo]:
+    """Reads a video, and draws what is found into its frames.
+
+    Args:
+        detector: The au-detection pipeline.
+        path: Of the video.
+        name: What tables and messages call it.
+        folder: Where the annotated video is written to.
+        stop: Ends the work after the frame that is being read.
+        every: Only frames whose number is a multiple of this are read.
+        max_seconds: Longer videos are refused, and cut off where their header doesn't tell their length.
+
+    Yields:
+        The same object, every half second and at the end, when `preview` can be played.
+
+    Raises:
+        VideoRefusedError: It is no video, or too long.
+    """
+    check_video(path, name, max_seconds)
+    video = ReadVideo(name, folder / "preview.mp4", count_frames([path], every))
+    engine = DetectionEngine(detector, keep_images=True)
+    frames = read_frames([path], every)
+    experimental = detector.model.config.experimental_labels or ()
+    start = last_report = time.perf_counter()
+    with closing(_Preview(video.preview, experimental)) as preview, closing(engine.run(frames)) as results:
+        yield video
+        for result in results:
+            if stop.is_set():
+                video.remark = f"Stopped after {video.num_frames} frames; this is what was found until then."
+                break
+            seconds = result.frame.number / ASSUMED_FRAME_RATE
+            seconds = seconds if result.frame.timestamp is None else result.frame.timestamp
+            if seconds > max_seconds:
+                video.remark = f"Only the first {max_seconds:g} seconds were read."
+                break
+            _add(video, result, path)
+            preview.write(result, seconds)
+            video.seconds = time.perf_counter() - start
+            if time.perf_counter() - last_report >= SECONDS_BETWEEN_REPORTS:
+                last_report = time.perf_counter()
+                yield video
+    yield video
+
+
+def check_video(path: str, name: str, max_seconds: float) -> None:
+    """Refuses what is no video or is too long, before any work.
+
+    Raises:
+        VideoRefusedError: The message tells what to do.
+    """
+    av = import_av()
+    try:
+        with av.open(path) as container:
+            has_video = bool(video_streams(container))
+            duration = container.duration and container.duration / av.time_base
+            is_photo = container.format.name == "image2" or container.format.name.endswith("_pipe")
+    except (av.FFmpegError, ValueError, OSError) as error:
+        raise VideoRefusedError(
+            f"{name} can't be read as a video: the file is damaged, or of a kind that is not known here. MP4, MOV, "
+            "WebM, MKV and AVI work."
+        ) from error
+    if is_photo:
+        raise VideoRefusedError(f"{name} is a photo. Photos have a tab of their own.")
+    if not has_video:
+        raise VideoRefusedError(f"{name} holds no video, perhaps only sound. Choose another file.")
+    if duration and duration > max_seconds:
+        raise VideoRefusedError(
+            f"{name} lasts {duration:.0f} seconds, and this page takes videos of up to {max_seconds:g} seconds. Cut "
+            "it, or read it on your own computer, where length does not matter: hiva-hf detect VIDEO --output "
+            "table.csv"
+        )
+
+
+def _add(video: ReadVideo, result: FrameResult, path: str) -> None:
+    for record in result.records:
+        error = record.error and record.error.replace(path, video.name)
+        if error:
+            video.remark = f"Not all of the video could be read: {error}"
+        video.records.append(replace(record, source=video.name, error=error))
+    video.num_frames += 1
+
+
+class _Preview:
+    """The annotated video that the page plays, no larger than it shows it."""
+
+    def __init__(self, path: Path, experimental: Sequence[str]):
+        self._path = path
+        self._experimental = experimental
+        self._video: VideoFile | None = None
+
+    def write(self, result: FrameResult, seconds: float) -> None:
+        if result.image is None:
+            return
+        small, scale = shrink(result.image)
+        records = [
+            replace(record, box=tuple(scale * side for side in record.box))
+            for record in result.records
+            if record.has_face
+        ]
+        if self._video is None:
+            self._video = VideoFile(self._path, small.shape[:2])
+        self._video.write(annotate_frame(small, records, experimental=self._experimental), seconds)
+
+    def close(self) -> None:
+        if self._video is not None:
+            self._video.close()
+
+
+def shrink(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+    """The frame `[height, width, 3]` in the preview's size, and the factor between both."""
+    height, width = image.shape[:2]
+    scale = min(1.0, PREVIEW_SIZE / max(height, width))
+    size = (max(2, round(scale * width)), max(2, round(scale * height)))
+    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2)), scale

@@ -1,0 +1,46 @@
+"""Reading uploaded videos, without the page around it."""
+
+import threading
+
+import numpy as np
+import pytest
+from transformers import pipeline
+
+from hiva_hf.video_decoding import decode_video
+from hiva_hf.web.videos import PREVIEW_SIZE, VideoRefusedError, read_video, shrink
+
+
+@pytest.fixture(scope="module")
+def detector(tiny_model_dir):
+    return pipeline("au-detection", model=str(tiny_model_dir), device="cpu")
+
+
+def test_a_video_that_is_stopped_keeps_what_was_found(detector, uploads, tmp_path):
+    stop = threading.Event()
+    steps = read_video(detector, str(uploads["face_video"]), "clip.mp4", tmp_path, stop)
+    video = next(steps)
+    assert video.num_promised == 8 and video.num_frames == 0
+    stop.set()
+    *_, video = steps
+    assert video.num_frames < 8 and video.remark.startswith(f"Stopped after {video.num_frames} frames")
+    assert len(video.records) == video.num_frames
+
+
+def test_only_every_nth_frame_is_read_and_keeps_its_time(detector, uploads, tmp_path):
+    *_, video = read_video(detector, str(uploads["face_video"]), "clip.mp4", tmp_path, threading.Event(), every=4)
+    assert video.num_promised == video.num_frames == 2 and video.num_faces == 1
+    assert [(record.frame, record.timestamp) for record in video.records] == [(0, 0.0), (4, 1.0)]
+    assert {record.source for record in video.records} == {"clip.mp4"}
+    assert [picture.timestamp for picture in decode_video(video.preview)] == [0.0, 1.0]
+
+
+def test_a_photo_is_no_video(detector, uploads, tmp_path):
+    with pytest.raises(VideoRefusedError, match=r"clip\.mp4 is a photo"):
+        next(read_video(detector, str(uploads["face"]), "clip.mp4", tmp_path, threading.Event()))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (300, 1999), (2, 3)])
+def test_frames_of_the_preview_are_small_and_boxes_follow(width, height):
+    small, scale = shrink(np.zeros((height, width, 3), np.uint8))
+    assert max(small.shape[:2]) <= PREVIEW_SIZE
+    assert small.shape[:2] == pytest.approx((scale * height, scale * width), abs=0.5)
