@@ -11,6 +11,7 @@ import pytest
 from hiva_hf.cli.main import INTERRUPTED, main
 
 
+@pytest.mark.slow
 def test_the_page_is_served_until_ctrl_c(tiny_model_dir, tmp_path):
     code = "import sys; from hiva_hf.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-u", "-c", code, "demo", "--model", str(tiny_model_dir), "--device", "cpu"]

@@ -89,6 +89,9 @@ def uploads(tmp_path_factory, astronaut, face_video) -> dict[str, Path]:
     for kind, source in {"broken_photo": paths["face"], "broken_video": face_video}.items():
         paths[kind] = folder / f"{kind}{source.suffix}"
         paths[kind].write_bytes(source.read_bytes()[:300])
+    moving = np.asarray(astronaut.resize((320, 320)))
+    # Takes seconds to be read: time to stop it.
+    paths["many_frames"] = write_video(folder / "many_frames.mp4", moving, num_frames=230, rate=60)
     nobody = np.full((64, 64, 3), 90, np.uint8)
     paths["long_video"] = write_video(folder / "long_video.mp4", nobody, num_frames=20)
     return paths

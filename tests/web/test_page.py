@@ -142,6 +142,16 @@ def test_a_video_that_is_refused_is_explained(desktop, uploads, kind, message):
     assert desktop.notice.startswith(message)
 
 
+def test_a_video_can_be_stopped_and_what_was_found_stays(desktop, uploads, tmp_path):
+    upload_video(desktop, uploads["many_frames"])
+    page = desktop.page
+    page.get_by_role("button", name="Stop and show what was found").click()
+    page.locator("#hiva-timeline .hiva-light").wait_for()
+    assert " Stopped after " in desktop.notice
+    table = read_table(download(desktop, "Table as CSV", tmp_path))
+    assert 0 < len(table) < 230 and desktop.notice.startswith(f"{len(table)} frames read")
+
+
 def test_the_webcam_is_read_as_it_runs(phone):
     page = phone.page
     page.get_by_role("tab", name="Webcam").click()

@@ -118,7 +118,12 @@ def _photo_tab(handlers: Handlers) -> None:
     outputs = _result_bottom(handlers, result)
     tables = _table_buttons()
     photo.change(
-        handlers.show_photo, [photo], [*outputs, *tables], show_progress="minimal", concurrency_limit=2, api_name=False
+        handlers.show_photo,
+        [photo],
+        [*outputs, *tables],
+        show_progress="minimal",
+        concurrency_limit=2,
+        api_visibility="private",
     )
 
 
@@ -148,7 +153,7 @@ def _webcam_tab(handlers: Handlers) -> None:
         time_limit=600,
         concurrency_limit=2,
         show_progress="hidden",
-        api_name=False,
+        api_visibility="private",
     )
 
 
@@ -170,7 +175,7 @@ def _result_bottom(handlers: Handlers, top: tuple[gr.HTML, gr.HTML, gr.Radio]) -
             bars = gr.HTML(js_on_load=BARS_SCRIPT)
         with gr.Column(elem_classes="hiva-card-column"):
             card = gr.HTML()
-    quick = {"show_progress": "hidden", "api_name": False}
+    quick = {"show_progress": "hidden", "api_visibility": "private"}
     faces.input(handlers.choose_face, [result, faces], [bars, card, au], **quick)
     bars.click(handlers.choose_au, [result, faces], [card, au], **quick)
     return [result, message, picture, faces, bars, card, au]
@@ -207,7 +212,7 @@ def _video_tab(handlers: Handlers, max_video_seconds: float) -> None:
     tables = _table_buttons()
     width = gr.Number(visible=False)
     outputs = [status, stop, preview, timeline, *tables]
-    video.change(handlers.forget_video, None, outputs, show_progress="hidden", api_name=False)
+    video.change(handlers.forget_video, None, outputs, show_progress="hidden", api_visibility="private")
     run.click(
         handlers.show_video,
         [video, every, width],
@@ -215,9 +220,9 @@ def _video_tab(handlers: Handlers, max_video_seconds: float) -> None:
         js=MEASURE_WIDTH,
         show_progress="hidden",
         concurrency_limit=1,
-        api_name=False,
+        api_visibility="private",
     )
-    stop.click(handlers.stop_video, queue=False, show_progress="hidden", api_name=False)
+    stop.click(handlers.stop_video, queue=False, show_progress="hidden", api_visibility="private")
 
 
 def about(detector: AUDetectionPipeline) -> str:

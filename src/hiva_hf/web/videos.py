@@ -94,9 +94,6 @@ def read_video(
     with closing(_Preview(video.preview, experimental)) as preview, closing(engine.run(frames)) as results:
         yield video
         for result in results:
-            if stop.is_set():
-                video.remark = f"Stopped after {video.num_frames} frames; this is what was found until then."
-                break
             seconds = result.frame.number / ASSUMED_FRAME_RATE
             seconds = seconds if result.frame.timestamp is None else result.frame.timestamp
             if seconds > max_seconds:
@@ -105,6 +102,9 @@ def read_video(
             _add(video, result, path)
             preview.write(result, seconds)
             video.seconds = time.perf_counter() - start
+            if stop.is_set():
+                video.remark = f"Stopped after {video.num_frames} frames; this is what was found until then."
+                break
             if time.perf_counter() - last_report >= SECONDS_BETWEEN_REPORTS:
                 last_report = time.perf_counter()
                 yield video
