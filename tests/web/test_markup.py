@@ -49,3 +49,10 @@ def test_the_face_shown_first_has_the_most_probable_reliable_au():
     aus = [make_au("AU1", score=0.9, experimental=True), make_au("AU4", score=0.95, active=False), make_au(score=0.6)]
     assert ReadFace(aus, None, {}).foremost_au == "AU12"
     assert ReadFace(aus[:2], None, {}).foremost_au == "AU4"
+
+
+def test_the_caption_tells_how_pointed_a_map_is():
+    view = np.zeros((224, 224, 3), np.uint8)
+    even, pointed = np.full((1, 8, 8), 1 / 64, np.float32), np.eye(8, dtype=np.float32)[None] / 8
+    card = au_card(ReadFace([make_au()], view, {"ddca": even, "cdca": pointed}), "AU12")
+    assert "(DDCA): up to 1 times" in card and "(CDCA): up to 8 times" in card
