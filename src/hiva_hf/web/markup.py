@@ -112,7 +112,7 @@ def _maps(face: ReadFace, au: dict[str, Any]) -> str:
         picture(
             attention_picture(face.view, values[index]),
             f"The face in grey; colour shows where the network looked for {_title(au)}. {_where(values[index])}",
-            f"{MAP_NAMES[kind]}: up to {values[index].max() * values[index].size:.3g} times as much as if spread evenly",
+            f"{MAP_NAMES[kind]}: up to {values[index].max() * values[index].size:.3g} times the even spread",
         )
         for kind, values in face.maps.items()
     ]
