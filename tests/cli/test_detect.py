@@ -93,6 +93,7 @@ def test_an_existing_output_is_refused(photos, tiny_model_dir, tmp_path, capsys)
     assert "--resume to go on" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_rows_and_says_how_to_go_on(scene, make_video, tiny_model_dir, tmp_path):
     video = make_video(tmp_path / "a.mp4", [scene([(100 + n, 110, 120)]) for n in range(100)])
     output = tmp_path / "faces.csv"
