@@ -29,6 +29,8 @@ from hiva_hf.data.label_tables import read_table
 from hiva_hf.data.manifest import read_manifest
 from hiva_hf.data.raw import RawDataError
 from hiva_hf.image_loading import ImageLoadError, load_image
+from hiva_hf.inference.drawing import paths_below
+from hiva_hf.inference.writers import openface_paths
 from hiva_hf.training.environment import describe_environment
 from hiva_hf.training.settings import read_settings
 
@@ -290,6 +292,24 @@ def test_shards_outside_of_a_data_set_are_refused(file):
     manifest = {"format": 1, "name": "custom", "title": "custom", "aus": [1], "settings": {}, "shards": [shard]}
     with pytest.raises(ValueError, match="is outside the folder"):
         read_manifest(json.dumps(manifest).encode(), "org/evil")
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        ["../a.mp4", "../../b/a.mp4"],
+        ["/etc/a.mp4", "../../x.jpg"],
+        ["a/../../../etc/x.mp4", "b/y.mp4"],
+        ["...mp4", "a/...mp4", "../..jpg"],
+    ],
+)
+def test_what_is_written_for_sources_from_anywhere_stays_in_its_folder(tmp_path, sources):
+    folder = tmp_path / "out"
+    for source, path in openface_paths(folder, sources).items():
+        assert path.resolve().is_relative_to(folder), source
+    for source, path in paths_below(folder, sources).items():
+        # As the pictures of a photo or video are called.
+        assert path.with_name(f"{path.name}.mp4").resolve().is_relative_to(folder), source
 
 
 def test_tables_with_a_huge_cell_or_without_end_are_refused(tmp_path):
