@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 from transformers import BaseImageProcessor, PreTrainedModel
 
+from ..remote_code import drop_local_towers
+
 
 def save_compact_checkpoint(model: PreTrainedModel, image_processor: BaseImageProcessor, folder: str | Path) -> Path:
     """Save an inference checkpoint with weights of 16 bits.
@@ -29,6 +31,8 @@ def save_compact_checkpoint(model: PreTrainedModel, image_processor: BaseImagePr
     weights = {name: _halved(name, tensor) for name, tensor in model.state_dict().items()}
     folder = Path(folder)
     model.save_pretrained(folder, state_dict=weights)
+    # Where the towers lay on the machine that trained says nothing to anybody else.
+    drop_local_towers(folder)
     image_processor.save_pretrained(folder)
     return folder
 

@@ -1,7 +1,8 @@
 """Between pretrained and trained weights: what a tower learned, without forgetting what it knew.
 
 Wortsman et al., "Robust fine-tuning of zero-shot models" (WiSE-FT, CVPR 2022): on pictures unlike those of the
-training set, the mean of both towers reads better than the trained one, and on the training set's own kind hardly worse.
+training set, the mean of both towers reads better than the trained one, and on the training set's own kind hardly
+worse.
 """
 
 from collections.abc import Mapping
