@@ -5,7 +5,12 @@ import importlib.util
 import io
 import json
 import os
+import signal
 
+
+# A shell that runs the tests in the background ignores Ctrl-C on behalf of all their processes; some tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before torch and huggingface_hub are imported: no spinning threads, no waiting for a Hub that is not there.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
