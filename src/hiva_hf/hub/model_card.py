@@ -127,6 +127,8 @@ def render_card(
     names = run.training_datasets if run else [card["dataset"]]
     variables = {
         **{key: card[key].strip() for key in ("title", "summary", "limits")},
+        "recipe": card.get("recipe", "").strip(),
+        "selection": card.get("selection", "Nothing was chosen on them."),
         "method": card["method"],
         "citation": method["citation"].strip(),
         "protocol": _dataset_texts(card["dataset"])["protocol"].strip(),
