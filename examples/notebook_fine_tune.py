@@ -29,7 +29,7 @@ from hiva_hf.training.optimization import freeze_backbone
 parser = argparse.ArgumentParser(description="Fine-tune a detector on labels of one's own.")
 parser.add_argument("--data_dir", type=Path, help="pictures and labels.csv; default: rendered faces, written here")
 parser.add_argument("--model", help="folder or Hub id of the detector to start from; default: the starter")
-parser.add_argument("--epochs", type=float, default=6, help="passes over the training faces (default: %(default)s)")
+parser.add_argument("--epochs", type=float, default=4, help="passes over the training faces (default: %(default)s)")
 parser.add_argument("--learning_rate", type=float, default=1e-3, help="its peak (default: %(default)s)")
 parser.add_argument("--output_dir", type=Path, default=Path("hiva-fine-tuned"), help="default: %(default)s")
 # A notebook has no command line: change the defaults here.
@@ -48,7 +48,7 @@ options.output_dir.mkdir(parents=True, exist_ok=True)
 
 
 # %%
-def write_faces(folder, aus=(1, 2, 12, 17, 25, 26), people=36, pictures=8):
+def write_faces(folder, aus=(1, 2, 12, 17, 25, 26), people=30, pictures=8):
     """The most expressive pictures of some people, and their labels.csv."""
     faces = hiva_hf.load_au_dataset("synthfacs", split="test", aus=aus)
     rows = []

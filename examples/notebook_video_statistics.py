@@ -131,7 +131,8 @@ for face_id, face in faces:
     print(f"Face {face_id}: {minutes[face_id]:.2f} minutes in {number} segments")
 
 experimental = detector.model.config.experimental_labels or []
-statistics["experimental"] = [au_label(au) in experimental for _, au in statistics.index]
+reliable = [au for au in aus if au_label(au) not in experimental]
+statistics["experimental"] = [au not in reliable for _, au in statistics.index]
 statistics.to_csv(options.output_dir / "statistics.csv")
 most_active = statistics.sort_values("share_of_time", ascending=False).groupby("face_id").head(6).sort_index()
 print(most_active.to_string(float_format="{:.2f}".format))
@@ -139,12 +140,12 @@ print(most_active.to_string(float_format="{:.2f}".format))
 # %% [markdown]
 # ## What goes together
 #
-# Read along a row: of the time with this AU, the share that also had the other one. Only AUs that were active for at
-# least a tenth of the time are shown.
+# Read along a row: of the time with this AU, the share that also had the other one. From here on without the AUs that
+# the checkpoint calls experimental, and here without those that were active for less than a twentieth of the time.
 
 # %%
-active = steady[decisions].set_axis(aus, axis="columns").astype(float)
-active = active.loc[:, active.mean() >= 0.1]
+active = steady[[f"{au}_c" for au in reliable]].set_axis(reliable, axis="columns").astype(float)
+active = active.loc[:, active.mean() >= 0.05]
 together = (active.T @ active).div(active.sum(), axis="index")
 together.to_csv(options.output_dir / "co_occurrence.csv")
 print(together.to_string(float_format="{:.2f}".format))
@@ -156,13 +157,12 @@ print(together.to_string(float_format="{:.2f}".format))
 # triangles their apexes.
 
 # %%
-longest = shares.mean().nlargest(8).index
+longest = shares[reliable].mean().nlargest(8).index
 hiva_hf.draw_timeline(
     steady,
     options.output_dir / "timeline.png",
     aus=[au_label(au) for au in sorted(longest)],
     events=events,
-    experimental=experimental,
 )
 print(f"Tables and the picture are in {options.output_dir}.")
 Image.open(options.output_dir / "timeline.png")
