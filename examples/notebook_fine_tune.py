@@ -188,10 +188,10 @@ processor.save_pretrained(options.output_dir)
 # %% [markdown]
 # ## After
 #
-# Of the detector as anyone will load it. F1 depends on the thresholds; ROC-AUC does not: it is the chance that a face
-# with the AU gets a higher probability than one without it. If new thresholds alone do as well as training, leave it
-# at that. A small difference on few people may be luck: test all three folds, and give an interval over people
-# (`hiva_hf.evaluation.bootstrap`).
+# Of the detector as anyone will load it. ROC-AUC is the chance that a face with the AU gets a higher probability than
+# one without it. F1 also depends on the thresholds, and those chosen on ten people are rough: it may lag behind. If
+# new thresholds alone do as well as training, leave it at that. A small difference on few people may be luck: test
+# all three parts, and give an interval over people (`hiva_hf.evaluation.bootstrap`).
 
 # %%
 detector = pipeline("au-detection", model=str(options.output_dir))

@@ -80,7 +80,7 @@ Image.open(options.output_dir / "faces.png")
 # %% [markdown]
 # Where the descriptions of the four most probable AUs looked: in each pair, left on the AU's own feature map (DDCA),
 # right on that of the whole face (CDCA). A face that stays grey was looked at evenly. A map tells what the network
-# used, not where a muscle moved.
+# used, not where a muscle moved: in the starter several AUs look at the same few spots.
 
 # %%
 strongest = aus["label"].head(4).tolist()

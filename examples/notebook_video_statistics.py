@@ -153,8 +153,9 @@ print(together.to_string(float_format="{:.2f}".format))
 # %% [markdown]
 # ## A picture
 #
-# The eight AUs that were active for longest. The height of a lane is the probability; lines above it are events,
-# triangles their apexes.
+# The eight AUs that were active for longest. The height of a lane is the probability, and the checkpoint's threshold
+# for the AU is drawn in it; lines above it are events, triangles their apexes. An event of low probability comes from
+# a low threshold: the starter's were chosen on rendered faces, and on your own videos they may be too low.
 
 # %%
 longest = shares[reliable].mean().nlargest(8).index
@@ -163,6 +164,7 @@ hiva_hf.draw_timeline(
     options.output_dir / "timeline.png",
     aus=[au_label(au) for au in sorted(longest)],
     events=events,
+    thresholds=detector.model.config.label_thresholds,
 )
 print(f"Tables and the picture are in {options.output_dir}.")
 Image.open(options.output_dir / "timeline.png")
