@@ -480,7 +480,7 @@ def test_an_interruption_says_how_to_go_on(long_tree, long_files, tmp_path):
 def test_the_death_of_a_worker_is_told_and_ends_the_others(long_tree, tmp_path):
     with (
         once_workers_run(lambda workers: workers[0].kill()),
-        pytest.raises(PreparationError, match="worker process was ended.*0 of 18 shards are done.*--num_proc 1"),
+        pytest.raises(PreparationError, match=r"worker process was ended.*\d+ of 18 shards are done.*--num_proc 1"),
     ):
         prepare(read_bp4d(long_tree.root), tmp_path, num_proc=2)
     assert not multiprocessing.active_children()
@@ -494,6 +494,6 @@ def test_an_interruption_of_all_processes_is_answered_by_the_first_alone(long_tr
         time.sleep(1)
         os.kill(os.getpid(), signal.SIGINT)
 
-    with once_workers_run(press_ctrl_c), pytest.raises(KeyboardInterrupt, match="0 of 18 shards are done"):
+    with once_workers_run(press_ctrl_c), pytest.raises(KeyboardInterrupt, match=r"\d+ of 18 shards are done"):
         prepare(read_bp4d(long_tree.root), tmp_path, num_proc=2)
     assert not multiprocessing.active_children()
