@@ -36,6 +36,7 @@ from transformers.utils.generic import can_return_tuple
 from .checkpoint_limits import check_num_elements
 from .configuration_hiva import HiVAConfig
 from .facs import MISSING_LABEL, get_action_unit
+from .fused_inference import FusedDetector
 from .remote_code import PushesRemoteCode
 
 
@@ -326,7 +327,7 @@ class HiVAVisionModel(nn.Module):
             if hasattr(module, "fused_attn"):
                 module.fused_attn = True
 
-    def _to_feature_map(self, hidden_state: torch.Tensor) -> torch.Tensor:
+    def to_feature_map(self, hidden_state: torch.Tensor) -> torch.Tensor:
         """Any backbone's last hidden state -> `(batch_size, num_channels, height, width)`."""
         if hidden_state.ndim == 3:
             # Tokens: the patches of a square grid, after the class token and its like.
@@ -338,6 +339,14 @@ class HiVAVisionModel(nn.Module):
             return hidden_state.permute(0, 3, 1, 2)
         return hidden_state
 
+    def check_pixel_values(self, pixel_values: torch.Tensor):
+        """Raises a `ValueError` if a batch has not the shape that the model reads."""
+        if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, self.image_size, self.image_size):
+            raise ValueError(
+                f"`pixel_values` has the shape {tuple(pixel_values.shape)}, but this model reads batches of "
+                f"(3, {self.image_size}, {self.image_size}): pass the faces through its image processor."
+            )
+
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Args:
@@ -347,12 +356,8 @@ class HiVAVisionModel(nn.Module):
             `X_g` of shape `(batch_size, num_tokens, hidden_size)` and `F` of shape
             `(batch_size, num_labels, num_tokens, hidden_size)`.
         """
-        if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, self.image_size, self.image_size):
-            raise ValueError(
-                f"`pixel_values` has the shape {tuple(pixel_values.shape)}, but this model reads batches of "
-                f"(3, {self.image_size}, {self.image_size}): pass the faces through its image processor."
-            )
-        feature_map = self._to_feature_map(self.backbone(pixel_values).last_hidden_state)
+        self.check_pixel_values(pixel_values)
+        feature_map = self.to_feature_map(self.backbone(pixel_values).last_hidden_state)
         global_map = self.activation(self.stem_norm(self.stem(feature_map)))
         au_maps = self.activation(self.branches_norm(self.branches(global_map)))
         au_maps = au_maps.flatten(2).unflatten(1, (self.num_labels, -1))
@@ -759,6 +764,7 @@ class HiVAForPreTraining(HiVAPreTrainedModel):
 
     Without text inputs the model reads its cached text memory, which [`~HiVAForAUDetection.encode_descriptions`] fills.
     With `output_attentions=True` it also returns the maps of Figure 6: where each AU's description looks.
+    [`~HiVAForAUDetection.fuse`] makes inference faster.
     """
 )
 class HiVAForAUDetection(HiVAPreTrainedModel):
@@ -778,6 +784,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         # buffers stay taken, nothing is saved.
         if config.text_memory_length == 0:
             self.text_memory = self.text_memory_mask = None
+        self.fused_detector = None
         self.loss_function = au_detection_loss
         self.post_init()
 
@@ -872,10 +879,72 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         # CODEPATH: checkpoints of the control "random_vectors" need no tokenizer.
         if self.config.reads_descriptions:
             text_inputs = self._tokenize_descriptions(tokenizer, descriptions)
+        self.unfuse()
         with evaluation_mode([self.text_model]):
             text = self._encode_text(**text_inputs)
         self.config.text_memory_length = text.memory.shape[1]
         self.text_memory, self.text_memory_mask = text.memory, text.mask
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the model runs folded, see [`~HiVAForAUDetection.fuse`]."""
+        return self.fused_detector is not None
+
+    @torch.no_grad()
+    def fuse(self) -> "HiVAForAUDetection":
+        """
+        Makes inference faster, in place: batch norms and the constant text are folded into the layers that read them,
+        and timm's Swin runs with fewer copies. Outputs are those of the plain network, but for rounding.
+
+        What is folded is not saved: `save_pretrained` writes the same checkpoint as before. It moves with the model
+        (`to`, `half`, `copy.deepcopy`). `train`, `load_state_dict` and `encode_descriptions` drop it; after other
+        changes of the weights, such as assignments to single parameters, call `fuse` again. Calls with text inputs run
+        the plain network, and so must training: what is folded passes gradients to the image, not to the weights.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ValueError: if the model is in training mode, or reads text and has no text memory.
+
+        Example:
+
+        ```python
+        >>> from hiva_hf import HiVAForAUDetection
+
+        >>> model = HiVAForAUDetection.from_pretrained("path/to/checkpoint").fuse()
+        ```"""
+        if self.training:
+            raise ValueError(
+                "A model in training mode can't be fused: its weights are about to change. Call `eval()`."
+            )
+        text = None
+        # CODEPATH: checkpoints of the ablation "baseline" see the face alone.
+        if self.config.uses_text:
+            if self.text_memory is None:
+                raise ValueError(
+                    "The model has no text memory, which `fuse` folds into the weights: call "
+                    "`model.encode_descriptions(tokenizer)` first."
+                )
+            text = (self.text_memory, self.text_memory_mask)
+        self.fused_detector = FusedDetector(self.vision_model, self.interaction, self.classifier, text).eval()
+        return self
+
+    def unfuse(self) -> "HiVAForAUDetection":
+        """Undoes [`~HiVAForAUDetection.fuse`], and returns the model itself."""
+        self.fused_detector = None
+        return self
+
+    def train(self, mode: bool = True) -> "HiVAForAUDetection":
+        """See [`torch.nn.Module.train`]; training needs the plain network."""
+        if mode:
+            self.unfuse()
+        return super().train(mode)
+
+    def load_state_dict(self, state_dict, *args, **kwargs):
+        """See [`torch.nn.Module.load_state_dict`]; what was folded from other weights is dropped."""
+        self.unfuse()
+        return super().load_state_dict(state_dict, *args, **kwargs)
 
     def drop_text_encoder(self):
         """
@@ -972,10 +1041,16 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         torch.Size([1, 12])
         ```"""
         kwargs.setdefault("output_attentions", self.config.output_attentions)
-        global_map, au_maps = self.vision_model(pixel_values)
-        text = self._get_text_memory(input_ids, attention_mask, text_hidden_states)
-        fused, ddca_attentions, cdca_attentions = self.interaction(global_map, au_maps, text, **kwargs)
-        logits = self.classifier(fused.unsqueeze(2)).flatten(1)
+        text = None
+        if self.is_fused and input_ids is None and text_hidden_states is None:
+            logits, fused, ddca_attentions, cdca_attentions = self.fused_detector(self.vision_model, pixel_values)
+            if not kwargs["output_attentions"]:
+                ddca_attentions = cdca_attentions = None
+        else:
+            global_map, au_maps = self.vision_model(pixel_values)
+            text = self._get_text_memory(input_ids, attention_mask, text_hidden_states)
+            fused, ddca_attentions, cdca_attentions = self.interaction(global_map, au_maps, text, **kwargs)
+            logits = self.classifier(fused.unsqueeze(2)).flatten(1)
 
         loss = None
         if labels is not None:

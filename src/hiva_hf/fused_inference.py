@@ -1,0 +1,289 @@
+# Copyright 2026 The hiva-hf authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""HiVA folded for inference: the same outputs from less arithmetic, where the descriptions don't change.
+
+At inference, every key, value and query that comes from the text is a constant, and so is what batch norms do.
+Attention between a map and constants needs no projection of the map: its scores are the map times one small matrix, and
+its values are projected after they were pooled. This is algebra, not approximation: outputs differ by rounding alone.
+
+All of it is in buffers that are not part of the state dict. Shapes: B images, N AUs, T visual tokens, K keys of an AU's
+text memory, d = `config.hidden_size`. Maps of AUs are `(N, B * T, d)` here, so that each AU's matrices meet one block.
+"""
+
+import torch
+from torch import nn
+
+from .fused_swin import FusedSwin
+
+
+# The score of a key that is padding: nothing is left of it after a softmax, in half precision as well, and exporters
+# that look for ranges meet no infinity.
+_PADDING_SCORE = -1e4
+
+
+def _exact(tensor: torch.Tensor) -> torch.Tensor:
+    """The precision in which is folded, whatever that of the model is."""
+    # Apple's accelerators have no doubles.
+    return tensor.detach().to(torch.float32 if tensor.device.type == "mps" else torch.float64)
+
+
+def _constant(tensor: torch.Tensor, like: torch.Tensor) -> nn.Buffer:
+    """A folded tensor as a buffer: it moves with the model and is not saved."""
+    return nn.Buffer(tensor.to(like.dtype).contiguous(), persistent=False)
+
+
+def _fold_batch_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """A 1x1 convolution and the batch norm behind it -> weight `(out_channels, in_channels)` and bias."""
+    scale = _exact(norm.weight) / (_exact(norm.running_var) + norm.eps).sqrt()
+    weight = _exact(convolution.weight).flatten(1) * scale[:, None]
+    return weight, (_exact(convolution.bias) - _exact(norm.running_mean)) * scale + _exact(norm.bias)
+
+
+class _Projections:
+    """The linear layers of a cross attention in the precision in which is folded."""
+
+    def __init__(self, attention: nn.Module):
+        for name in ("q", "k", "v"):
+            layer = getattr(attention, f"{name}_proj")
+            setattr(self, f"{name}_weight", _exact(layer.weight))
+            setattr(self, f"{name}_bias", _exact(layer.bias))
+        self.scaling = attention.scaling
+
+    def score_constant_queries(self, queries: torch.Tensor) -> torch.Tensor:
+        """Queries `(groups, Q, d)` -> `(groups, d, Q)`: maps times it are scores, up to a constant of each query."""
+        # A score is (W_Q z + b_Q) (W_K f + b_K): its part with b_K is the same for all tokens f, and a softmax over
+        # them drops it.
+        queries = queries @ self.q_weight + self.q_bias
+        return self.k_weight @ queries.transpose(1, 2) * self.scaling
+
+    def score_constant_keys(self, memory: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Memory `(groups, K, d)` -> weight `(groups, d, K)` and bias `(groups, 1, K)` of the scores of any token."""
+        keys = (memory @ self.k_weight + self.k_bias).transpose(1, 2) * self.scaling
+        return self.q_weight @ keys, self.q_bias @ keys
+
+    def values(self, memory: torch.Tensor) -> torch.Tensor:
+        return memory @ self.v_weight + self.v_bias
+
+
+def _normalize(hidden_states: torch.Tensor, eps: float) -> torch.Tensor:
+    return nn.functional.layer_norm(hidden_states, hidden_states.shape[-1:], eps=eps)
+
+
+class FusedMaps(nn.Module):
+    """Stem and branches with their batch norms folded in."""
+
+    def __init__(self, vision_model: nn.Module):
+        super().__init__()
+        like = vision_model.stem.weight
+        weight, bias = _fold_batch_norm(vision_model.stem, vision_model.stem_norm)
+        self.stem_weight, self.stem_bias = _constant(weight, like), _constant(bias, like)
+        weight, bias = _fold_batch_norm(vision_model.branches, vision_model.branches_norm)
+        weight, bias = (part.unflatten(0, (vision_model.num_labels, -1)) for part in (weight, bias))
+        self.branch_weight, self.branch_bias = _constant(weight.transpose(1, 2), like), _constant(bias[:, None], like)
+
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens `(B, T, num_channels)` -> `X_g` of shape `(B, T, d)` and `F` of shape `(N, B * T, d)`."""
+        global_map = nn.functional.linear(tokens, self.stem_weight, self.stem_bias).relu()
+        faces = global_map.flatten(0, 1).expand(self.branch_weight.shape[0], -1, -1)
+        return global_map, torch.baddbmm(self.branch_bias, faces, self.branch_weight).relu()
+
+
+class FusedDDCA(nn.Module):
+    """DDCA (Eq. 5) with a constant text memory."""
+
+    def __init__(self, ddca: nn.Module, memory: torch.Tensor, mask: torch.Tensor):
+        super().__init__()
+        textual, visual = _Projections(ddca.text_to_vision), _Projections(ddca.vision_to_text)
+        self.eps = ddca.text_to_vision.norm.eps
+        like, context = ddca.text_to_vision.v_proj.weight, memory[:, :1]
+        score_weight = textual.score_constant_queries(context)
+        score_bias = torch.zeros_like(score_weight[:, :1])
+        # CODEPATH: a softmax over one key is 1: checkpoints of the sentence level add the one value to every token.
+        self.has_one_key = memory.shape[1] == 1
+        if not self.has_one_key:
+            weight, bias = visual.score_constant_keys(memory)
+            score_weight = torch.cat([score_weight, weight], dim=2)
+            score_bias = torch.cat([score_bias, bias.masked_fill(~mask[:, None], _PADDING_SCORE)], dim=2)
+        self.score_weight, self.score_bias = _constant(score_weight, like), _constant(score_bias, like)
+        self.values = _constant(visual.values(memory), like)
+        self.value_weight = _constant(textual.v_weight, like)
+        self.residual = _constant(context + textual.v_bias, like)
+        self.textual_scale = _constant(_exact(ddca.text_to_vision.norm.weight), like)
+        self.visual_scale = _constant(_exact(ddca.vision_to_text.norm.weight), like)
+
+    @staticmethod
+    def shift(ddca: nn.Module) -> torch.Tensor:
+        """What both layer norms add, `(N, 1, d)`: it is left to the bias of the fusion layer."""
+        return _exact(ddca.text_to_vision.norm.bias) + _exact(ddca.vision_to_text.norm.bias)
+
+    def forward(self, au_maps: torch.Tensor, num_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Maps `(N, B * T, d)` -> `D` without its shift `(N, B, d)`, and the attention `(N, B, T)`."""
+        num_labels, _, hidden_size = au_maps.shape
+        scores = torch.baddbmm(self.score_bias, au_maps, self.score_weight)
+
+        attentions = scores[..., 0].view(num_labels, -1, num_tokens).softmax(dim=-1)
+        pooled = torch.bmm(attentions.view(-1, 1, num_tokens), au_maps.view(-1, num_tokens, hidden_size))
+        textual = torch.baddbmm(self.residual, pooled.view(num_labels, -1, hidden_size), self.value_weight)
+
+        if self.has_one_key:
+            visual = au_maps + self.values
+        else:
+            visual = torch.baddbmm(au_maps, scores[..., 1:].softmax(dim=-1), self.values)
+        visual = _normalize(visual, self.eps).view(num_labels, -1, num_tokens, hidden_size).mean(dim=2)
+        features = visual * self.visual_scale + _normalize(textual, self.eps) * self.textual_scale
+        return features, attentions
+
+
+class FusedCDCA(nn.Module):
+    """CDCA (Eq. 6) with constant embeddings of the descriptions."""
+
+    def __init__(self, cdca: nn.Module, context: torch.Tensor):
+        super().__init__()
+        textual, visual = _Projections(cdca.text_to_vision), _Projections(cdca.vision_to_text)
+        self.eps = cdca.text_to_vision.norm.eps
+        like, context = cdca.text_to_vision.v_proj.weight, context.transpose(0, 1)
+        looked_for = textual.score_constant_queries(context)
+        weight, bias = visual.score_constant_keys(context)
+        self.num_labels = context.shape[1]
+        # Both directions read the map by one linear layer: N scores each.
+        self.score_weight = _constant(torch.cat([looked_for, weight], dim=2)[0].T, like)
+        self.score_bias = _constant(torch.cat([torch.zeros_like(bias), bias], dim=2).flatten(), like)
+        self.values = _constant(visual.values(context)[0], like)
+        self.value_weight = _constant(textual.v_weight[0].T, like)
+        self.residual = _constant((context + textual.v_bias)[0], like)
+        self.textual_scale = _constant(_exact(cdca.text_to_vision.norm.weight).flatten(), like)
+        self.visual_scale = _constant(_exact(cdca.vision_to_text.norm.weight).flatten(), like)
+
+    @staticmethod
+    def shift(cdca: nn.Module) -> torch.Tensor:
+        """What both layer norms add, `(1, 1, d)`."""
+        return _exact(cdca.text_to_vision.norm.bias) + _exact(cdca.vision_to_text.norm.bias)
+
+    def forward(self, global_map: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map `(B, T, d)` -> `C` without its shift `(N, B, d)`, and the attention `(N, B, T)`."""
+        scores = nn.functional.linear(global_map, self.score_weight, self.score_bias)
+        looks, reads = scores.split(self.num_labels, dim=-1)
+
+        attentions = looks.transpose(1, 2).softmax(dim=-1)
+        textual = nn.functional.linear(torch.bmm(attentions, global_map), self.value_weight) + self.residual
+        visual = global_map + reads.softmax(dim=-1) @ self.values
+        visual = _normalize(visual, self.eps).mean(dim=1, keepdim=True)
+        features = visual * self.visual_scale + _normalize(textual, self.eps) * self.textual_scale
+        return features.transpose(0, 1), attentions.transpose(0, 1)
+
+
+class FusedInteraction(nn.Module):
+    """Part (d) and the heads. The parts that are fused are `[U ; D ; C]`, or `[U ; mean(X_g)]` without attention."""
+
+    def __init__(self, interaction: nn.Module, classifier: nn.Module, text: tuple[torch.Tensor, torch.Tensor] | None):
+        super().__init__()
+        like, ddca, cdca = interaction.fusion.weight, interaction.ddca, interaction.cdca
+        weight, bias = _exact(interaction.fusion.weight), _exact(interaction.fusion.bias)
+        memory, mask = (None, None) if text is None else (_exact(text[0]), text[1])
+        # W of U, W of the second part, ... : each (N, d, d).
+        weights = list(weight.split(weight.shape[2], dim=1))
+        self.ddca = None if ddca is None else FusedDDCA(ddca, memory, mask)
+        self.cdca = None if cdca is None else FusedCDCA(cdca, memory[:, :1])
+        if ddca is not None:
+            bias = bias + FusedDDCA.shift(ddca) @ weights[1]
+        if cdca is not None:
+            bias = bias + FusedCDCA.shift(cdca) @ weights[-1]
+        if interaction.variant == "no_attention":
+            # [U ; U + Z ; mean(X_g) + Z]: two parts and a constant.
+            bias = bias + memory[:, :1] @ (weights[1] + weights[2])
+            weights = [weights[0] + weights[1], weights[2]]
+        self.weight, self.bias = _constant(torch.cat(weights, dim=1), like), _constant(bias, like)
+        self.classifier_weight = _constant(classifier.weight, like)
+        self.classifier_bias = _constant(classifier.bias, like)
+
+    def forward(
+        self, global_map: torch.Tensor, au_maps: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """
+        Args:
+            global_map (`torch.Tensor` of shape `(B, T, d)`).
+            au_maps (`torch.Tensor` of shape `(N, B * T, d)`).
+
+        Returns:
+            Logits `(B, N)`, fused features `(B, N, d)`, and the attention of DDCA and of CDCA `(B, N, T)`, None in
+            variants without them.
+        """
+        num_labels, _, hidden_size = au_maps.shape
+        num_tokens = global_map.shape[1]
+        ddca_attentions = cdca_attentions = None
+        parts = [au_maps.view(num_labels, -1, num_tokens, hidden_size).mean(dim=2)]
+        if self.ddca is not None:
+            features, attentions = self.ddca(au_maps, num_tokens)
+            parts.append(features)
+            ddca_attentions = attentions.transpose(0, 1)
+        if self.cdca is not None:
+            features, attentions = self.cdca(global_map)
+            parts.append(features)
+            cdca_attentions = attentions.transpose(0, 1)
+        if self.ddca is None and self.cdca is None:
+            parts.append(global_map.mean(dim=1).expand_as(parts[0]))
+        fused = torch.baddbmm(self.bias, torch.cat(parts, dim=-1), self.weight)
+        logits = torch.baddbmm(self.classifier_bias, fused, self.classifier_weight).squeeze(2)
+        return logits.transpose(0, 1), fused.transpose(0, 1), ddca_attentions, cdca_attentions
+
+
+class FusedDetector(nn.Module):
+    """
+    All of a [`HiVAForAUDetection`] for inference, see [`HiVAForAUDetection.fuse`].
+
+    The backbone's weights are not copied: [`~FusedDetector.forward`] is given the vision model that they belong to.
+
+    Args:
+        vision_model (`HiVAVisionModel`):
+            Part (a) of the model.
+        interaction (`HiVAInteraction`):
+            Part (d) of the model.
+        classifier (`HiVAGroupedLinear`):
+            The heads.
+        text (`tuple` of two tensors, *optional*):
+            The text memory `(N, K, d)` and its mask `(N, K)`; None for a model that reads no text.
+    """
+
+    def __init__(
+        self,
+        vision_model: nn.Module,
+        interaction: nn.Module,
+        classifier: nn.Module,
+        text: tuple[torch.Tensor, torch.Tensor] | None,
+    ):
+        super().__init__()
+        # CODEPATH: backbones other than timm's Swin run as they are.
+        self.swin = FusedSwin.of(vision_model.backbone)
+        self.maps = FusedMaps(vision_model)
+        self.interaction = FusedInteraction(interaction, classifier, text)
+
+    def forward(
+        self, vision_model: nn.Module, pixel_values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """
+        Args:
+            vision_model (`HiVAVisionModel`):
+                The one that was folded.
+            pixel_values (`torch.Tensor` of shape `(B, 3, image_size, image_size)`).
+
+        Returns:
+            See [`FusedInteraction`].
+        """
+        vision_model.check_pixel_values(pixel_values)
+        if self.swin is None:
+            feature_map = vision_model.to_feature_map(vision_model.backbone(pixel_values).last_hidden_state)
+            tokens = feature_map.flatten(2).transpose(1, 2)
+        else:
+            tokens = self.swin(vision_model.backbone.timm_model, pixel_values)
+        return self.interaction(*self.maps(tokens))

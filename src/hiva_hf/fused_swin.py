@@ -1,0 +1,230 @@
+# Copyright 2026 The hiva-hf authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""timm's Swin with less copying, for inference.
+
+A Swin block partitions its map into windows and puts it together again; every second one shifts it as well, there and
+back. But all of a block works on single tokens, except for its attention, which works on the tokens of a window: so
+tokens may stay in the order of the windows, and one permutation from a block to the next is all that is copied. The
+2x2 tokens that are merged between stages come by the same kind of permutation. Biases of relative positions and masks
+of shifted windows are constants, added up once.
+
+Weights stay where they are, in timm's model; what is here are index lists and attention biases.
+Shapes: B images, T tokens, W windows of M tokens, H heads, c channels.
+"""
+
+import torch
+from torch import nn
+
+
+def _window_order(block: nn.Module) -> torch.Tensor:
+    """
+    The tokens of a map, by their row-major position, in the order in which a block's windows hold them, `(W * M,)`;
+    the position T stands for padding, where windows reach over the edge.
+    """
+    height, width = block.input_resolution
+    window_height, window_width = block.window_size
+    shifts = [-shift for shift in block.shift_size]
+    positions = torch.arange(height * width).view(height, width).roll(shifts, dims=(0, 1))
+    padding = (0, -width % window_width, 0, -height % window_height)
+    positions = nn.functional.pad(positions, padding, value=height * width)
+    return positions.unflatten(0, (-1, window_height)).unflatten(2, (-1, window_width)).transpose(1, 2).flatten()
+
+
+def _merging_order(resolution: tuple[int, int]) -> torch.Tensor:
+    """The four positions that `PatchMerging` makes each of its tokens of, `(T / 4, 4)`; the position T is padding."""
+    height, width = resolution
+    positions = torch.arange(height * width).view(height, width)
+    positions = nn.functional.pad(positions, (0, width % 2, 0, height % 2), value=height * width)
+    # Down the columns, as timm concatenates them.
+    return positions.unflatten(0, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 2, 3, 1).reshape(-1, 4)
+
+
+def _places(order: torch.Tensor, num_tokens: int) -> torch.Tensor:
+    """Where the positions 0 to T stand in an order, `(T + 1,)`; padding has the place T."""
+    places = torch.full((num_tokens + 1,), num_tokens)
+    is_token = order < num_tokens
+    places[order[is_token]] = torch.arange(len(order))[is_token]
+    return places
+
+
+def _resident_order(block: nn.Module) -> torch.Tensor:
+    """
+    The order in which tokens stand outside of a block's attention: that of its windows. Padding takes part in the
+    attention alone: around windows that hold some, tokens stand row-major.
+    """
+    height, width = block.input_resolution
+    windows = _window_order(block)
+    return windows if len(windows) == height * width else torch.arange(height * width)
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
+
+
+class Reordering(nn.Module):
+    """
+    Takes tokens in one order to another; an index of T, the number of tokens, makes a token of zeros.
+
+    Args:
+        indices (`torch.LongTensor` of shape `(new_T,)`):
+            For each new token the place of an old one.
+        num_tokens (`int`):
+            T.
+        device (`torch.device`).
+    """
+
+    def __init__(self, indices: torch.Tensor, num_tokens: int, device: torch.device):
+        super().__init__()
+        self.is_needed = not torch.equal(indices, torch.arange(num_tokens))
+        self.needs_padding = bool((indices == num_tokens).any())
+        self.indices = nn.Buffer(indices.to(device), persistent=False) if self.is_needed else None
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(B, T, c)` -> `(B, new_T, c)`."""
+        if self.needs_padding:
+            hidden_states = nn.functional.pad(hidden_states, (0, 0, 0, 1))
+        return hidden_states.index_select(1, self.indices) if self.is_needed else hidden_states
+
+
+class FusedSwinAttention(nn.Module):
+    """Attention within windows, of tokens that come window by window."""
+
+    def __init__(self, block: nn.Module):
+        super().__init__()
+        self.num_heads, self.window_area = block.attn.num_heads, block.attn.window_area
+        bias = block.attn._get_rel_pos_bias()
+        if block.attn_mask is not None:
+            bias = bias + block.attn_mask.unsqueeze(1)
+        # (W or 1, H, M, M)
+        self.bias = nn.Buffer(bias.contiguous(), persistent=False)
+
+    def forward(self, attention: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(B, W * M, c)` -> `(B, W * M, c)`, with the weights of timm's `WindowAttention`."""
+        batch_size, num_tokens, _ = hidden_states.shape
+        num_windows = num_tokens // self.window_area
+        qkv = attention.qkv(hidden_states)
+        qkv = qkv.view(batch_size * num_windows, self.window_area, 3, self.num_heads, -1)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        bias = self.bias
+        if bias.shape[0] > 1:
+            bias = bias.expand(batch_size, -1, -1, -1, -1).flatten(0, 1)
+        attended = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return attention.proj(attended.transpose(1, 2).reshape(batch_size, num_tokens, -1))
+
+
+class FusedSwinBlock(nn.Module):
+    """
+    One block.
+
+    Args:
+        block (`timm.models.swin_transformer.SwinTransformerBlock`):
+            The block, which keeps its weights.
+        order (`torch.LongTensor` of shape `(T,)`):
+            The row-major positions of the tokens that come, in their order.
+    """
+
+    def __init__(self, block: nn.Module, order: torch.Tensor):
+        super().__init__()
+        device, num_tokens = _device(block), len(order)
+        self.reorder = Reordering(_places(order, num_tokens)[_resident_order(block)], num_tokens, device)
+        windows = _window_order(block)
+        self.has_padding = len(windows) > num_tokens
+        if self.has_padding:
+            self.to_windows = Reordering(windows, num_tokens, device)
+            self.from_windows = Reordering(_places(windows, num_tokens)[:-1], len(windows), device)
+        self.attention = FusedSwinAttention(block)
+
+    def forward(self, block: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Tokens `(B, T, c)` -> tokens `(B, T, c)` in the order of [`_resident_order`]."""
+        hidden_states = self.reorder(hidden_states)
+        normalized = block.norm1(hidden_states)
+        if self.has_padding:
+            attended = self.from_windows(self.attention(block.attn, self.to_windows(normalized)))
+        else:
+            attended = self.attention(block.attn, normalized)
+        hidden_states = hidden_states + attended
+        return hidden_states + block.mlp(block.norm2(hidden_states))
+
+
+class FusedSwin(nn.Module):
+    """
+    Index lists and attention biases of a timm Swin.
+
+    Args:
+        swin (`timm.models.swin_transformer.SwinTransformer`):
+            The model in evaluation mode, which keeps its weights. [`FusedSwin.of`] tells whether it can be fused.
+    """
+
+    def __init__(self, swin: nn.Module):
+        super().__init__()
+        self.patch_size = swin.patch_embed.patch_size
+        device, num_tokens = _device(swin), swin.patch_embed.num_patches
+        order = torch.arange(num_tokens)
+        # The first list takes patches to where the first block wants them, the others those that are merged.
+        self.gatherings, self.blocks = nn.ModuleList(), nn.ModuleList()
+        for stage in swin.layers:
+            num_tokens, first_order = len(order), _resident_order(stage.blocks[0])
+            sources = torch.arange(num_tokens)
+            if not isinstance(stage.downsample, nn.Identity):
+                sources = _merging_order(stage.input_resolution)
+            places = _places(order, num_tokens)[sources[first_order]]
+            self.gatherings.append(Reordering(places.flatten(), num_tokens, device))
+            order = first_order
+            for block in stage.blocks:
+                self.blocks.append(FusedSwinBlock(block, order))
+                order = _resident_order(block)
+        self.to_rows = Reordering(_places(order, len(order))[:-1], len(order), device)
+
+    @classmethod
+    def of(cls, backbone: nn.Module) -> "FusedSwin | None":
+        """
+        The fused form of a backbone; None if it isn't a timm Swin that reads images of one size.
+
+        Args:
+            backbone (`PreTrainedModel`):
+                Any backbone.
+        """
+        swin = getattr(backbone, "timm_model", None)
+        if type(swin).__name__ != "SwinTransformer" or swin.dynamic_img_size:
+            return None
+        return cls(swin)
+
+    def _embed(self, patch_embed: nn.Module, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Images -> tokens of the first stage: the convolution over patches that don't overlap is a linear layer."""
+        height, width = self.patch_size
+        patches = pixel_values.unflatten(3, (-1, width)).unflatten(2, (-1, height))
+        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        projection = patch_embed.proj
+        patches = self.gatherings[0](patches)
+        return patch_embed.norm(nn.functional.linear(patches, projection.weight.flatten(1), projection.bias))
+
+    def forward(self, swin: nn.Module, pixel_values: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            swin (`timm.models.swin_transformer.SwinTransformer`):
+                The model that was fused.
+            pixel_values (`torch.Tensor` of shape `(B, 3, height, width)`).
+
+        Returns:
+            `torch.Tensor` of shape `(B, T, c)`: the last stage's tokens, row-major.
+        """
+        hidden_states = self._embed(swin.patch_embed, pixel_values)
+        blocks = iter(self.blocks)
+        for stage, gathering in zip(swin.layers, self.gatherings, strict=True):
+            if not isinstance(stage.downsample, nn.Identity):
+                hidden_states = gathering(hidden_states).unflatten(1, (-1, 4)).flatten(2)
+                hidden_states = stage.downsample.reduction(stage.downsample.norm(hidden_states))
+            for block in stage.blocks:
+                hidden_states = next(blocks)(block, hidden_states)
+        return swin.norm(self.to_rows(hidden_states))
