@@ -97,8 +97,8 @@ def test_attention_is_fused_unless_eager_is_asked_for(tiny_detector, faces, text
     # 2 layers of DINOv2 and the 4 directions of DDCA and CDCA; text inputs add 4 layers of BERT and 3 of the context.
     assert count_fused_attentions(tiny_detector, faces) == 2 + 4
     assert count_fused_attentions(tiny_detector, faces, **text_inputs) == 2 + 4 + 4 + 3
-    # Maps need the weights of two directions, which fused attention doesn't return.
-    assert count_fused_attentions(tiny_detector, faces, output_attentions=True) == 2 + 2
+    # Maps and words need the weights of three directions, which fused attention doesn't return.
+    assert count_fused_attentions(tiny_detector, faces, output_attentions=True) == 2 + 1
     tiny_detector.set_attn_implementation("eager")
     assert count_fused_attentions(tiny_detector, faces, **text_inputs) == 0
 
@@ -133,8 +133,11 @@ def test_asking_for_maps_does_not_change_logits(tiny_detector, faces):
     for maps in (outputs.ddca_attentions, outputs.cdca_attentions):
         assert maps.shape == (3, 4, 16)
         torch.testing.assert_close(maps.sum(dim=-1), torch.ones(3, 4))
+    num_keys = tiny_detector.config.text_memory_length
+    assert outputs.word_attentions.shape == (3, 4, num_keys)
+    torch.testing.assert_close(outputs.word_attentions.sum(dim=-1), torch.ones(3, 4))
     as_tuple = tiny_detector(faces, output_attentions=True, return_dict=False)
-    assert [part.shape for part in as_tuple] == [(3, 4), (3, 4, 24), (3, 4, 16), (3, 4, 16)]
+    assert [part.shape for part in as_tuple] == [(3, 4), (3, 4, 24), (3, 4, 16), (3, 4, 16), (3, 4, num_keys)]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -374,6 +377,7 @@ def test_text_memory_can_be_encoded_again_for_other_descriptions(tiny_detector, 
     tiny_detector.save_pretrained(tmp_path)
     model = HiVAForAUDetection.from_pretrained(tmp_path)
     assert model.config.text_memory_length == model.text_memory.shape[1]
+    assert model.config.description_pieces[0] == "[CLS] a [SEP]"
     assert_same_logits(tiny_detector, model, faces)
 
 

@@ -217,6 +217,18 @@ def test_ddca_map_looks_at_its_own_description_without_padding(small_config, imp
     torch.testing.assert_close(attended[0], expected, atol=1e-5, rtol=1e-5)
 
 
+def test_attention_to_words_is_the_mean_over_the_map_without_padding(small_config):
+    ddca = with_identity_projections(HiVADisentangledDualCrossAttention(small_config()))
+    # The first token of each map asks (1, 0), the second (0, 0), which finds all real keys alike.
+    au_maps = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).expand(1, 2, 2, 2)
+    padding = (100.0, 100.0)
+    memory = torch.tensor([[KEY_3, KEY_1, padding], [KEY_3, padding, padding]])
+    text = HiVATextMemory(memory=memory, mask=torch.tensor([[True, True, False], [True, False, False]]))
+    _, _, words = ddca(au_maps, text, output_attentions=True)
+    torch.testing.assert_close(words[0], torch.tensor([[(0.75 + 0.5) / 2, (0.25 + 0.5) / 2, 0.0], [1.0, 0.0, 0.0]]))
+    assert ddca(au_maps, text)[1:] == (None, None)
+
+
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 def test_cdca_descriptions_look_at_the_whole_face(small_config, implementation):
     cdca = with_identity_projections(HiVAContextualDualCrossAttention(small_config()))
@@ -242,7 +254,7 @@ def test_ddca_adds_both_pooled_directions(small_config):
         direction.v_proj.weight.data.zero_()
     au_maps, memory = torch.randn(1, 2, 4, 2), torch.randn(2, 3, 2)
     text = HiVATextMemory(memory=memory, mask=torch.ones(2, 3, dtype=torch.bool))
-    features, _ = ddca(au_maps, text)
+    features, _, _ = ddca(au_maps, text)
     expected = layer_norm(au_maps[0], (2,)).mean(dim=1) + layer_norm(memory[:, 0], (2,))
     torch.testing.assert_close(features[0], expected)
 

@@ -71,7 +71,11 @@ def test_variant_trains_a_step_saves_and_reloads(
     assert {name.split(".")[0] for name in moved} == parts
 
     model.encode_descriptions(tokenizer)
-    logits = model.eval()(faces).logits
+    has_words = text_level == "token" and model.config.reads_descriptions
+    assert (model.config.description_pieces is not None) == has_words
+    words = model.eval()(faces, output_attentions=True).word_attentions
+    assert (words is not None) == (text_level == "token" and model.config.uses_ddca)
+    logits = model(faces).logits
     for drop in (False, True):
         if drop:
             model.drop_text_encoder()
@@ -80,6 +84,16 @@ def test_variant_trains_a_step_saves_and_reloads(
         assert loaded.config.variant == variant
         assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
         assert torch.equal(loaded(faces).logits, logits)
+
+
+def test_shuffled_descriptions_name_the_words_of_the_neighbour(make_detector, tokenizer):
+    shuffled, plain = make_detector(variant="shuffled_descriptions"), make_detector()
+    pieces = plain.config.description_pieces
+    assert shuffled.config.description_pieces == [pieces[3], pieces[0], pieces[1], pieces[2]]
+    # As many pieces as real keys behind Z, for each AU.
+    for model in (shuffled, plain):
+        counts = [len(line.split()) for line in model.config.description_pieces]
+        assert counts == (model.text_memory_mask.sum(dim=1) - 1).tolist()
 
 
 def interaction_inputs(model, faces) -> tuple[torch.Tensor, ...]:
@@ -119,7 +133,7 @@ def test_no_ddca_and_no_cdca_drop_one_part_each(make_detector, faces):
         if model is without_ddca:
             other, _ = model.interaction.cdca(global_map, text)
         else:
-            other, _ = model.interaction.ddca(au_maps, text)
+            other, _, _ = model.interaction.ddca(au_maps, text)
         torch.testing.assert_close(model(faces).logits, fuse(model, features, other))
     outputs = without_ddca(faces, output_attentions=True)
     assert outputs.ddca_attentions is None

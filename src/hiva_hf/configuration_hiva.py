@@ -118,6 +118,10 @@ class HiVAConfig(PreTrainedConfig):
     text_memory_length (`int`, *optional*, defaults to 0):
         Keys of the cached text memory `M`: 1 + `L`, the word pieces of the longest description, at the token level, 1
         at the sentence level, 0 without a cache. Written by [`HiVAForAUDetection.encode_descriptions`].
+    description_pieces (`list[str]`, *optional*):
+        Which word pieces the keys of the cached text memory after the first stand for, one line for each AU, as in
+        `"[CLS] lip ##s pu ##cker . [SEP]"`: explanations name words by it. Written with the text memory at the
+        token level; `None` in checkpoints from before it was.
     initializer_range (`float`, *optional*, defaults to 0.02):
         Standard deviation of the normal distribution that new weights start from.
     layer_norm_eps (`float`, *optional*, defaults to 1e-05):
@@ -179,6 +183,7 @@ class HiVAConfig(PreTrainedConfig):
     loss_reduction: Literal["sum", "mean"] = "sum"
     use_text_encoder: bool = True
     text_memory_length: int = 0
+    description_pieces: list[str] | tuple[str, ...] | None = None
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-5
     problem_type: str | None = "multi_label_classification"
@@ -304,6 +309,25 @@ class HiVAConfig(PreTrainedConfig):
             raise ValueError(f"`text_memory_length` is {self.text_memory_length}, but a length is at least 0.")
         if self.text_level == "sentence" and self.text_memory_length > 1:
             raise ValueError("A sentence-level text memory has one key per AU: `text_memory_length` must be 0 or 1.")
+        self._check_description_pieces()
+
+    def _check_description_pieces(self):
+        """Checks that there is a key of the text memory for each word piece."""
+        if self.description_pieces is None:
+            return
+        if len(self.description_pieces) != self.num_labels:
+            raise ValueError(
+                f"`description_pieces` has {len(self.description_pieces)} entries, but the model has "
+                f"{self.num_labels} AUs."
+            )
+        # Key 0 is the AU's contextual embedding.
+        num_words = self.text_memory_length - 1
+        longest = max(len(line.split()) for line in self.description_pieces)
+        if longest > num_words:
+            raise ValueError(
+                f"`description_pieces` has a line of {longest} word pieces, but a text memory of "
+                f"{self.text_memory_length} keys has room for {max(0, num_words)}."
+            )
 
     def _check_decisions(self):
         """Checks what turns probabilities into statements about AUs."""

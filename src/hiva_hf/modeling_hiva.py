@@ -38,6 +38,7 @@ from .configuration_hiva import HiVAConfig
 from .facs import MISSING_LABEL, get_action_unit
 from .fused_inference import FusedDetector
 from .remote_code import PushesRemoteCode
+from .word_pieces import name_word_pieces
 
 
 logger = logging.get_logger(__name__)
@@ -83,6 +84,11 @@ class HiVAAUDetectionOutput(ModelOutput):
         Where each AU's description looks on that AU's own feature map, row-major over the token grid; sums to 1.
     cdca_attentions (`torch.FloatTensor` of shape `(batch_size, num_labels, num_tokens)`, *optional*, returned when `output_attentions=True`):
         Where each AU's description looks on the feature map of the whole face (Eq. 6), row-major; sums to 1.
+    word_attentions (`torch.FloatTensor` of shape `(batch_size, num_labels, num_keys)`, *optional*, returned when `output_attentions=True`):
+        What each AU's own feature map looks for in its text memory: the weights of DDCA's other direction, averaged
+        over the visual tokens as `D` averages them. Key 0 is `Z_i`, the rest are the word pieces that
+        `config.description_pieces` names; padding gets 0; sums to 1. None at the sentence level, whose one key says
+        nothing.
     """
 
     loss: torch.FloatTensor | None = None
@@ -90,6 +96,7 @@ class HiVAAUDetectionOutput(ModelOutput):
     au_features: torch.FloatTensor | None = None
     ddca_attentions: torch.FloatTensor | None = None
     cdca_attentions: torch.FloatTensor | None = None
+    word_attentions: torch.FloatTensor | None = None
 
 
 @dataclass
@@ -590,17 +597,24 @@ class HiVADisentangledDualCrossAttention(nn.Module):
 
     def __init__(self, config: HiVAConfig):
         super().__init__()
+        self.has_words = config.text_level == "token"
         self.vision_to_text = HiVACrossAttention(config, num_groups=config.num_labels)
         self.text_to_vision = HiVACrossAttention(config, num_groups=config.num_labels)
 
     def forward(
         self, au_maps: torch.Tensor, text: HiVATextMemory, **kwargs: Unpack[TransformersKwargs]
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Returns `D` of shape `(batch_size, num_labels, hidden_size)` and the maps `(batch_size, num_labels, num_tokens)`."""
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """
+        Returns `D` of shape `(batch_size, num_labels, hidden_size)`, the maps `(batch_size, num_labels, num_tokens)`
+        and the mean attention to the keys of the text memory, `(batch_size, num_labels, num_keys)`.
+        """
         memory = text.memory.unsqueeze(0)
-        visual, _ = self.vision_to_text(au_maps, memory, memory_mask=text.mask)
+        visual, word_attentions = self.vision_to_text(au_maps, memory, memory_mask=text.mask, **kwargs)
         textual, attentions = self.text_to_vision(memory[:, :, :1], au_maps, **kwargs)
-        return visual.mean(dim=2) + textual.squeeze(2), None if attentions is None else attentions.squeeze(2)
+        features = visual.mean(dim=2) + textual.squeeze(2)
+        if attentions is None:
+            return features, None, None
+        return features, attentions.squeeze(2), word_attentions.mean(dim=2) if self.has_words else None
 
 
 class HiVAContextualDualCrossAttention(nn.Module):
@@ -642,12 +656,15 @@ class HiVAInteraction(nn.Module):
         au_maps: torch.Tensor,
         text: HiVATextMemory | None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Returns fused features `(batch_size, num_labels, hidden_size)`, the DDCA maps and the CDCA maps."""
-        ddca_attentions = cdca_attentions = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        """
+        Returns fused features `(batch_size, num_labels, hidden_size)`, the DDCA maps, the CDCA maps and the attention
+        to words.
+        """
+        ddca_attentions = cdca_attentions = word_attentions = None
         parts = [au_maps.mean(dim=2)]
         if self.ddca is not None:
-            ddca_features, ddca_attentions = self.ddca(au_maps, text, **kwargs)
+            ddca_features, ddca_attentions, word_attentions = self.ddca(au_maps, text, **kwargs)
             parts.append(ddca_features)
         if self.cdca is not None:
             cdca_features, cdca_attentions = self.cdca(global_map, text, **kwargs)
@@ -657,7 +674,7 @@ class HiVAInteraction(nn.Module):
         if self.variant == "baseline":
             parts.append(global_map.mean(dim=1, keepdim=True).expand_as(parts[0]))
         fused = self.fusion(torch.cat(parts, dim=-1).unsqueeze(2)).squeeze(2)
-        return fused, ddca_attentions, cdca_attentions
+        return fused, ddca_attentions, cdca_attentions, word_attentions
 
 
 @auto_docstring
@@ -835,7 +852,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         # CODEPATH: checkpoints of the control "names_only" read names, all others descriptions.
         return [unit.name if self.config.variant == "names_only" else unit.description for unit in units]
 
-    def _tokenize_descriptions(self, tokenizer, descriptions: Sequence[str] | None) -> dict[str, torch.Tensor]:
+    def _check_descriptions(self, tokenizer, descriptions: Sequence[str] | None) -> list[str]:
         if tokenizer is None:
             raise ValueError(
                 "Descriptions are read through the text encoder's tokenizer: pass `tokenizer`, for example "
@@ -847,8 +864,30 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
                 f"`descriptions` has {len(descriptions)} entries, but the model has {self.config.num_labels} AUs: "
                 f"{', '.join(self.config.au_labels)}."
             )
-        encoded = tokenizer(descriptions, padding=True, return_tensors="pt").to(self.device)
-        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+        return descriptions
+
+    def set_text_memory(self, text: HiVATextMemory, tokenizer=None, descriptions: Sequence[str] | None = None):
+        """
+        Keeps a text memory as buffers, and in the configuration which words it was made of.
+
+        Args:
+            text ([`HiVATextMemory`]):
+                What the text side made of the descriptions.
+            tokenizer ([`PreTrainedTokenizerBase`], *optional*):
+                Tokenizer of the text encoder. Not needed by variants that read no descriptions.
+            descriptions (`Sequence[str]`, *optional*):
+                The descriptions, one for each AU in the order of `config.id2label`.
+        """
+        pieces = None
+        # CODEPATH: at the sentence level, and without descriptions, no key of the memory stands for a word.
+        if descriptions is not None and self.config.text_level == "token":
+            pieces = name_word_pieces(tokenizer, descriptions)
+            # CODEPATH: each AU of the control "shuffled_descriptions" reads its neighbour's description.
+            if pieces is not None and self.config.variant == "shuffled_descriptions":
+                pieces = [pieces[-1], *pieces[:-1]]
+        self.config.text_memory_length = text.memory.shape[1]
+        self.config.description_pieces = pieces
+        self.text_memory, self.text_memory_mask = text.memory, text.mask
 
     @torch.no_grad()
     def encode_descriptions(self, tokenizer=None, descriptions: Sequence[str] | None = None):
@@ -875,15 +914,18 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
                 "This checkpoint has no text encoder (`drop_text_encoder` was called before it was saved), so its "
                 "descriptions can't be encoded again. Load the training checkpoint instead."
             )
-        text_inputs = {}
+        input_ids = attention_mask = None
         # CODEPATH: checkpoints of the control "random_vectors" need no tokenizer.
         if self.config.reads_descriptions:
-            text_inputs = self._tokenize_descriptions(tokenizer, descriptions)
+            descriptions = self._check_descriptions(tokenizer, descriptions)
+            encoded = tokenizer(descriptions, padding=True, return_tensors="pt").to(self.device)
+            input_ids, attention_mask = encoded["input_ids"], encoded["attention_mask"]
+        else:
+            descriptions = None
         self.unfuse()
         with evaluation_mode([self.text_model]):
-            text = self._encode_text(**text_inputs)
-        self.config.text_memory_length = text.memory.shape[1]
-        self.text_memory, self.text_memory_mask = text.memory, text.mask
+            text = self._encode_text(input_ids, attention_mask)
+        self.set_text_memory(text, tokenizer, descriptions)
 
     @property
     def is_fused(self) -> bool:
@@ -1043,14 +1085,16 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         kwargs.setdefault("output_attentions", self.config.output_attentions)
         text = None
         if self.is_fused and input_ids is None and text_hidden_states is None:
-            logits, fused, ddca_attentions, cdca_attentions = self.fused_detector(self.vision_model, pixel_values)
+            logits, fused, *attentions = self.fused_detector(self.vision_model, pixel_values)
             if not kwargs["output_attentions"]:
-                ddca_attentions = cdca_attentions = None
+                attentions = (None, None)
+            attentions = (*attentions, None)
         else:
             global_map, au_maps = self.vision_model(pixel_values)
             text = self._get_text_memory(input_ids, attention_mask, text_hidden_states)
-            fused, ddca_attentions, cdca_attentions = self.interaction(global_map, au_maps, text, **kwargs)
+            fused, *attentions = self.interaction(global_map, au_maps, text, **kwargs)
             logits = self.classifier(fused.unsqueeze(2)).flatten(1)
+        ddca_attentions, cdca_attentions, word_attentions = attentions
 
         loss = None
         if labels is not None:
@@ -1065,6 +1109,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             au_features=fused,
             ddca_attentions=ddca_attentions,
             cdca_attentions=cdca_attentions,
+            word_attentions=word_attentions,
         )
 
 

@@ -22,6 +22,14 @@ def test_a_draw_from_the_bank_equals_running_the_text_encoder(tiny_detector, tok
     torch.testing.assert_close(drawn.logits, live.logits)
 
 
+def test_the_bank_writes_the_text_memory_that_the_model_would(tiny_detector, tokenizer):
+    memory, pieces = tiny_detector.text_memory, tiny_detector.config.description_pieces
+    tiny_detector.text_memory, tiny_detector.config.description_pieces = None, None
+    DescriptionBank(tiny_detector, tokenizer).renew_text_memory(tiny_detector)
+    torch.testing.assert_close(tiny_detector.text_memory, memory)
+    assert tiny_detector.config.description_pieces == pieces
+
+
 def test_draws_vary_and_follow_the_generator(tiny_detector, tokenizer):
     bank = DescriptionBank(tiny_detector, tokenizer)
     first = bank.draw(torch.Generator().manual_seed(1))["text_hidden_states"]

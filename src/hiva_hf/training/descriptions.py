@@ -23,12 +23,14 @@ class DescriptionBank:
     """
 
     def __init__(self, model: HiVAForAUDetection, tokenizer: PreTrainedTokenizerBase):
+        self.tokenizer, self.canonical_sentences = tokenizer, []
         sentences, self.counts = [], []
         for label in model.config.au_labels:
             unit = get_action_unit(label)
             own = [unit.name] if model.config.variant == "names_only" else [unit.description]
             own += list(unit.variants) if model.config.augments_descriptions else []
             sentences += own
+            self.canonical_sentences.append(own[0])
             self.counts.append(len(own))
         encoded = tokenizer(sentences, padding=True, return_tensors="pt").to(model.device)
         self.attention_mask = encoded["attention_mask"]
@@ -61,8 +63,7 @@ class DescriptionBank:
         canonical = self.canonical()
         with evaluation_mode([model.text_model]):
             text = model.text_model(canonical["text_hidden_states"], canonical["attention_mask"])
-        model.config.text_memory_length = text.memory.shape[1]
-        model.text_memory, model.text_memory_mask = text.memory, text.mask
+        model.set_text_memory(text, self.tokenizer, self.canonical_sentences)
         return text.description_embeddings
 
 
