@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hiva_hf import HiVAConfig, HiVAForAUDetection, HiVAForPreTraining
-from hiva_hf.configuration_hiva import BP4D_LABELS
+from hiva_hf.configuration_au_detection import BP4D_LABELS
 
 
 DISFA_LABELS = ("AU1", "AU2", "AU4", "AU6", "AU9", "AU12", "AU25", "AU26")

@@ -20,14 +20,12 @@ from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.utils import auto_docstring
 
-from .checkpoint_limits import check_fields, check_num_labels, check_timm_tower, check_tower
+from .checkpoint_limits import check_fields, check_timm_tower
+from .configuration_au_detection import AUDetectionConfigMixin
 
 
 # Text encoders of BERT's layout: `embeddings` and a list of layers `encoder.layer`, with nothing between or after.
 TEXT_MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")
-
-# The AUs that BP4D codes, in the order of the paper's Table I.
-BP4D_LABELS = ("AU1", "AU2", "AU4", "AU6", "AU7", "AU10", "AU12", "AU14", "AU15", "AU17", "AU23", "AU24")
 
 Variant = Literal[
     "full",
@@ -57,7 +55,7 @@ Variant = Literal[
     """
 )
 @strict
-class HiVAConfig(PreTrainedConfig):
+class HiVAConfig(AUDetectionConfigMixin, PreTrainedConfig):
     r"""
     id2label (`dict[int, str]`, *optional*):
         The `N` AUs in the order of the logits, such as `{0: "AU1", 1: "AU2"}`. Defaults to the 12 AUs of BP4D.
@@ -145,6 +143,7 @@ class HiVAConfig(PreTrainedConfig):
     ```"""
 
     model_type = "hiva"
+    pretrained_entry = "HiVAForAUDetection.from_vision_text_pretrained(vision, text)"
     sub_configs_defaults = {
         "backbone_config": SubConfigSpec(
             config_class=AutoConfig,
@@ -189,48 +188,8 @@ class HiVAConfig(PreTrainedConfig):
     problem_type: str | None = "multi_label_classification"
 
     def __post_init__(self, **kwargs):
-        # Credentials, which towers are fetched with, are not part of what is saved.
-        kwargs.pop("token", None)
-        # An entry of published checkpoints that gives `pipeline` to users of `trust_remote_code=True`. The installed
-        # package has registered its pipeline, and with the entry `pipeline` would ask its users for that, too.
-        if not __name__.startswith("transformers_modules."):
-            kwargs.pop("custom_pipelines", None)
-        # Before anything is made by these numbers.
-        check_num_labels(max(len(self.id2label or ()), kwargs.get("num_labels") or 0))
-        for name in ("backbone_config", "text_config"):
-            check_tower(name, getattr(self, name))
-        if isinstance(self.backbone_config, dict) and self.backbone_config.get("model_type") == "timm_wrapper":
-            # TimmWrapperConfig insists on a number of classes in dictionaries, also where it needs none.
-            self.backbone_config = {"num_classes": 2} | self.backbone_config
-        if self.id2label is None and kwargs.get("num_labels") is None:
-            self.id2label = dict(enumerate(BP4D_LABELS))
-        if self.id2label is not None and self.label2id is None:
-            self.label2id = {label: int(index) for index, label in self.id2label.items()}
+        self._prepare_fields(kwargs, towers=("backbone_config", "text_config"))
         super().__post_init__(**kwargs)
-
-    @classmethod
-    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
-        config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
-        model_type = config_dict.get("model_type")
-        # Without this check another model's checkpoint would become a HiVA of random weights, with a warning only.
-        if model_type != cls.model_type:
-            found = "no `config.json` of a model" if model_type is None else f"a model of type {model_type!r}"
-            raise ValueError(
-                f"'{pretrained_model_name_or_path}' holds {found}, but a HiVA is needed. Pass a folder or repository "
-                "that a HiVA model was saved to; pretrained towers enter by "
-                "`HiVAForAUDetection.from_vision_text_pretrained(vision, text)`."
-            )
-        return config_dict, kwargs
-
-    @property
-    def au_labels(self) -> list[str]:
-        """The AU labels in the order of the logits, such as `["AU1", "AU2", ...]`."""
-        return [self.id2label[index] for index in range(self.num_labels)]
-
-    @property
-    def au_thresholds(self) -> list[float]:
-        """The probabilities from which the AUs count as active, in the order of the logits."""
-        return [0.5] * self.num_labels if self.label_thresholds is None else list(self.label_thresholds)
 
     @property
     def uses_text(self) -> bool:
@@ -272,17 +231,11 @@ class HiVAConfig(PreTrainedConfig):
         check_fields(self)
         if self.backbone_config.model_type == "timm_wrapper":
             check_timm_tower(self.backbone_config.to_dict())
-        if self.num_labels < 1:
-            raise ValueError("HiVA needs at least one AU: pass `id2label={0: 'AU1', ...}`.")
+        self._check_aus()
         if not 1 <= self.num_neighbors <= self.num_labels:
             raise ValueError(
                 f"`num_neighbors` is {self.num_neighbors}, but a graph over {self.num_labels} AUs keeps between 1 and "
                 f"{self.num_labels} neighbours for each AU (itself included)."
-            )
-        if self.problem_type not in (None, "multi_label_classification"):
-            raise ValueError(
-                f"`problem_type` is {self.problem_type!r}, but AUs occur together: HiVA is a "
-                "`multi_label_classification` model."
             )
         if self.text_config.model_type not in TEXT_MODEL_TYPES:
             raise ValueError(
@@ -300,11 +253,6 @@ class HiVAConfig(PreTrainedConfig):
                 f"`hidden_size` ({self.hidden_size}) is not a multiple of `num_attention_heads` "
                 f"({self.num_attention_heads})."
             )
-        if self.label_weights is not None and len(self.label_weights) != self.num_labels:
-            raise ValueError(
-                f"`label_weights` has {len(self.label_weights)} entries, but the model has {self.num_labels} AUs."
-            )
-        self._check_decisions()
         if self.text_memory_length < 0:
             raise ValueError(f"`text_memory_length` is {self.text_memory_length}, but a length is at least 0.")
         if self.text_level == "sentence" and self.text_memory_length > 1:
@@ -327,28 +275,6 @@ class HiVAConfig(PreTrainedConfig):
             raise ValueError(
                 f"`description_pieces` has a line of {longest} word pieces, but a text memory of "
                 f"{self.text_memory_length} keys has room for {max(0, num_words)}."
-            )
-
-    def _check_decisions(self):
-        """Checks what turns probabilities into statements about AUs."""
-        labels = self.au_labels
-        if self.label_thresholds is not None:
-            if len(self.label_thresholds) != len(labels):
-                raise ValueError(
-                    f"`label_thresholds` has {len(self.label_thresholds)} entries, but the model has {len(labels)} "
-                    f"AUs: {', '.join(labels)}."
-                )
-            for label, threshold in zip(labels, self.label_thresholds, strict=True):
-                # NaN fails this test as well.
-                if not 0 <= threshold <= 1:
-                    raise ValueError(
-                        f"`label_thresholds` is {threshold} for {label}, but a probability lies between 0 and 1."
-                    )
-        unknown = [label for label in self.experimental_labels or () if label not in labels]
-        if unknown:
-            raise ValueError(
-                f"`experimental_labels` holds {', '.join(map(repr, unknown))}, but the model's AUs are "
-                f"{', '.join(labels)}."
             )
 
 

@@ -283,8 +283,8 @@ class HiVAGroupedLayerNorm(nn.Module):
         return normalized * self.weight + self.bias
 
 
-class HiVAVisionModel(nn.Module):
-    """Part (a): face crop -> map of the whole face `X_g` and one map `F_i` for each AU."""
+class HiVAVisionBackbone(nn.Module):
+    """Any backbone that `AutoModel` builds, with feature maps in one layout; base of the visual sides."""
 
     # Set by `activation_checkpointing_enable`, which looks for it: timm's layers have a switch of their own.
     gradient_checkpointing = False
@@ -292,18 +292,9 @@ class HiVAVisionModel(nn.Module):
     def __init__(self, config: HiVAConfig):
         super().__init__()
         self.image_size = config.image_size
-        self.num_labels = config.num_labels
         self.backbone = AutoModel.from_config(config.backbone_config)
         self._check_backbone_image_size()
-        self.num_channels = self._num_backbone_channels()
         self._fuse_timm_attention()
-
-        self.stem = nn.Conv2d(self.num_channels, config.hidden_size, kernel_size=1)
-        self.stem_norm = nn.BatchNorm2d(config.hidden_size)
-        # All branches read the same map: N independent d -> d convolutions are one d -> N * d convolution.
-        self.branches = nn.Conv2d(config.hidden_size, config.num_labels * config.hidden_size, kernel_size=1)
-        self.branches_norm = nn.BatchNorm2d(config.num_labels * config.hidden_size)
-        self.activation = nn.ReLU()
 
     def _check_backbone_image_size(self):
         patch_embed = getattr(getattr(self.backbone, "timm_model", None), "patch_embed", None)
@@ -353,6 +344,21 @@ class HiVAVisionModel(nn.Module):
                 f"`pixel_values` has the shape {tuple(pixel_values.shape)}, but this model reads batches of "
                 f"(3, {self.image_size}, {self.image_size}): pass the faces through its image processor."
             )
+
+
+class HiVAVisionModel(HiVAVisionBackbone):
+    """Part (a): face crop -> map of the whole face `X_g` and one map `F_i` for each AU."""
+
+    def __init__(self, config: HiVAConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.num_channels = self._num_backbone_channels()
+        self.stem = nn.Conv2d(self.num_channels, config.hidden_size, kernel_size=1)
+        self.stem_norm = nn.BatchNorm2d(config.hidden_size)
+        # All branches read the same map: N independent d -> d convolutions are one d -> N * d convolution.
+        self.branches = nn.Conv2d(config.hidden_size, config.num_labels * config.hidden_size, kernel_size=1)
+        self.branches_norm = nn.BatchNorm2d(config.num_labels * config.hidden_size)
+        self.activation = nn.ReLU()
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
@@ -878,6 +884,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             descriptions (`Sequence[str]`, *optional*):
                 The descriptions, one for each AU in the order of `config.id2label`.
         """
+        self.unfuse()
         pieces = None
         # CODEPATH: at the sentence level, and without descriptions, no key of the memory stands for a word.
         if descriptions is not None and self.config.text_level == "token":
@@ -922,7 +929,6 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             input_ids, attention_mask = encoded["input_ids"], encoded["attention_mask"]
         else:
             descriptions = None
-        self.unfuse()
         with evaluation_mode([self.text_model]):
             text = self._encode_text(input_ids, attention_mask)
         self.set_text_memory(text, tokenizer, descriptions)
