@@ -1,7 +1,7 @@
-"""HiVA: facial Action Unit detection with vision and language, for the Hugging Face ecosystem.
+"""HiVA and VL-FAU: facial Action Unit detection with vision and language, for the Hugging Face ecosystem.
 
-Importing the package makes transformers' Auto classes know the model type `"hiva"`, and `transformers.pipeline` the
-task `"au-detection"`. It is quick: what the package offers is imported when it is used.
+Importing the package makes transformers' Auto classes know the model types `"hiva"` and `"vl_fau"`, and
+`transformers.pipeline` the task `"au-detection"`. It is quick: what the package offers is imported when it is used.
 """
 
 import importlib
@@ -12,6 +12,7 @@ from .registration import register_with_transformers
 
 if TYPE_CHECKING:
     from .configuration_hiva import HiVAConfig
+    from .configuration_vl_fau import VLFAUConfig, VLFAUTextConfig
     from .data import AU_SETS, load_au_dataset, load_au_datasets
     from .facs import ACTION_UNITS
     from .image_loading import load_image
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .image_processing_pil_hiva import HiVAImageProcessorPil
     from .inference import detect
     from .modeling_hiva import HiVAForAUDetection, HiVAForPreTraining, HiVAPreTrainedModel
+    from .modeling_vl_fau import VLFAUForAUDetection, VLFAUPreTrainedModel, VLFAUTextForCausalLM
     from .packaged_checkpoint import starter_checkpoint
     from .pipeline_au_detection import AUDetectionPipeline
     from .profiling import profile
@@ -37,6 +39,11 @@ _MODULES = {
     "HiVAImageProcessor": "image_processing_hiva",
     "HiVAImageProcessorPil": "image_processing_pil_hiva",
     "HiVAPreTrainedModel": "modeling_hiva",
+    "VLFAUConfig": "configuration_vl_fau",
+    "VLFAUForAUDetection": "modeling_vl_fau",
+    "VLFAUPreTrainedModel": "modeling_vl_fau",
+    "VLFAUTextConfig": "configuration_vl_fau",
+    "VLFAUTextForCausalLM": "modeling_vl_fau",
     "detect": "inference.detection",
     "draw_attention": "viz",
     "draw_faces": "viz",
@@ -60,6 +67,11 @@ __all__ = [
     "HiVAImageProcessor",
     "HiVAImageProcessorPil",
     "HiVAPreTrainedModel",
+    "VLFAUConfig",
+    "VLFAUForAUDetection",
+    "VLFAUPreTrainedModel",
+    "VLFAUTextConfig",
+    "VLFAUTextForCausalLM",
     "detect",
     "draw_attention",
     "draw_faces",

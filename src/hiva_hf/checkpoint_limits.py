@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-# Fields of HiVAConfig.
+# Fields of the configurations.
 MAX_NUM_LABELS = 1_000
 MAX_IMAGE_SIZE = 4_096
 _MAX_FIELDS = {
@@ -31,6 +31,11 @@ _MAX_FIELDS = {
     "intermediate_size": 131_072,
     "num_context_layers": 1_000,
     "text_memory_length": 65_536,
+    "vocab_size": 1_000_000,
+    "num_hidden_layers": 1_000,
+    "max_position_embeddings": 65_536,
+    "encoder_hidden_size": 16_384,
+    "spatial_kernel_size": 255,
 }
 # Any network as a whole: weights and buffers, 8 GiB in single precision.
 MAX_NUM_ELEMENTS = 2**31
@@ -49,9 +54,9 @@ def check_num_labels(num_labels: int) -> None:
 
 
 def check_fields(config: Any) -> None:
-    """Raises a ValueError if a field of a HiVAConfig is above its limit."""
+    """Raises a ValueError if a field of a model's configuration is above its limit."""
     for name, limit in _MAX_FIELDS.items():
-        if getattr(config, name) > limit:
+        if getattr(config, name, 0) > limit:
             raise ValueError(f"`{name}` is {getattr(config, name)}, but at most {limit} is supported.")
 
 

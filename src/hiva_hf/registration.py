@@ -1,4 +1,4 @@
-"""Makes transformers' Auto classes and pipelines know HiVA, without importing transformers before its user does.
+"""Makes transformers' Auto classes and pipelines know our models, without importing transformers before its user does.
 
 When a registry of transformers is imported, the module of ours that belongs to it follows, and when a module of ours
 is complete, its classes are registered. So it works in every order of imports, and who uses neither pays for neither.
@@ -14,13 +14,18 @@ def register_with_transformers() -> None:
     """Registers every class, now if transformers' registries are imported already, or else as soon as they are."""
     # First of all: a module of ours that is being imported must find its registration waiting at its end.
     when_imported("hiva_hf.configuration_hiva")(_register_config)
+    when_imported("hiva_hf.configuration_vl_fau")(_register_vl_fau_config)
     when_imported("hiva_hf.modeling_hiva")(_register_models)
+    when_imported("hiva_hf.modeling_vl_fau")(_register_vl_fau_models)
     when_imported("hiva_hf.image_processing_hiva")(_register_image_processors)
     when_imported("hiva_hf.pipeline_au_detection")(_register_pipeline)
     _tie("transformers.models.auto.configuration_auto", "hiva_hf.configuration_hiva")
+    _tie("transformers.models.auto.configuration_auto", "hiva_hf.configuration_vl_fau")
     # `modeling_layers`, which our model needs, may be what imports `modeling_auto`, half-way: wait for its end.
     _tie("transformers.models.auto.modeling_auto", "transformers.modeling_layers")
     _tie("transformers.modeling_layers", "hiva_hf.modeling_hiva")
+    # `generation`, which our model that writes needs, comes after the layers.
+    _tie("transformers.modeling_layers", "hiva_hf.modeling_vl_fau")
     _tie("transformers.models.auto.image_processing_auto", "hiva_hf.image_processing_hiva")
     _tie("transformers.pipelines", "hiva_hf.pipeline_au_detection")
 
@@ -36,6 +41,12 @@ def _register_config(module: ModuleType) -> None:
     AutoConfig.register("hiva", module.HiVAConfig)
 
 
+def _register_vl_fau_config(module: ModuleType) -> None:
+    from transformers import AutoConfig
+
+    AutoConfig.register("vl_fau", module.VLFAUConfig)
+
+
 def _register_models(module: ModuleType) -> None:
     from transformers import AutoModel, AutoModelForImageClassification
 
@@ -43,16 +54,25 @@ def _register_models(module: ModuleType) -> None:
     AutoModelForImageClassification.register(module.HiVAConfig, module.HiVAForAUDetection)
 
 
+def _register_vl_fau_models(module: ModuleType) -> None:
+    from transformers import AutoModel, AutoModelForImageClassification
+
+    AutoModel.register(module.VLFAUConfig, module.VLFAUForAUDetection)
+    AutoModelForImageClassification.register(module.VLFAUConfig, module.VLFAUForAUDetection)
+
+
 def _register_image_processors(module: ModuleType) -> None:
     from transformers import AutoImageProcessor
 
     from .configuration_hiva import HiVAConfig
+    from .configuration_vl_fau import VLFAUConfig
     from .image_processing_pil_hiva import HiVAImageProcessorPil
 
-    AutoImageProcessor.register(
-        HiVAConfig,
-        image_processor_classes={"torchvision": module.HiVAImageProcessor, "pil": HiVAImageProcessorPil},
-    )
+    for config_class in (HiVAConfig, VLFAUConfig):
+        AutoImageProcessor.register(
+            config_class,
+            image_processor_classes={"torchvision": module.HiVAImageProcessor, "pil": HiVAImageProcessorPil},
+        )
 
 
 def _register_pipeline(module: ModuleType) -> None:

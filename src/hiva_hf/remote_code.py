@@ -28,14 +28,17 @@ CONFIG_FILE, IMAGE_PROCESSOR_FILE = "config.json", "preprocessor_config.json"
 # Parts of the model's configuration that say where they came from.
 TOWERS = ("backbone_config", "text_config")
 
-CONFIG = "configuration_hiva.HiVAConfig"
+# Configuration and module of each model type.
+CONFIGS = {"hiva": "configuration_hiva.HiVAConfig", "vl_fau": "configuration_vl_fau.VLFAUConfig"}
+MODEL_MODULES = {"hiva": "modeling_hiva", "vl_fau": "modeling_vl_fau"}
 PIPELINE = "pipeline_au_detection.AUDetectionPipeline"
 # The Auto classes that load each network; the installed package registers the same.
 AUTO_CLASSES_OF = {
     "HiVAForAUDetection": ("AutoModel", "AutoModelForImageClassification"),
     "HiVAForPreTraining": ("AutoModelForPreTraining",),
+    "VLFAUForAUDetection": ("AutoModel", "AutoModelForImageClassification"),
 }
-MODEL_MODULE = "modeling_hiva"
+DETECTORS = ("HiVAForAUDetection", "VLFAUForAUDetection")
 IMAGE_PROCESSOR_MODULES = {
     "HiVAImageProcessor": "image_processing_hiva",
     "HiVAImageProcessorPil": "image_processing_pil_hiva",
@@ -46,18 +49,20 @@ def add_remote_code(folder: str | os.PathLike) -> None:
     """Completes a folder that `save_pretrained` wrote: the code, and the entries of its configurations that name it.
 
     Users of the installed package are served by the same folder without `trust_remote_code`: their Auto classes know
-    the model already, and their `HiVAConfig` drops the entry `custom_pipelines`.
+    the model already, and their configuration drops the entry `custom_pipelines`.
 
     Args:
         folder: A folder with `config.json`, `preprocessor_config.json`, or both.
     """
     folder = Path(folder)
-    for file in code_files():
+    config_file = folder / CONFIG_FILE
+    model_type = _read(config_file)["model_type"] if config_file.is_file() else "hiva"
+    for file in code_files(model_type):
         shutil.copyfile(file, folder / file.name)
     for name, entries_of in ((CONFIG_FILE, _model_entries), (IMAGE_PROCESSOR_FILE, _image_processor_entries)):
         path = folder / name
         if path.is_file():
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = _read(path)
             content |= entries_of(content)
             path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     drop_local_towers(folder)
@@ -72,7 +77,7 @@ def drop_local_towers(folder: str | os.PathLike) -> None:
     path = Path(folder) / CONFIG_FILE
     if not path.is_file():
         return
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = _read(path)
     for name in TOWERS:
         tower = config.get(name) or {}
         source = tower.get("_name_or_path", "")
@@ -81,21 +86,31 @@ def drop_local_towers(folder: str | os.PathLike) -> None:
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def code_files() -> list[Path]:
-    """The files of this package that stand flat and serve a checkpoint, sorted."""
+def code_files(model_type: str = "hiva") -> list[Path]:
+    """The files of this package that stand flat and serve a checkpoint of a model type, sorted."""
     here = Path(__file__).parent
-    roots = [CONFIG.split(".")[0], MODEL_MODULE, PIPELINE.split(".")[0], *IMAGE_PROCESSOR_MODULES.values()]
+    roots = [
+        CONFIGS[model_type].split(".")[0],
+        MODEL_MODULES[model_type],
+        PIPELINE.split(".")[0],
+        *IMAGE_PROCESSOR_MODULES.values(),
+    ]
     files = {here / f"{module}.py" for module in roots}
     for root in tuple(files):
         files |= {Path(file) for file in get_relative_import_files(root)}
     return sorted(files)
 
 
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def _model_entries(config: Mapping[str, Any]) -> dict[str, Any]:
     architecture = (config.get("architectures") or [None])[0]
-    auto_map = {"AutoConfig": CONFIG}
-    auto_map |= dict.fromkeys(AUTO_CLASSES_OF.get(architecture, ()), f"{MODEL_MODULE}.{architecture}")
-    if architecture != "HiVAForAUDetection":
+    model_type = config["model_type"]
+    auto_map = {"AutoConfig": CONFIGS[model_type]}
+    auto_map |= dict.fromkeys(AUTO_CLASSES_OF.get(architecture, ()), f"{MODEL_MODULES[model_type]}.{architecture}")
+    if architecture not in DETECTORS:
         return {"auto_map": auto_map}
     pipeline = {"impl": PIPELINE, "pt": ["AutoModelForImageClassification"], "type": "image"}
     return {"auto_map": auto_map, "custom_pipelines": {"au-detection": pipeline}}
