@@ -47,11 +47,13 @@ ABLATIONS = {
     "no_cdca": "HiVA, w/o CDCA",
     "no_attention": "HiVA, w/o CDCA, w/o DDCA",
 }
-# What the paper lacks: is it the descriptions that help, or the parameters that read them?
+# What the paper lacks: is it the descriptions that help, or the parameters that read them? And do single words?
+SENTENCE_LEVEL = "sentence_level"
 CONTROLS = {
     "shuffled_descriptions": "HiVA, shuffled descriptions",
     "random_vectors": "HiVA, random vectors for descriptions",
     "names_only": "HiVA, AU names for descriptions",
+    SENTENCE_LEVEL: "HiVA, one key for each description (sentence level)",
 }
 VARIANT_NAMES = ABLATIONS | CONTROLS
 # The comparison that matters most first, so that a stopped reproduction has it.
@@ -61,6 +63,9 @@ VARIANTS = (FULL, BASELINE, *(variant for variant in VARIANT_NAMES if variant no
 FILES_OF_A_FINISHED_RUN = (TEST_PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE, RESULTS_FILE)
 # The "epoch" of stage 2 before its first one.
 BEFORE_TRAINING = 0
+
+# Settings of the variants that are no variants of HiVAConfig.
+_VARIANT_SETTINGS = {SENTENCE_LEVEL: {"text_level": "sentence"}}
 
 _SETTINGS_FILE = "reproduction.json"
 # Settings that differ from run to run by design, or that change no result.
@@ -219,9 +224,9 @@ class Reproduction:
         return replace(
             self.arguments,
             output_dir=str(folder),
-            variant=job.variant,
             fold=job.fold,
             seed=job.seed,
+            **_VARIANT_SETTINGS.get(job.variant, {"variant": job.variant}),
             # Also where there is nothing to go on with yet.
             resume_from_checkpoint=True,
         )
