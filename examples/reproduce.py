@@ -1,4 +1,4 @@
-"""Run the paper's ablations and three controls on a data set, and print Tables I to VI with ours beside the published.
+"""Run the paper's ablations and four controls on a data set, and print Tables I to VI with ours beside the published.
 
 accelerate launch examples/reproduce.py --dataset synthfacs                       # the demonstration, fold 1
 accelerate launch examples/reproduce.py --dataset bp4d --data_dir prepared/bp4d   # the paper's settings, three folds
@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import argparse  # noqa: E402
 import shlex  # noqa: E402
 import sys  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from dataclasses import replace  # noqa: E402
 
 from torch import distributed  # noqa: E402
@@ -34,9 +35,11 @@ STOPPED = 130
 PRINTED_SCORES = {"F1": "test_mean_f1", "ROC-AUC": "test_mean_roc_auc"}
 
 
-def parse_options(words: list[str] | None = None) -> tuple[argparse.Namespace, Reproduction]:
+def parse_options(
+    words: list[str] | None = None, description: str | None = __doc__
+) -> tuple[argparse.Namespace, Reproduction]:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--output_dir", help="Folder of all runs and the report; default: hiva-reproduction-DATASET.")
     parser.add_argument("--folds", type=int, nargs="+", help="Folds to test; default: 1 of synthfacs, else all.")
@@ -87,8 +90,14 @@ def run_all(reproduction: Reproduction):
         print_once(f"ours, run {number} of {num_jobs}, {job}: {', '.join(scores)}")
 
 
-def main():
-    options, reproduction = parse_options()
+def run_and_report(options: argparse.Namespace, reproduction: Reproduction, report: Callable[[str], str]):
+    """Makes the runs that are not finished, then prints a report on all of them.
+
+    Args:
+        options: From `parse_options`.
+        reproduction: The runs.
+        report: Gets the command line and returns what is to be printed.
+    """
     command = shlex.join(["accelerate", "launch", *sys.argv])
     if not options.report_only:
         try:
@@ -99,10 +108,19 @@ def main():
             sys.exit(getattr(interruption, "exit_code", STOPPED))
     if is_main_process():
         use_cpu_cores(reproduction.arguments.num_cpu_threads)
-        report = make_report(reproduction, options.tables, command)
-        print(f"\n{report.to_markdown()}\n\nTables (Markdown, LaTeX, JSON) and figures: {report.folder}")
+        print(f"\n{report(command)}")
     if distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+def main():
+    options, reproduction = parse_options()
+
+    def report(command: str) -> str:
+        written = make_report(reproduction, options.tables, command)
+        return f"{written.to_markdown()}\n\nTables (Markdown, LaTeX, JSON) and figures: {written.folder}"
+
+    run_and_report(options, reproduction, report)
 
 
 if __name__ == "__main__":

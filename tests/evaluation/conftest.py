@@ -26,13 +26,16 @@ def make_predictions(
 
 
 def make_random_fold(
-    fold: int, seed: int = 0, skill: float = 0.2, num_subjects: int = 8, faces_each: int = 12
+    fold: int, seed: int = 0, skill: float = 0.2, num_subjects: int = 8, faces_each: int = 12, name: int = 0
 ) -> FoldPredictions:
-    """Test and validation predictions. The labels depend on the fold alone, so that methods can be compared."""
+    """Test and validation predictions. The labels depend on the fold alone, so that methods can be compared.
+
+    Networks of another `name` err on other faces.
+    """
 
     def draw(split: str) -> Predictions:
         truth = np.random.default_rng([fold, split == "test"])
-        network = np.random.default_rng([99, fold, split == "test", seed])
+        network = np.random.default_rng([99, fold, split == "test", seed, *([name] if name else [])])
         num_faces = num_subjects * faces_each
         labels = (truth.random((num_faces, len(AU_LABELS))) < 0.35).astype(int)
         # Rounded, so that there are ties.

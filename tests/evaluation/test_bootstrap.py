@@ -146,6 +146,60 @@ def test_the_p_value_holds_its_level_when_nothing_differs(predictions_of):
     assert 0.3 < np.mean(np.array(p_values) < 0.5) < 0.7
 
 
+def test_drawn_seeds_are_averaged_as_often_as_they_are_drawn(random_fold):
+    """Each sample is a mean of the samples of the seeds alone, which share the draws of subjects."""
+    parts = {seed: [random_fold(fold, seed) for fold in (1, 2)] for seed in (0, 1, 2)}
+    alone = np.stack([bootstrap_scores(parts[seed], num_resamples=30).samples for seed in parts])
+    result = bootstrap_scores(sum(parts.values(), []), num_resamples=30, over_seeds=True)
+    assert result.mean_estimate == bootstrap_scores(sum(parts.values(), []), num_resamples=30).mean_estimate
+    # Two of three seeds are drawn: the mean is that of a pair, or of one seed drawn twice.
+    means = [(alone[first] + alone[second]) / 2 for first in range(3) for second in range(first, 3)]
+    distances = np.stack([np.abs(mean - result.samples).max(axis=1) for mean in means])
+    np.testing.assert_allclose(distances.min(axis=0), 0, atol=1e-12)
+    assert len(set(distances.argmin(axis=0))) == 6
+
+
+def test_an_interval_over_seeds_contains_what_the_seeds_differ_by(predictions_of):
+    """All subjects agree and seeds do not: the spread of the mean of S seeds is s / sqrt(S), without a factor."""
+    subjects = np.repeat([f"S{index}" for index in range(10)], 20)
+    labels = np.ones((200, 1), dtype=int)
+    accuracies = [0.5, 0.6, 0.85]
+    parts = [
+        FoldPredictions(1, seed, predictions_of(labels, np.where(right, 0.9, 0.1)[:, None], subjects, ["AU1"]))
+        for seed, right in enumerate(np.tile(np.arange(20) < 20 * accuracy, 10) for accuracy in accuracies)
+    ]
+    over_subjects = bootstrap_scores(parts, "accuracy")
+    assert over_subjects.mean_samples.std() == pytest.approx(0, abs=1e-9)
+    over_both = bootstrap_scores(parts, "accuracy", num_resamples=20_000, over_seeds=True)
+    assert over_both.mean_samples.mean() == pytest.approx(np.mean(accuracies), abs=0.002)
+    assert over_both.mean_samples.std() == pytest.approx(np.std(accuracies, ddof=1) / np.sqrt(3), rel=0.03)
+
+
+def test_runs_of_one_seed_are_paired(predictions_of):
+    """The seeds differ a lot, the methods by as much in each seed: what the seeds share leaves the difference."""
+    subjects = np.repeat([f"S{index}" for index in range(10)], 20)
+    labels = np.ones((200, 1), dtype=int)
+
+    def method(accuracies):
+        rights = (np.tile(np.arange(20) < 20 * accuracy, 10) for accuracy in accuracies)
+        return [
+            FoldPredictions(1, seed, predictions_of(labels, np.where(right, 0.9, 0.1)[:, None], subjects, ["AU1"]))
+            for seed, right in enumerate(rights)
+        ]
+
+    paired = compare_paired(method([0.5, 0.8, 0.9]), method([0.45, 0.75, 0.85]), "accuracy", over_seeds=True)
+    assert paired.mean_interval == (pytest.approx(0.05), pytest.approx(0.05))
+
+
+def test_seeds_that_cannot_be_drawn_or_paired_are_refused(random_fold):
+    one, two, other = ([random_fold(1, seed) for seed in seeds] for seeds in ((0,), (0, 1), (0, 2)))
+    with pytest.raises(ValueError, match="needs runs with at least two, got one"):
+        bootstrap_scores(one, over_seeds=True)
+    with pytest.raises(ValueError, match=r"one method has \[0, 1\] and the other \[0, 2\]"):
+        compare_paired(two, other, over_seeds=True)
+    compare_paired(two, other, num_resamples=5)
+
+
 def test_scores_of_different_draws_have_no_difference(three_folds):
     ten = bootstrap_scores(three_folds, num_resamples=10)
     for other in (bootstrap_scores(three_folds, num_resamples=20), bootstrap_scores(three_folds, "accuracy", 10)):

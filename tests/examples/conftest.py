@@ -1,7 +1,8 @@
 """A reproduction of a few seconds: real towers of random weights, two folds, three variants."""
 
 import importlib.util
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -74,14 +75,18 @@ def reproduction(make_reproduction, tmp_path_factory) -> Reproduction:
 
 
 @pytest.fixture(scope="session")
-def example() -> Callable[[str], ModuleType]:
+def example() -> Iterator[Callable[[str], ModuleType]]:
     """Loads a script of `examples/` without running it."""
+    folder = Path(__file__).parents[2] / "examples"
+    # Where Python looks first when it runs one of them: they import each other.
+    sys.path.insert(0, str(folder))
 
     def load(name: str) -> ModuleType:
-        path = Path(__file__).parents[2] / "examples" / f"{name}.py"
+        path = folder / f"{name}.py"
         spec = importlib.util.spec_from_file_location(f"examples_{name}", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module
 
-    return load
+    yield load
+    sys.path.remove(str(folder))

@@ -50,8 +50,8 @@ def vision_weights(folder: Path) -> dict[str, torch.Tensor]:
 # Runs
 
 
-def test_all_eight_ablations_and_three_controls_are_variants_of_the_network():
-    assert len(VARIANT_NAMES) == 8 + 3
+def test_there_are_eight_ablations_and_four_controls():
+    assert len(VARIANT_NAMES) == 8 + 4
     assert VARIANTS[:2] == ("full", "baseline")
     assert sorted(VARIANTS) == sorted(VARIANT_NAMES)
 

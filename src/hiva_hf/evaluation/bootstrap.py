@@ -2,7 +2,9 @@
 
 Faces of one subject resemble each other, so whole subjects are drawn with replacement, each fold's among themselves
 (Efron & Tibshirani 1993, chapters 6 and 13; Field & Welsh 2007 for clustered data). The intervals tell how far a score
-would move with other subjects. They do not contain what another seed of training would move: average seeds for that.
+would move with other subjects. What another seed of training would move is in them only with `over_seeds`: then the
+seeds are drawn too, S - 1 of S with replacement, because drawing S of so few would make the spread of their mean too
+small by the factor (S - 1) / S (Rao & Wu 1988 draw n - 1 of n for that reason).
 """
 
 from collections.abc import Sequence
@@ -28,6 +30,8 @@ DEFAULT_RESAMPLES = 2000
 DEFAULT_CONFIDENCE = 0.95
 # Resamples are drawn in portions, so that memory stays small with many AUs and folds.
 _PORTION = 250
+# Keeps the draws of seeds apart from those of subjects.
+_SEED_STREAM = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +118,7 @@ def bootstrap_scores(
     num_resamples: int = DEFAULT_RESAMPLES,
     confidence: float = DEFAULT_CONFIDENCE,
     seed: int = 0,
+    over_seeds: bool = False,
 ) -> BootstrapScores:
     """Draws subjects with replacement, in each fold as many as it has, and scores every draw by the protocol.
 
@@ -125,12 +130,14 @@ def bootstrap_scores(
         confidence: Coverage of the intervals, between 0 and 1.
         seed: The draws of a fold depend on it, the fold and its subjects alone, so that different methods are scored
             on the same draws.
+        over_seeds: Draw the seeds of training too. Seed by seed in ascending order, different methods get the same
+            draws.
 
     Raises:
-        ValueError: If the predictions do not make a protocol, a fold has a single subject, or an argument is out of
-            range.
+        ValueError: If the predictions do not make a protocol, a fold has a single subject, seeds are to be drawn but
+            there is one only, or an argument is out of range.
     """
-    samples = _resample(predictions, metric, num_resamples, confidence, seed)
+    samples = _resample(predictions, metric, num_resamples, confidence, seed, over_seeds)
     scores = score_protocol(predictions)
     return BootstrapScores(
         metric=metric,
@@ -150,6 +157,7 @@ def compare_paired(
     num_resamples: int = DEFAULT_RESAMPLES,
     confidence: float = DEFAULT_CONFIDENCE,
     seed: int = 0,
+    over_seeds: bool = False,
 ) -> BootstrapScores:
     """The score of `first` minus that of `second`, both on the same draws of the same subjects.
 
@@ -163,15 +171,20 @@ def compare_paired(
         num_resamples: R.
         confidence: Coverage of the intervals, between 0 and 1.
         seed: Of the draws.
+        over_seeds: Draw the seeds of training too, the same for both methods: runs of one seed are paired, so that
+            what they share (the initial weights, a first stage) moves both alike.
 
     Raises:
-        ValueError: If folds, AUs, faces or labels of the two differ, or as in `bootstrap_scores`.
+        ValueError: If folds, AUs, faces or labels of the two differ, their seeds differ where they are to be paired,
+            or as in `bootstrap_scores`.
     """
     check_folds(first)
     check_folds(second)
     check_same_tests(first, second)
-    ours = bootstrap_scores(first, metric, num_resamples, confidence, seed)
-    return ours.minus(bootstrap_scores(second, metric, num_resamples, confidence, seed))
+    if over_seeds:
+        check_same_seeds(first, second)
+    ours = bootstrap_scores(first, metric, num_resamples, confidence, seed, over_seeds)
+    return ours.minus(bootstrap_scores(second, metric, num_resamples, confidence, seed, over_seeds))
 
 
 def check_same_tests(first: Sequence[FoldPredictions], second: Sequence[FoldPredictions]):
@@ -187,8 +200,20 @@ def check_same_tests(first: Sequence[FoldPredictions], second: Sequence[FoldPred
         theirs[fold].in_order_of(test)
 
 
+def check_same_seeds(first: Sequence[FoldPredictions], second: Sequence[FoldPredictions]):
+    """Raises a ValueError unless two methods were trained with the same seeds, so that they can be paired."""
+    ours, theirs = (sorted({part.seed for part in parts}) for parts in (first, second))
+    if ours != theirs:
+        raise ValueError(f"Runs are paired by their seeds, but one method has {ours} and the other {theirs}.")
+
+
 def _resample(
-    predictions: Sequence[FoldPredictions], metric: Metric, num_resamples: int, confidence: float, seed: int
+    predictions: Sequence[FoldPredictions],
+    metric: Metric,
+    num_resamples: int,
+    confidence: float,
+    seed: int,
+    over_seeds: bool,
 ) -> NDArray[np.float64]:
     """[R, N], the protocol's mean over seeds and folds for every draw."""
     if metric not in get_args(Metric):
@@ -199,17 +224,44 @@ def _resample(
             f"{confidence}."
         )
     check_folds(predictions)
+    seeds = sorted({part.seed for part in predictions})
+    seed_weights = _draw_seeds(len(seeds), num_resamples, seed) if over_seeds else None
     means_of_folds = []
     for fold in sorted({part.fold for part in predictions}):
-        parts = [part for part in predictions if part.fold == fold]
+        parts = sorted((part for part in predictions if part.fold == fold), key=lambda part: part.seed)
         num_subjects = len(parts[0].test.subjects)
         if num_subjects < 2:
             raise ValueError(f"Fold {fold} has {num_subjects} test subject(s): a bootstrap over subjects needs two.")
         draws = np.random.default_rng([seed, fold])
         # How often each subject is in each draw: [R, P].
         weights = draws.multinomial(num_subjects, np.full(num_subjects, 1 / num_subjects), size=num_resamples)
-        means_of_folds.append(mean_where_defined([_score_draws(part, metric, weights) for part in parts]))
+        of_seeds = [_score_draws(part, metric, weights) for part in parts]
+        means_of_folds.append(_mean_over_seeds(of_seeds, seed_weights))
     return mean_where_defined(means_of_folds)
+
+
+def _draw_seeds(num_seeds: int, num_resamples: int, seed: int) -> NDArray[np.int64]:
+    """How often each of S seeds of training is in each draw: [R, S]. All folds share the draws."""
+    if num_seeds < 2:
+        raise ValueError(
+            "An interval over seeds of training needs runs with at least two, got one. Train with more, or ask for an "
+            "interval over subjects alone."
+        )
+    draws = np.random.default_rng([seed, num_seeds, _SEED_STREAM])
+    return draws.multinomial(num_seeds - 1, np.full(num_seeds, 1 / num_seeds), size=num_resamples)
+
+
+def _mean_over_seeds(
+    scores: Sequence[NDArray[np.float64]], seed_weights: NDArray[np.int64] | None
+) -> NDArray[np.float64]:
+    """[R, N], the mean of scores [R, N] of S seeds that is defined, each weighing as often as it was drawn."""
+    if seed_weights is None:
+        return mean_where_defined(scores)
+    stacked = np.stack(scores)
+    weights = np.where(np.isnan(stacked), 0, seed_weights.T[:, :, None])
+    total = weights.sum(axis=0)
+    weighted = (weights * np.nan_to_num(stacked)).sum(axis=0)
+    return np.divide(weighted, total, out=np.full(total.shape, np.nan), where=total > 0)
 
 
 def _score_draws(part: FoldPredictions, metric: Metric, weights: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -96,9 +96,9 @@ def make_report(reproduction: Reproduction, numbers: Sequence[str] | None = None
     folder = reproduction.output_dir / REPORT_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     paths, facts = _make_figures(reproduction, results, folder)
-    record = _record(reproduction, command)
+    record = describe_reproduction(reproduction, command)
     missing = _missing(reproduction, results)
-    report = Report(_heading(record), tuple(tables), tuple(paths), tuple(missing), folder)
+    report = Report(head_report(record, "Reproduction"), tuple(tables), tuple(paths), tuple(missing), folder)
     record |= {
         "missing": missing,
         "tables": {table.key: table.as_dict() for table in tables},
@@ -106,9 +106,9 @@ def make_report(reproduction: Reproduction, numbers: Sequence[str] | None = None
         "methods": {variant: result.scores.as_dict() for variant, result in results.items()},
         "differences": comparisons,
     }
-    _write(folder / "tables.json", json.dumps(record, indent=2))
-    _write(folder / "tables.md", report.to_markdown() + "\n")
-    _write(folder / "tables.tex", "\n\n".join(table.to_latex() for table in tables) + "\n")
+    write_report_file(folder / "tables.json", json.dumps(record, indent=2))
+    write_report_file(folder / "tables.md", report.to_markdown() + "\n")
+    write_report_file(folder / "tables.tex", "\n\n".join(table.to_latex() for table in tables) + "\n")
     return report
 
 
@@ -218,7 +218,8 @@ def _missing(reproduction: Reproduction, finished: Collection[str]) -> list[str]
     return sentences
 
 
-def _record(reproduction: Reproduction, command: str) -> dict:
+def describe_reproduction(reproduction: Reproduction, command: str) -> dict:
+    """How the finished runs of a reproduction were made, for JSON."""
     return {
         "source": OURS,
         "dataset": reproduction.arguments.dataset,
@@ -235,10 +236,16 @@ def _record(reproduction: Reproduction, command: str) -> dict:
     }
 
 
-def _heading(record: Mapping) -> str:
+def head_report(record: Mapping, title: str) -> str:
+    """The head of a report in Markdown.
+
+    Args:
+        record: From [`describe_reproduction`].
+        title: Of the report; the data set is added.
+    """
     stage1 = "one stage 1 for all variants" if record["share_stage1"] else "a stage 1 for each variant"
     parts = [
-        f"## Reproduction on {title_of(record['dataset'])}",
+        f"## {title} on {title_of(record['dataset'])}",
         f"    {record['command']}",
         f"Written on {record['date']} by hiva_hf {record['hiva_hf']}: {record['finished_runs']} finished runs in "
         f"{record['seconds'] / 60:.0f} minutes, {stage1} of a fold and seed. {_machine(record['environment'])}",
@@ -256,7 +263,8 @@ def _machine(environment: Mapping | None) -> str:
     )
 
 
-def _write(path: Path, text: str):
+def write_report_file(path: Path, text: str):
+    """Writes a file in one step: whoever reads it never finds half of it."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)

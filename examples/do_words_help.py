@@ -1,0 +1,40 @@
+"""Do words help? HiVA on SynthFACS against controls that read something else, three seeds, paired intervals.
+
+accelerate launch examples/do_words_help.py                  # 18 runs; finished ones of examples/reproduce.py count
+accelerate launch examples/do_words_help.py --report_only    # the tables of what is there
+accelerate launch examples/do_words_help.py --seeds 42 43 44 45 46
+
+The controls: shuffled descriptions, random vectors, AU names only, no text at all, and one vector for each sentence
+instead of one for each word. words.md and words.json in the report folder hold the scores, the differences with
+intervals over subjects and seeds, each seed's own difference, and what all that says. Runs, folder and options are
+those of examples/reproduce.py.
+"""
+
+import sys
+
+# First: it tells torch how its threads are to wait.
+from reproduce import parse_options, run_and_report
+
+from hiva_hf.evaluation.words import WORD_VARIANTS, check_seeds, make_word_report
+
+
+# Options that are given later overrule them.
+DEFAULTS = ["--dataset", "synthfacs", "--seeds", "42", "43", "44", "--variants", *WORD_VARIANTS]
+
+
+def main():
+    options, reproduction = parse_options([*DEFAULTS, *sys.argv[1:]], __doc__)
+    try:
+        check_seeds(reproduction)
+    except ValueError as error:
+        sys.exit(str(error))
+
+    def report(command: str) -> str:
+        written = make_word_report(reproduction, command)
+        return f"{written.to_markdown()}\n\nTables (Markdown, JSON): {written.folder}"
+
+    run_and_report(options, reproduction, report)
+
+
+if __name__ == "__main__":
+    main()
