@@ -26,6 +26,13 @@ def section(card, heading):
     return card.text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
+def bibtex(card):
+    """The fields of each entry that the card asks to cite."""
+    entries = re.findall(r"^@\w+{(\w+),\n(.*?)^}", section(card, "How to cite"), re.MULTILINE | re.DOTALL)
+    field = re.compile(r"^  (\w+) = {(.*?)},?$", re.MULTILINE | re.DOTALL)
+    return {key: dict(field.findall(fields)) for key, fields in entries}
+
+
 @pytest.mark.parametrize("name", card_names())
 def test_every_card_says_what_must_be_known(name):
     card = render_card(name)
@@ -35,7 +42,8 @@ def test_every_card_says_what_must_be_known(name):
     for heading in ("Intended use", "Training data and their licence", "Protocol", "Results", "Limits", "Ethics"):
         assert len(section(card, heading)) > 20
     assert "AUs are movements, not feelings" in card.text
-    assert "@misc" in section(card, "How to cite")
+    citations = bibtex(card)
+    assert citations and all({"author", "title", "year"} <= fields.keys() for fields in citations.values())
     assert "{{" not in str(card) and "None" not in str(card).replace("None of our own yet", "")
 
 
@@ -97,9 +105,10 @@ def test_results_are_those_of_the_run_and_no_others(make_run, results_of, datase
     assert f"{results['test_f1_AU12']:.3f}" in measured
 
 
-def test_additional_data_bring_their_licence(make_run):
+def test_additional_data_bring_their_licence_and_their_citation(make_run):
     run = make_run("synthfacs", additional_data=["bp4d=/data/bp4d"])
     card = card_of_run(read_finished_run(run), "org/name")
+    assert list(bibtex(card)) == ["hiva2026", "bp4d2014"]
     assert (card.data.license, card.data.license_name) == ("other", "bp4d-licence")
     assert "read the agreement that your institution signed" in card.text
 

@@ -130,7 +130,7 @@ def render_card(
         "recipe": card.get("recipe", "").strip(),
         "selection": card.get("selection", "Nothing was chosen on them."),
         "method": card["method"],
-        "citation": method["citation"].strip(),
+        "citations": _citations(method, names),
         "protocol": _dataset_texts(card["dataset"])["protocol"].strip(),
         "dataset_title": _title(run.dataset if run else card["dataset"]),
         "training_sets": [_training_set(dataset) for dataset in names],
@@ -173,6 +173,12 @@ def _labels_of(dataset: str) -> list[str]:
 def _training_set(name: str) -> dict[str, str]:
     texts = _dataset_texts(name)
     return {"title": _title(name), "data": texts["data"].strip(), "terms": texts["terms"].strip()}
+
+
+def _citations(method: Mapping[str, Any], datasets: Sequence[str]) -> list[str]:
+    """BibTeX of the method's paper, and of each data set that has one of its own."""
+    texts = (method, *map(_dataset_texts, dict.fromkeys(datasets)))
+    return [text["citation"].strip() for text in texts if "citation" in text]
 
 
 def _card_data(name: str, run: FinishedRun | None, datasets: Sequence[str], repo_id: str) -> ModelCardData:
