@@ -365,10 +365,10 @@ class VLFAUVisionModel(HiVAVisionBackbone):
         else:
             outputs = self.backbone(pixel_values, output_hidden_states=True)
             # The first one is the embedding of the patches.
-            maps = [self._to_feature_map(outputs.hidden_states[index + 1]) for index in self.out_indices]
+            maps = [self.to_feature_map(outputs.hidden_states[index + 1]) for index in self.out_indices]
         if self.out_indices[-1] == self.num_maps - 1:
             # With the final norm, which hidden states lack.
-            maps[-1] = self._to_feature_map(outputs.last_hidden_state)
+            maps[-1] = self.to_feature_map(outputs.last_hidden_state)
         return maps
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -380,7 +380,7 @@ class VLFAUVisionModel(HiVAVisionBackbone):
             The stem `(batch_size, hidden_size, height, width)` and the AU maps
             `(batch_size, num_labels, height * width, hidden_size)`.
         """
-        self._check_pixel_values(pixel_values)
+        self.check_pixel_values(pixel_values)
         feature_maps = self._feature_maps(pixel_values)
         grid = min((feature_map.shape[-2:] for feature_map in feature_maps), key=lambda size: size[0] * size[1])
         scales = [scale(feature_map, grid) for scale, feature_map in zip(self.scales, feature_maps, strict=True)]
