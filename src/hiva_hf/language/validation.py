@@ -1,0 +1,294 @@
+"""What makes a good description: about its own Action Unit, about no other, plain text, told apart from the rest."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from ..facs import ACTION_UNITS, ActionUnit, get_action_unit
+from .lexicon import ACTION_STEMS, EMOTION_STEMS, LEXICON, NEGATION, REGION_WORDS, STANDSTILL
+
+
+MIN_PIECES, MAX_PIECES = 9, 40
+"""Word pieces of a description: the length that the text encoder reads in training."""
+
+MAX_SIMILARITY = 0.5
+"""Highest similarity (see `similarities`) of two descriptions of different Action Units."""
+
+# "while the lip corners stay level": says of another Action Unit that it is not there.
+_CONTRAST = re.compile(
+    rf",? \b(?:while|whereas|although|though)\b[^,.;:]*\b(?:{NEGATION}|{STANDSTILL})\b[^,.;:]*", re.IGNORECASE
+)
+_NUMBER = re.compile(r"\b(?:AUs?|action units?)\b\W*\d*|\d+", re.IGNORECASE)
+_MARKUP = re.compile(r"https?:|www\.|[\"\u201c\u201d\u2018\u00ab\u00bb`*_#<>\[\]{}|\\/@=~^$%&+]|(?<!\w)'|'(?!\w)")
+_LIST_MARK = re.compile(r"\s*(?:[-\u2022\u2013\u2014*]|\(?[0-9a-zA-Z][.)])\s")
+_ALLOWED = re.compile(r"[A-Za-z ,.:;'\u2019!?-]+")
+
+# What a description of the upper half of the face has no reason to name, and one of the lower half. The eyes and the
+# nose are left out: both halves take them as landmarks.
+_OTHER_HALF = {"upper": r"mouth|lips?|chin|jaw", "lower": r"(eye)?brows?|eyelids?|lids?|lashes|iris"}
+
+# "Lips Part", "Eyes Closed", "Blink": FACS names that are plain English in lower case.
+_PLAIN_NAMES = (25, 43, 45)
+
+# Words without a meaning of their own, and those that the frames of the grammar are made of.
+_FUNCTION_WORDS = frozenset(
+    (
+        "a an and are as at be because been both by clearly each face for from front has have here in into is it "
+        "its look looks noticeably of off on one or other over picture seen so than that the their them then "
+        "there they this to toward towards until visibly where which while who with"
+    ).split()
+)
+
+
+def validate_description(
+    text: str, au: int | str, *, present: bool = True, tokenizer: PreTrainedTokenizerBase | None = None
+) -> list[str]:
+    """Reasons why a text is no good description of an Action Unit; an empty list if it is one.
+
+    Args:
+        text: One or two sentences.
+        au: Number or label of the Action Unit.
+        present: Whether the text tells what is seen when it is there (what training reads), or when it is not.
+        tokenizer: The text encoder's, to count word pieces. Without one, words and punctuation marks are counted, of
+            which each is at least one piece.
+
+    Raises:
+        ValueError: If the Action Unit is not in the catalogue.
+    """
+    unit = get_action_unit(au)
+    reasons = _text_reasons(text) + _length_reasons(text, tokenizer)
+    # What is said of others by contrast neither helps nor harms.
+    own_part = _CONTRAST.sub("", text)
+    reasons += _content_reasons(own_part, unit.number, present)
+    return reasons + _foreign_reasons(own_part, text, unit.number)
+
+
+@dataclass
+class BankReport:
+    """What is wrong with a bank of descriptions.
+
+    Attributes:
+        reasons: (label of the AU, text, reason) of each fault.
+        max_similarity: Highest similarity of two descriptions of different Action Units.
+    """
+
+    reasons: list[tuple[str, str, str]] = field(default_factory=list)
+    max_similarity: float = 0.0
+
+    @property
+    def is_good(self) -> bool:
+        return not self.reasons
+
+
+def validate_bank(
+    bank: Mapping[int | str, Sequence[str]],
+    *,
+    present: bool = True,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    max_similarity: float = MAX_SIMILARITY,
+) -> BankReport:
+    """Checks every description of a bank, that all differ, and that no two Action Units are described alike.
+
+    Args:
+        bank: Descriptions by number or label of the Action Unit.
+        present: As of `validate_description`.
+        tokenizer: As of `validate_description`.
+        max_similarity: Bound of `similarities` between Action Units. Over all pairs of the package's written
+            descriptions that describe different ones, see MAX_SIMILARITY.
+
+    Raises:
+        ValueError: If an Action Unit is not in the catalogue.
+    """
+    rows = [(get_action_unit(au).label, text) for au, texts in bank.items() for text in texts]
+    report = BankReport()
+    for label, text in rows:
+        for reason in validate_description(text, label, present=present, tokenizer=tokenizer):
+            report.reasons.append((label, text, reason))
+    report.reasons += _repetitions(rows)
+    _compare_aus(rows, max_similarity, report)
+    return report
+
+
+def conflicts(
+    text: str, au: int | str, bank: Mapping[int | str, Sequence[str]], max_similarity: float = MAX_SIMILARITY
+) -> list[str]:
+    """Reasons why a description cannot be added to a bank: it is there already, or is too much like another AU's."""
+    own = get_action_unit(au).label
+    rows = [(get_action_unit(other).label, known) for other, texts in bank.items() for known in texts]
+    for label, known in rows:
+        if folded(known) == folded(text):
+            return [f"repeats a description of {label}: {known!r}"]
+    others = [(label, known) for label, known in rows if label != own]
+    if not others:
+        return []
+    values = similarities([text], [known for _, known in others])[0]
+    nearest = int(values.argmax())
+    if values[nearest] <= max_similarity:
+        return []
+    label, known = others[nearest]
+    return [_similarity_reason(values[nearest], max_similarity, label, known)]
+
+
+def similarities(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
+    """Jaccard index of the sets of content words, for each pair of texts; what they say of others by contrast aside.
+
+    Returns:
+        `[len(first), len(second)]`, 1 for the same words in any order.
+    """
+    vocabulary: dict[str, int] = defaultdict(lambda: len(vocabulary))
+    first_words = [{vocabulary[word] for word in _content_words(text)} for text in first]
+    second_words = [{vocabulary[word] for word in _content_words(text)} for text in second]
+    a, b = _indicators(first_words, len(vocabulary)), _indicators(second_words, len(vocabulary))
+    common = a @ b.T
+    union = a.sum(axis=1)[:, None] + b.sum(axis=1)[None] - common
+    return common / np.maximum(union, 1)
+
+
+def folded(text: str) -> str:
+    """A text without its case and punctuation: two that differ in these alone are one description."""
+    return " ".join(re.findall(r"[a-z0-9']+", text.lower().replace("\u2019", "'")))
+
+
+def count_tokens(text: str) -> int:
+    """Words and punctuation marks, a lower bound of the word pieces."""
+    return len(re.findall(r"\w+|[^\w\s]", text))
+
+
+def _text_reasons(text: str) -> list[str]:
+    reasons = []
+    if not text.strip():
+        return ["is empty"]
+    if text != text.strip() or re.search(r"\s{2,}|[^\S ]", text):
+        reasons.append("has line breaks, tabs or repeated spaces")
+    if _LIST_MARK.match(text):
+        reasons.append("begins with the mark of a list")
+    if marks := _MARKUP.findall(text):
+        reasons.append(f"has quotation marks, an address or markup: {' '.join(dict.fromkeys(marks))}")
+    elif not _ALLOWED.fullmatch(re.sub(r"\d", "", text.strip())):
+        strange = dict.fromkeys(re.sub(_ALLOWED, "", re.sub(r"[\d\s]", "", text)))
+        reasons.append(f"has characters that are no plain English text: {' '.join(strange)}")
+    if not text.rstrip().endswith("."):
+        reasons.append("does not end with a full stop")
+    if not re.match(r"[A-Z]", text.lstrip()):
+        reasons.append("does not begin with a capital letter")
+    sentences = len(re.findall(r"[.!?]+(?=\s|$)", text))
+    if sentences > 2:
+        reasons.append(f"has {sentences} sentences; one or two are allowed")
+    return reasons
+
+
+def _length_reasons(text: str, tokenizer: PreTrainedTokenizerBase | None) -> list[str]:
+    pieces = count_tokens(text) if tokenizer is None else len(tokenizer.tokenize(text))
+    if MIN_PIECES <= pieces <= MAX_PIECES:
+        return []
+    return [f"has {pieces} word pieces; {MIN_PIECES} to {MAX_PIECES} are allowed"]
+
+
+def _content_reasons(text: str, au: int, present: bool) -> list[str]:
+    region = ACTION_UNITS[au].region
+    reasons = []
+    if not _find(REGION_WORDS[region], text):
+        reasons.append(f"does not name its region ({region})")
+    if not _starting_with(ACTION_STEMS, text):
+        reasons.append("has no verb that says what moves")
+    if not _find(LEXICON[au].own_cues, text):
+        reasons.append(f"has no cue that sets AU{au} apart inside its region")
+    if emotions := _starting_with(EMOTION_STEMS, text):
+        reasons.append(f"has words for emotions: {', '.join(emotions)}")
+    if present and (words := _find(NEGATION, text)):
+        reasons.append(f"says that something is not there: {words}")
+    if not present and not _find(f"{NEGATION}|{STANDSTILL}", text):
+        reasons.append("does not say that the movement is not there")
+    return reasons
+
+
+def _foreign_reasons(own_part: str, text: str, au: int) -> list[str]:
+    reasons = []
+    if number := _NUMBER.search(text):
+        reasons.append(f"has a number of an Action Unit or of something else: {number[0].strip()!r}")
+    for unit in ACTION_UNITS.values():
+        if unit.number == au:
+            continue
+        if found := _find_name(unit, text):
+            reasons.append(f"names another Action Unit: {found}")
+        elif found := _find(LEXICON[unit.number].unique_cues, own_part):
+            reasons.append(f"has a cue of {unit.label}: {found}")
+    if found := _find(_OTHER_HALF[ACTION_UNITS[au].face_half], own_part):
+        reasons.append(f"names a part of the other half of the face: {found}")
+    if found := _find(LEXICON[au].confusing_cues, own_part):
+        reasons.append(f"has a word that points to a neighbouring Action Unit: {found}")
+    return reasons
+
+
+def _find_name(unit: ActionUnit, text: str) -> str | None:
+    if unit.number in _PLAIN_NAMES:
+        return unit.name if unit.name in text else None
+    return _find(unit.name, text)
+
+
+def _repetitions(rows: list[tuple[str, str]]) -> list[tuple[str, str, str]]:
+    seen: dict[str, tuple[str, str]] = {}
+    reasons = []
+    for label, text in rows:
+        if (key := folded(text)) in seen:
+            first_label, first = seen[key]
+            reasons.append((label, text, f"repeats a description of {first_label}: {first!r}"))
+        else:
+            seen[key] = (label, text)
+    return reasons
+
+
+def _compare_aus(rows: list[tuple[str, str]], max_similarity: float, report: BankReport) -> None:
+    """Adds the pairs that are too similar, each at the later of the two."""
+    by_label: dict[str, list[str]] = defaultdict(list)
+    for label, text in rows:
+        by_label[label].append(text)
+    labels = list(by_label)
+    for index, label in enumerate(labels):
+        earlier = [(other, text) for other in labels[:index] for text in by_label[other]]
+        if not earlier or not by_label[label]:
+            continue
+        values = similarities(by_label[label], [text for _, text in earlier])
+        report.max_similarity = max(report.max_similarity, float(values.max()))
+        for row in np.flatnonzero(values.max(axis=1) > max_similarity):
+            nearest = int(values[row].argmax())
+            reason = _similarity_reason(values[row, nearest], max_similarity, *earlier[nearest])
+            report.reasons.append((label, by_label[label][row], reason))
+
+
+def _similarity_reason(value: float, bound: float, label: str, text: str) -> str:
+    return f"is too similar ({value:.2f}; {bound:.2f} is allowed) to a description of {label}: {text!r}"
+
+
+def _indicators(rows: list[set[int]], width: int) -> np.ndarray:
+    matrix = np.zeros((len(rows), max(width, 1)), dtype=np.float32)
+    for row, words in zip(matrix, rows, strict=True):
+        row[list(words)] = 1
+    return matrix
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z]+(?:'[a-z]+)?", text.lower().replace("\u2019", "'"))
+
+
+def _content_words(text: str) -> set[str]:
+    return {word for word in _words(_CONTRAST.sub("", text)) if word not in _FUNCTION_WORDS}
+
+
+def _starting_with(stems: tuple[str, ...], text: str) -> list[str]:
+    return [word for word in _words(text) if word.startswith(stems)]
+
+
+def _find(pattern: str, text: str) -> str | None:
+    match = _whole_words(pattern).search(text)
+    return match[0] if match else None
+
+
+@cache
+def _whole_words(pattern: str) -> re.Pattern:
+    return re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)
