@@ -1,0 +1,287 @@
+"""How good sentences about Action Units are: as wording, as a detector, and as a witness of who wrote them.
+
+The wording is compared with references by the libraries that captioning papers use: BLEU-4 (sacrebleu), ROUGE-L
+(rouge-score) and CIDEr (pycocoevalcap, its authors' own code; nothing of it that needs Java). What the text says is
+read back by `hiva_hf.language.parsing` and scored against the labels, against the probabilities of the same network,
+and against itself: a text that claims Action Units which exclude each other contradicts itself.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..extras import import_from_extra
+from ..facs import ACTION_UNITS, au_number
+from ..language.parsing import parse_state, read_clauses
+from .metrics import DEFAULT_THRESHOLD, count_au_predictions, mean_over_aus
+from .protocol import none_if_undefined
+
+
+# One text, or several that are equally right.
+Reference = str | Sequence[str]
+
+_EXTRA, _PURPOSE = "language", "Scoring texts"
+_TOKEN = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
+
+
+@dataclass(frozen=True, eq=False)
+class TextStates:
+    """What texts say about n faces.
+
+    Attributes:
+        states: [n, N], 1 where the text says that the AU is there, 0 where it says that it is not, or is silent.
+        was_read: [n, N], False where a text could not be understood. A sentence about a whole face counts as
+            understood for all AUs or none.
+        contradictions: For each face the pairs of labels that the text claims and that exclude each other; an AU that
+            is both claimed and denied stands there with itself.
+    """
+
+    states: NDArray[np.int8]
+    was_read: NDArray[np.bool_]
+    contradictions: tuple[tuple[tuple[str, str], ...], ...]
+
+
+def score_texts(
+    predictions: Sequence[str] | Sequence[Sequence[str]],
+    references: Sequence[Reference] | Sequence[Sequence[Reference | None]],
+    labels: ArrayLike,
+    probabilities: ArrayLike | None,
+    au_labels: Sequence[str],
+    threshold: float | ArrayLike = DEFAULT_THRESHOLD,
+) -> dict[str, float | int | list[str] | dict[str, int] | None]:
+    """Scores what a network wrote about n faces and N Action Units.
+
+    Args:
+        predictions: [n], one sentence about each face; or [n][N], one about the state of each AU of each face.
+        references: Of the same form; each entry is a text or several that are equally right. An AU's entry may be None
+            where its label is unknown: its wording is not scored.
+        labels: [n, N], 1 present, 0 absent, -100 unknown.
+        probabilities: [n, N], what the same network says without words; None leaves out the agreement.
+        au_labels: N labels, for example "AU12".
+        threshold: The probability from which an AU counts as found: one number, or one per AU [N].
+
+    Returns:
+        For JSON, undefined numbers being None:
+
+        - `num_texts`; `bleu` (BLEU-4 of the corpus, 0 to 1), `rouge_l` (mean F1 of the longest common subsequence,
+          0 to 1) and `cider` (mean, 0 to 10, CIDEr-D of its authors' code; papers often print it times 100);
+        - `mean_text_f1`, `undefined_text_f1` and `text_f1_AU12` for each AU: F1 of what the text says against the
+          labels, an AU being found where the text says that it is there;
+        - `unread_rate`: the share of faces and AUs whose text could not be understood; they count as not found;
+        - `agreement`: the share of faces and AUs where the text says what the probability says. An unread text agrees
+          with nothing;
+        - `contradiction_rate`: the share of faces whose text claims AUs that exclude each other (`hiva_hf.facs`), or
+          claims and denies the same AU; `contradictions` counts each pair ("AU24+AU25"); `label_contradiction_rate`
+          is the same share for the labels, which coders can break too.
+
+    Raises:
+        ValueError: If there are no texts, lengths or forms disagree, an AU is not in the catalogue, or a number is out
+            of range.
+        ImportError: If the extra `language` is not installed.
+    """
+    numbers = [au_number(label) for label in au_labels]
+    labels = np.asarray(labels)
+    _check_forms(predictions, references, labels, numbers)
+    texts, wanted = _flatten(predictions, references)
+    read = read_states(predictions, au_labels)
+    results = compare_wordings(texts, wanted)
+    results |= _score_states(read, labels, au_labels)
+    results["unread_rate"] = float(1 - read.was_read.mean())
+    if probabilities is not None:
+        results["agreement"] = _agreement(read, labels, probabilities, threshold, au_labels)
+    pairs = Counter("+".join(pair) for face in read.contradictions for pair in face)
+    results["contradiction_rate"] = float(np.mean([len(face) > 0 for face in read.contradictions]))
+    results["contradictions"] = dict(sorted(pairs.items()))
+    results["label_contradiction_rate"] = float(
+        np.mean([len(_exclusive_pairs(np.array(numbers)[row == 1])) > 0 for row in labels])
+    )
+    return results
+
+
+def compare_wordings(predictions: Sequence[str], references: Sequence[Reference]) -> dict[str, float | int | None]:
+    """Compares texts with references, without regard to case and punctuation.
+
+    Args:
+        predictions: n texts.
+        references: n texts, or n sequences of equally right texts.
+
+    Returns:
+        `num_texts`, `bleu`, `rouge_l` and `cider`, see [`score_texts`]; None if there is no text.
+
+    Raises:
+        ValueError: If lengths differ or a text has no reference.
+        ImportError: If the extra `language` is not installed.
+    """
+    alternatives = [[text] if isinstance(text, str) else list(text) for text in references]
+    if len(predictions) != len(alternatives) or not all(alternatives):
+        raise ValueError(
+            f"Every text needs a reference, but there are {len(predictions)} texts and {len(alternatives)} "
+            f"references, {sum(not texts for texts in alternatives)} of them empty."
+        )
+    if not predictions:
+        return {"num_texts": 0, "bleu": None, "rouge_l": None, "cider": None}
+    hypotheses = [_tokenize(text) for text in predictions]
+    tokenized = [[_tokenize(text) for text in texts] for texts in alternatives]
+    return {
+        "num_texts": len(predictions),
+        "bleu": _bleu(hypotheses, tokenized),
+        "rouge_l": _rouge_l(hypotheses, tokenized),
+        "cider": _cider(hypotheses, tokenized),
+    }
+
+
+def read_states(predictions: Sequence[str] | Sequence[Sequence[str]], au_labels: Sequence[str]) -> TextStates:
+    """Reads back from texts which Action Units they say are there.
+
+    Args:
+        predictions: [n], one sentence about each face; or [n][N], one about the state of each AU of each face.
+        au_labels: N labels.
+
+    Raises:
+        ValueError: If an AU is not in the catalogue, or a face has not one sentence for each AU.
+    """
+    if predictions and isinstance(predictions[0], str):
+        return _read_face_sentences(predictions, au_labels)
+    return _read_au_sentences(predictions, au_labels)
+
+
+def _read_face_sentences(sentences: Sequence[str], au_labels: Sequence[str]) -> TextStates:
+    numbers = [au_number(label) for label in au_labels]
+    states = np.zeros((len(sentences), len(numbers)), dtype=np.int8)
+    was_read = np.ones(states.shape, dtype=bool)
+    contradictions = []
+    for face, sentence in enumerate(sentences):
+        clauses = read_clauses(sentence)
+        statements = {clause.statement for clause in clauses if clause.statement is not None}
+        claimed = {statement.au for statement in statements if statement.present}
+        denied = {statement.au for statement in statements if not statement.present}
+        states[face] = [number in claimed for number in numbers]
+        was_read[face] = _is_understood(sentence, clauses)
+        both = tuple((ACTION_UNITS[au].label,) * 2 for au in sorted(claimed & denied))
+        contradictions.append(_exclusive_pairs(claimed) + both)
+    return TextStates(states, was_read, tuple(contradictions))
+
+
+def _is_understood(sentence: str, clauses: Sequence) -> bool:
+    """A neutral face has no clause; of other sentences every clause has to say something that is known."""
+    return bool(_tokenize(sentence)) and all(clause.statement is not None for clause in clauses)
+
+
+def _read_au_sentences(sentences: Sequence[Sequence[str]], au_labels: Sequence[str]) -> TextStates:
+    numbers = np.array([au_number(label) for label in au_labels])
+    # Networks repeat themselves: each sentence of an AU is read once.
+    known: dict[tuple[str, int], bool | None] = {}
+    states = np.zeros((len(sentences), len(numbers)), dtype=np.int8)
+    was_read = np.zeros(states.shape, dtype=bool)
+    for face, row in enumerate(sentences):
+        for column, (text, number) in enumerate(zip(row, numbers.tolist(), strict=True)):
+            if (text, number) not in known:
+                known[text, number] = parse_state(text, number)
+            state = known[text, number]
+            states[face, column] = state is True
+            was_read[face, column] = state is not None
+    return TextStates(states, was_read, tuple(_exclusive_pairs(numbers[row == 1]) for row in states))
+
+
+def _exclusive_pairs(aus: Sequence[int] | set[int] | NDArray[np.int64]) -> tuple[tuple[str, str], ...]:
+    claimed = sorted(int(au) for au in aus)
+    return tuple(
+        (ACTION_UNITS[first].label, ACTION_UNITS[second].label)
+        for first in claimed
+        for second in ACTION_UNITS[first].exclusions
+        if first < second and second in claimed
+    )
+
+
+def _score_states(read: TextStates, labels: NDArray, au_labels: Sequence[str]) -> dict:
+    f1 = count_au_predictions(labels, read.states, au_names=au_labels).f1
+    mean, undefined = mean_over_aus(f1, au_labels)
+    each = {f"text_f1_{label}": none_if_undefined(value) for label, value in zip(au_labels, f1, strict=True)}
+    return {"mean_text_f1": none_if_undefined(mean), "undefined_text_f1": undefined} | each
+
+
+def _agreement(
+    read: TextStates,
+    labels: NDArray,
+    probabilities: ArrayLike,
+    threshold: float | ArrayLike,
+    au_labels: Sequence[str],
+) -> float:
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    # The shapes and the range are those of the scores.
+    count_au_predictions(labels, probabilities, threshold, au_labels)
+    return float((((probabilities >= threshold) == (read.states == 1)) & read.was_read).mean())
+
+
+def _bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    sacrebleu = import_from_extra("sacrebleu", _EXTRA, _PURPOSE)
+    most = max(map(len, references))
+    # Streams of equal length; None where a text has fewer references than another.
+    streams = [[texts[index] if index < len(texts) else None for texts in references] for index in range(most)]
+    return sacrebleu.BLEU(tokenize="none").corpus_score(hypotheses, streams).score / 100
+
+
+def _rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    rouge_scorer = import_from_extra("rouge_score.rouge_scorer", _EXTRA, _PURPOSE)
+    scorer = rouge_scorer.RougeScorer(["rougeL"])
+    return float(
+        np.mean(
+            [
+                scorer.score_multi(texts, hypothesis)["rougeL"].fmeasure
+                for hypothesis, texts in zip(hypotheses, references, strict=True)
+            ]
+        )
+    )
+
+
+def _cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    cider = import_from_extra("pycocoevalcap.cider.cider_scorer", _EXTRA, _PURPOSE)
+    scorer = cider.CiderScorer()
+    for hypothesis, texts in zip(hypotheses, references, strict=True):
+        scorer += (hypothesis, list(texts))
+    return float(scorer.compute_score()[0])
+
+
+def _tokenize(text: str) -> str:
+    """Lower-case words with single blanks between them: all three measures see the same tokens."""
+    return " ".join(_TOKEN.findall(text.lower().replace("’", "'")))
+
+
+def _flatten(predictions: Sequence, references: Sequence) -> tuple[list[str], list[Reference]]:
+    """The texts whose wording is scored, with their references."""
+    if isinstance(predictions[0], str):
+        return list(predictions), list(references)
+    pairs = [
+        (text, reference)
+        for texts, wanted in zip(predictions, references, strict=True)
+        for text, reference in zip(texts, wanted, strict=True)
+        if reference is not None
+    ]
+    return [text for text, _ in pairs], [reference for _, reference in pairs]
+
+
+def _check_forms(predictions: Sequence, references: Sequence, labels: NDArray, numbers: Sequence[int]):
+    if len(predictions) == 0 or isinstance(predictions, str):
+        raise ValueError("There are no texts to score: `predictions` needs one entry for each face.")
+    if len(set(numbers)) != len(numbers):
+        raise ValueError(f"`au_labels` must differ from each other, but stand for the AUs {list(numbers)}.")
+    expected = (len(predictions), len(numbers))
+    if labels.shape != expected or len(references) != len(predictions):
+        raise ValueError(
+            f"{len(predictions)} faces and {len(numbers)} AUs need labels of shape {expected} and {len(predictions)} "
+            f"references, but labels have {labels.shape} and there are {len(references)} references."
+        )
+    if isinstance(predictions[0], str):
+        if not all(isinstance(text, str) for text in predictions):
+            raise ValueError("`predictions` mixes sentences about faces with sentences about AUs: give one form.")
+        return
+    for face, (texts, wanted) in enumerate(zip(predictions, references, strict=True)):
+        if isinstance(texts, str) or isinstance(wanted, str) or not len(texts) == len(wanted) == len(numbers):
+            raise ValueError(
+                f"Face {face} needs one sentence and one reference for each of the {len(numbers)} AUs, because the "
+                "first face has sentences about AUs."
+            )

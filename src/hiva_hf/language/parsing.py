@@ -1,0 +1,246 @@
+"""Reads Action Units back from sentences about their states.
+
+A sentence of the bank (`hiva_hf.facs_states`) is recognised exactly. Another one is compared with those of the bank by
+its content words, rare words weighing more than common ones, and by whether it denies; where no sentence is near, or
+two Action Units are about as near, nothing is read.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+from ..facs import get_action_unit
+from ..facs_states import AU_STATE_SENTENCES, NEUTRAL_FACE_SENTENCE
+
+
+# How much of two sentences' weighted content has to be the same, and by how much the next Action Unit must be further.
+_MIN_SIMILARITY = 0.7
+_MIN_MARGIN = 0.1
+
+_WORD = re.compile(r"[a-z]+(?:'t)?")
+# Where a sentence about a face may end one clause and begin the next.
+_CLAUSE_BREAK = re.compile(r"\s*[,;.]\s*(?:and\s+)?|\s+and\s+")
+_MAX_BREAKS_IN_CLAUSE = 3
+
+_DENIALS = {"not", "no", "never", "nor", "neither", "cannot", "hardly"}
+# The bank denies a movement by these too: "the eyebrows stay low".
+_STILLNESS = {"stay", "keep", "remain"}
+_FUNCTION_WORDS = frozenset(
+    _WORD.findall(
+        "a an and are as at be been being both by do does each for from has have in is it its of on or so that the "
+        "their them there these this those to was were which while with"
+    )
+)
+# Stems of the parts of a face: a clause without one could be about any.
+_PLACES = {"eyebrow", "eyelid", "eye", "iri", "cheek", "nos", "lip", "mouth", "teeth", "chin", "jaw", "fac"}
+# Other words for what the bank calls by one.
+_SYNONYMS = {"brow": "eyebrow", "lid": "eyelid", "upward": "up", "downward": "down", "draw": "pull", "lift": "rais"}
+_IRREGULAR = {"drawn": "draw", "drew": "draw", "rise": "rais", "risen": "rais", "rose": "rais", "kept": "keep"}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a clause says of one Action Unit.
+
+    Attributes:
+        au: Its number.
+        present: Whether the movement is said to be there.
+    """
+
+    au: int
+    present: bool
+
+
+@dataclass(frozen=True)
+class Clause:
+    """A part of a sentence about a face.
+
+    Attributes:
+        text: Its words.
+        statement: What it says; None if it can't be told.
+    """
+
+    text: str
+    statement: Statement | None
+
+
+@dataclass(frozen=True)
+class _BankSentence:
+    statement: Statement
+    content: frozenset[str]
+    is_denial: bool
+
+
+def parse_statement(text: str) -> Statement | None:
+    """The Action Unit that a sentence or clause is about, and the state that it says.
+
+    Args:
+        text: For example "The lip corners are pulled up."
+
+    Returns:
+        What it says; None if it says nothing that is known, or it can't be told which Action Unit it is about.
+    """
+    words = _words(text)
+    return _exact_statements().get(_exact_key(words)) or _nearest_statement(words)
+
+
+def parse_state(text: str, au: int | str) -> bool | None:
+    """Whether a sentence says that an Action Unit is there.
+
+    Args:
+        text: The sentence.
+        au: Number or label of the Action Unit that it should be about.
+
+    Returns:
+        True or False; None if it can't be told or the sentence is about another Action Unit.
+
+    Raises:
+        ValueError: If there is no such Action Unit in the catalogue.
+    """
+    number = get_action_unit(au).number
+    statement = parse_statement(text)
+    return statement.present if statement is not None and statement.au == number else None
+
+
+def read_clauses(text: str) -> list[Clause]:
+    """The clauses of a sentence about a face with what each says; none for a neutral face.
+
+    Args:
+        text: One sentence or several, with clauses between commas and "and".
+    """
+    if _words(text) == _words(NEUTRAL_FACE_SENTENCE):
+        return []
+    fragments = [fragment for fragment in _CLAUSE_BREAK.split(text.strip().lower()) if _words(fragment)]
+    clauses, start = [], 0
+    while start < len(fragments):
+        clause, start = _next_clause(fragments, start)
+        clauses.append(clause)
+    return clauses
+
+
+def parse_face_sentence(text: str) -> frozenset[int] | None:
+    """The Action Units that a sentence about a face says are there.
+
+    Args:
+        text: For example "The eyebrows are lowered and the lips are parted."
+
+    Returns:
+        Numbers of the Action Units, empty for a neutral face. Clauses that can't be told are left out (`read_clauses`
+        shows them); None if there is no clause or none can be told.
+    """
+    if _words(text) == _words(NEUTRAL_FACE_SENTENCE):
+        return frozenset()
+    statements = [clause.statement for clause in read_clauses(text) if clause.statement is not None]
+    if not statements:
+        return None
+    return frozenset(statement.au for statement in statements if statement.present)
+
+
+def _next_clause(fragments: list[str], start: int) -> tuple[Clause, int]:
+    """The longest clause of the bank that begins here, else the fragment alone; and where the next one begins."""
+    for end in range(min(len(fragments), start + 1 + _MAX_BREAKS_IN_CLAUSE), start, -1):
+        text = " ".join(fragments[start:end])
+        statement = _exact_statements().get(_exact_key(_words(text)))
+        if statement is not None:
+            return Clause(text, statement), end
+    return Clause(fragments[start], _nearest_statement(_words(fragments[start]))), start + 1
+
+
+def _nearest_statement(words: list[str]) -> Statement | None:
+    """What the nearest sentence of the bank says, if one Action Unit is clearly nearest; turned round for a denial."""
+    content, is_denial = _content(words), _denies(words)
+    if not content & _PLACES:
+        return None
+    best: dict[int, tuple[float, bool, _BankSentence]] = {}
+    for sentence in _bank():
+        similarity = _similarity(content, sentence.content)
+        # Of equally near sentences the one that denies alike needs no turning round.
+        candidate = (similarity, sentence.is_denial == is_denial, sentence)
+        au = sentence.statement.au
+        if au not in best or candidate[:2] > best[au][:2]:
+            best[au] = candidate
+    (similarity, agrees, sentence), (next_similarity, *_) = sorted(
+        best.values(), key=lambda candidate: candidate[0], reverse=True
+    )[:2]
+    if similarity < _MIN_SIMILARITY or similarity - next_similarity < _MIN_MARGIN:
+        return None
+    statement = sentence.statement
+    return statement if agrees else Statement(statement.au, not statement.present)
+
+
+@cache
+def _bank() -> tuple[_BankSentence, ...]:
+    return tuple(
+        _BankSentence(Statement(au, present), _content(words), _denies(words))
+        for au, sentences in AU_STATE_SENTENCES.items()
+        for present, texts in ((True, sentences.present), (False, sentences.absent))
+        for words in map(_words, texts)
+    )
+
+
+@cache
+def _exact_statements() -> dict[tuple[str, ...], Statement]:
+    return {
+        _exact_key(_words(text)): Statement(au, present)
+        for au, sentences in AU_STATE_SENTENCES.items()
+        for present, texts in ((True, sentences.present), (False, sentences.absent))
+        for text in texts
+    }
+
+
+@cache
+def _weights() -> dict[str, float]:
+    """Of each stem of the bank: the fewer Action Units have it, the more it tells (inverse document frequency)."""
+    stems_of_aus: dict[int, set[str]] = {}
+    for sentence in _bank():
+        stems_of_aus.setdefault(sentence.statement.au, set()).update(sentence.content)
+    num_aus_with = Counter(stem for stems in stems_of_aus.values() for stem in stems)
+    return {stem: 1 + math.log(len(stems_of_aus) / count) for stem, count in num_aus_with.items()}
+
+
+def _similarity(first: frozenset[str], second: frozenset[str]) -> float:
+    """Twice the weight of the shared stems over the weight of all (Dice); an unknown stem weighs like a rare one."""
+    rare = 1 + math.log(len(AU_STATE_SENTENCES))
+
+    def weight(stems: Iterable[str]) -> float:
+        return sum(_weights().get(stem, rare) for stem in stems)
+
+    total = weight(first) + weight(second)
+    return 2 * weight(first & second) / total if total > 0 else 0.0
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower().replace("’", "'"))
+
+
+def _exact_key(words: Iterable[str]) -> tuple[str, ...]:
+    """Without "and": a clause inside a sentence about a face is cut there."""
+    return tuple(word for word in words if word != "and")
+
+
+def _content(words: Iterable[str]) -> frozenset[str]:
+    stems = (_stem(word) for word in words if word not in _FUNCTION_WORDS and not _is_denial(word))
+    return frozenset(_SYNONYMS.get(stem, stem) for stem in stems)
+
+
+def _denies(words: Iterable[str]) -> bool:
+    return any(_is_denial(word) for word in words)
+
+
+def _is_denial(word: str) -> bool:
+    return word in _DENIALS or word.endswith("n't") or _stem(word) in _STILLNESS
+
+
+def _stem(word: str) -> str:
+    """A word without its ending, roughly: forms of one word have to meet, nothing else."""
+    word = _IRREGULAR.get(word, word)
+    for ending in ("ing", "ed", "es", "s", "e"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word.removesuffix(ending)
+            break
+    if len(word) > 3 and word[-1] == word[-2]:
+        word = word[:-1]
+    return word

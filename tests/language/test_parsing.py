@@ -1,0 +1,104 @@
+"""Sentences of the bank are read exactly, others by their content or not at all."""
+
+import itertools
+
+import pytest
+
+from hiva_hf.facs import ACTION_UNITS
+from hiva_hf.facs_states import AU_STATE_SENTENCES, NEUTRAL_FACE_SENTENCE, face_sentence, state_sentences
+from hiva_hf.language.parsing import Statement, parse_face_sentence, parse_state, parse_statement, read_clauses
+
+
+BANK = [
+    (au, present, text) for au in ACTION_UNITS for present in (True, False) for text in state_sentences(au, present)
+]
+
+
+def reword(text: str) -> dict[str, str]:
+    """Small changes that leave the meaning."""
+    plain = text.removesuffix(".")
+    return {
+        "shouted": plain.upper() + "!",
+        "without articles": plain.replace("The ", "").replace("the ", ""),
+        "contracted": plain.replace("are not", "aren't").replace("do not", "don't").replace("does not", "doesn't"),
+        "on this face": f"{plain} on this face",
+        "lids": plain.replace("eyelids", "lids").replace("eyebrows", "brows"),
+    }
+
+
+@pytest.mark.parametrize(("au", "present", "text"), BANK)
+def test_a_sentence_of_the_bank_is_read_exactly(au, present, text):
+    assert parse_state(text, au) is present
+    other = 12 if au != 12 else 4
+    assert parse_state(text, f"AU{other}") is None
+
+
+def test_small_changes_are_mostly_read_and_never_wrongly():
+    read = [
+        parse_statement(changed) == Statement(au, present) or parse_statement(changed)
+        for au, present, text in BANK
+        for changed in reword(text).values()
+    ]
+    assert set(read) <= {True, None}
+    assert read.count(True) / len(read) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Lip corners pulled up", Statement(12, True)),
+        ("The lip corners are no longer pulled up.", Statement(12, False)),
+        ("the upper lids aren't raised", Statement(5, False)),
+        ("The upper lids aren’t raised.", Statement(5, False)),
+        ("The brows are drawn together.", Statement(4, True)),
+        ("The brows are never drawn down and together.", Statement(4, False)),
+        ("The upper lip and the lower lip", None),
+        ("are raised", None),
+        ("The weather is fine.", None),
+        ("", None),
+    ],
+)
+def test_free_text(text, expected):
+    assert parse_statement(text) == expected
+
+
+def test_every_pair_and_larger_set_of_action_units_is_read_from_the_face_sentence():
+    sets = [*itertools.combinations(ACTION_UNITS, 2), tuple(ACTION_UNITS), (1, 2, 4, 7, 12, 25, 26), (12,)]
+    for aus in sets:
+        assert parse_face_sentence(face_sentence(aus)) == set(aus), face_sentence(aus)
+
+
+def test_a_neutral_face_is_no_action_unit_and_nonsense_is_unknown():
+    assert parse_face_sentence(NEUTRAL_FACE_SENTENCE) == frozenset()
+    assert parse_face_sentence("neutral face") == frozenset()
+    assert parse_face_sentence("The weather is fine and the sea is calm.") is None
+    assert parse_face_sentence("") is None
+
+
+def test_clauses_with_and_inside_are_not_cut():
+    text = "The eyebrows are drawn down and together, the chin is raised and its skin wrinkles and the jaw is dropped."
+    assert [clause.statement for clause in read_clauses(text)] == [
+        Statement(4, True),
+        Statement(17, True),
+        Statement(26, True),
+    ]
+
+
+def test_denied_and_unknown_clauses_are_told_apart():
+    clauses = read_clauses("The lips are parted, the jaw is not dropped and the hair is long.")
+    assert [clause.statement for clause in clauses] == [Statement(25, True), Statement(26, False), None]
+    assert parse_face_sentence("The lips are parted, the jaw is not dropped and the hair is long.") == {25}
+
+
+def test_several_sentences_are_read_too():
+    text = " ".join(state_sentences(au, present)[1] for au, present in [(1, True), (9, False), (15, True)])
+    assert parse_face_sentence(text) == {1, 15}
+
+
+def test_an_unknown_action_unit_is_refused():
+    with pytest.raises(ValueError, match="AU99"):
+        parse_state("The lips are parted.", "AU99")
+
+
+def test_all_action_units_have_sentences_to_be_read():
+    assert set(AU_STATE_SENTENCES) == set(ACTION_UNITS)
