@@ -33,6 +33,7 @@ SYMBOLS = {
     "loss_reduction": "Eq. 4",
     "use_text_encoder": "text side",
     "text_memory_length": "`M`",
+    "description_pieces": "after the first",
     "initializer_range": "Standard deviation",
     "layer_norm_eps": "`LN`",
     "problem_type": "at once",

@@ -1,6 +1,8 @@
 """From photos to AUs: real detector, real (tiny) model, real files."""
 
 import io
+import json
+import shutil
 import threading
 
 import datasets
@@ -12,9 +14,10 @@ from torchvision.ops import box_iou
 from transformers import AutoImageProcessor, AutoModel, ViTConfig, ViTForImageClassification, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
-import hiva_hf  # noqa: F401  (registers the task)
+from hiva_hf import HiVAForAUDetection
 from hiva_hf.face_alignment import TEMPLATE, align_face
 from hiva_hf.face_detection import CenterFaceDetector, DetectedFace
+from hiva_hf.facs import get_action_unit
 from hiva_hf.image_loading import ImageLoadError
 
 
@@ -543,3 +546,135 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, tiny_model_di
     AutoImageProcessor.from_pretrained(tiny_model_dir).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=rf"needs a HiVA model, but '{tmp_path}' is a ViTForImageClassification"):
         pipeline("au-detection", model=str(tmp_path))
+
+
+# Explanations
+
+
+EXPLANATION_KEYS = {"sentence", "region", "region_share", "side", "region_agrees", "words", "related"}
+
+
+def assert_explained(face: dict):
+    assert face["summary"]
+    assert isinstance(face["warnings"], list)
+    for au in face["aus"]:
+        assert set(au["explanation"]) == EXPLANATION_KEYS
+        assert au["explanation"]["sentence"].startswith(f"{au['label']} {au['name']}: ")
+        # Themselves left out: K is 2.
+        assert len(au["explanation"]["related"]) == 1
+
+
+def test_explanations_come_on_request_alone(detector, astronaut):
+    (plain,), (explained,) = detector(astronaut), detector(astronaut, explain=True)
+    assert_explained(explained)
+    assert set(explained) == {"box", "score", "landmarks", "aus", "summary", "warnings"}
+    for au in explained["aus"]:
+        del au["explanation"]
+    np.testing.assert_allclose(scores(explained), scores(plain), atol=1e-6)
+    assert set(plain) == {"box", "score", "landmarks", "aus"}
+
+
+def test_explanations_are_plain_data_that_repeats(detector, astronaut):
+    first, second = (json.dumps(detector(astronaut, explain=True)) for _ in range(2))
+    assert first == second
+
+
+def test_words_of_explanations_come_from_the_descriptions(detector, astronaut):
+    (face,) = detector(astronaut, explain=True)
+    for au in face["aus"]:
+        description = get_action_unit(au["label"]).description.lower()
+        assert len(au["explanation"]["words"]) == 3
+        assert all(word["word"] in description for word in au["explanation"]["words"])
+
+
+def test_explanations_reach_batches_errors_and_photos_without_faces(detector, astronaut, wall, blank):
+    photos = [blank, wall, b"no photo", astronaut]
+    nobody, crowd, broken, (face,) = detector(photos, explain=True, batch_size=3, on_error="return")
+    assert nobody == []
+    assert "error" in broken
+    assert [face["summary"][:12] for face in crowd] == ["Face 1 of 3:", "Face 2 of 3:", "Face 3 of 3:"]
+    for explained in (*crowd, face):
+        assert_explained(explained)
+    alone = detector(astronaut, explain=True)[0]
+    assert [au["explanation"]["region"] for au in face["aus"]] == [au["explanation"]["region"] for au in alone["aus"]]
+
+
+def test_aligned_faces_are_explained(detector, astronaut):
+    photo = np.asarray(astronaut)
+    crop = Image.fromarray(align_face(photo, CenterFaceDetector()(photo)[0].landmarks, 256))
+    (face,) = detector(crop, detect_faces=False, explain=True)
+    assert_explained(face)
+    assert face["landmarks"] is None
+
+
+def test_explanations_keep_maps_and_features_as_they_are(detector, astronaut):
+    (face,) = detector(astronaut, explain=True, return_attention=True, return_features=True)
+    (other,) = detector(astronaut, return_attention=True, return_features=True)
+    for name in ("ddca_attention", "cdca_attention", "features", "view_matrix"):
+        np.testing.assert_allclose(face[name], other[name], atol=1e-5)
+
+
+def test_thresholds_of_a_call_reach_its_explanations(detector, astronaut):
+    (face,) = detector(astronaut, explain=True, threshold={"AU12": 0.0, "AU1": 1.0})
+    explanations = {au["label"]: au["explanation"]["sentence"] for au in face["aus"]}
+    assert "the lip corners are pulled up (" in explanations["AU12"]
+    assert "the inner ends of the eyebrows are not raised (" in explanations["AU1"]
+
+
+def test_a_pipeline_explains_by_default_if_asked_to(tiny_model_dir, astronaut):
+    detector = pipeline("au-detection", model=str(tiny_model_dir), explain=True)
+    assert_explained(detector(astronaut)[0])
+    assert "summary" not in detector(astronaut, explain=False)[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "has_maps", "has_words"),
+    [
+        ({"variant": "no_ddca"}, False, False),
+        ({"variant": "baseline"}, False, False),
+        ({"variant": "random_vectors"}, True, False),
+        ({"text_level": "sentence"}, True, False),
+        ({"variant": "names_only"}, True, True),
+    ],
+)
+def test_variants_explain_what_they_have(
+    make_config, tokenizer, tiny_model_dir, tmp_path, astronaut, settings, has_maps, has_words
+):
+    torch.manual_seed(0)
+    model = HiVAForAUDetection(make_config(**settings)).eval()
+    model.encode_descriptions(tokenizer)
+    model.drop_text_encoder()
+    model.save_pretrained(tmp_path)
+    AutoImageProcessor.from_pretrained(tiny_model_dir).save_pretrained(tmp_path)
+    (face,) = pipeline("au-detection", model=str(tmp_path), explain=True)(astronaut)
+    assert_explained(face)
+    for au in face["aus"]:
+        assert ("Its map" in au["explanation"]["sentence"]) == has_maps
+        assert (au["explanation"]["words"] is not None) == has_words
+
+
+def test_checkpoints_from_before_words_were_named_are_explained_without(tiny_model_dir, tmp_path, astronaut):
+    shutil.copytree(tiny_model_dir, tmp_path / "old")
+    file = tmp_path / "old" / "config.json"
+    config = json.loads(file.read_text())
+    del config["description_pieces"]
+    file.write_text(json.dumps(config))
+    (face,) = pipeline("au-detection", model=str(tmp_path / "old"), explain=True)(astronaut)
+    assert_explained(face)
+    assert all(au["explanation"]["words"] is None for au in face["aus"])
+
+
+def test_a_detector_that_writes_sentences_is_quoted(tiny_model_dir, astronaut, wall):
+    class WritingDetector(HiVAForAUDetection):
+        def write_explanations(self, pixel_values, logits):
+            labels = self.config.au_labels
+            return [[f"{label}: {x:.4f}" for label, x in zip(labels, row, strict=True)] for row in logits.tolist()]
+
+    model = WritingDetector.from_pretrained(tiny_model_dir)
+    processor = AutoImageProcessor.from_pretrained(tiny_model_dir)
+    detector = pipeline("au-detection", model=model, image_processor=processor)
+    (face,), crowd = detector([astronaut, wall], explain=True, batch_size=2)
+    for explained in (face, *crowd):
+        for au in explained["aus"]:
+            logit = float(au["explanation"]["sentence"].split(": ")[1])
+            assert 1 / (1 + np.exp(-logit)) == pytest.approx(au["score"], abs=1e-3)

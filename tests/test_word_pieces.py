@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hiva_hf.facs import ACTION_UNITS
-from hiva_hf.word_pieces import name_word_pieces, sum_word_weights
+from hiva_hf.word_pieces import mean_word_weights, name_word_pieces
 
 
 def test_pieces_stand_in_the_order_of_the_tokens(tokenizer):
@@ -32,16 +32,16 @@ def test_words_of_a_byte_level_tokenizer_have_no_marks(tmp_path):
     (line,) = name_word_pieces(tokenizer, ["The brows rise."])
     assert len(line.split()) == len(tokenizer("The brows rise.")["input_ids"])
     assert line.split()[0] == "<s>"
-    assert {word for word, _ in sum_word_weights(line, np.ones(99))} == {"brows", "rise"}
+    assert {word for word, _ in mean_word_weights(line, np.ones(99))} == {"brows", "rise"}
 
 
-def test_a_word_weighs_what_its_pieces_and_occurrences_weigh():
+def test_a_word_weighs_the_mean_over_its_pieces_and_occurrences():
     pieces = "[CLS] The brow ##s and Brows , eyes . [SEP]"
-    weights = np.array([0.3, 0.2, 0.05, 0.05, 0.1, 0.02, 0.1, 0.15, 0.01, 0.02])
-    words = sum_word_weights(pieces, weights)
+    weights = np.array([0.3, 0.2, 0.12, 0.06, 0.1, 0.03, 0.1, 0.15, 0.01, 0.02])
+    words = mean_word_weights(pieces, weights)
     assert [word for word, _ in words] == ["eyes", "brows"]
-    assert [weight for _, weight in words] == pytest.approx([0.15, 0.12])
+    assert [weight for _, weight in words] == pytest.approx([0.15, 0.07])
 
 
 def test_padding_weighs_nothing():
-    assert sum_word_weights("[CLS] brows [SEP]", np.array([0.1, 0.5, 0.1, 0.3])) == [("brows", 0.5)]
+    assert mean_word_weights("[CLS] brows [SEP]", np.array([0.1, 0.5, 0.1, 0.3])) == [("brows", 0.5)]

@@ -32,10 +32,12 @@ from transformers import PreTrainedModel
 from transformers.pipelines.base import ChunkPipeline
 from transformers.utils import logging
 
-from .face_alignment import alignment_matrix, warp_face
+from .au_explanation import FaceEvidence, explain_face
+from .face_alignment import TEMPLATE, alignment_matrix, warp_face
 from .face_detection import CenterFaceDetector, FaceDetector
 from .facs import get_action_unit
 from .image_loading import MAX_PIXELS, ImageLoadError, image_name, load_image
+from .modeling_hiva import adjacency
 from .remote_code import PushesRemoteCode
 
 
@@ -44,6 +46,8 @@ logger = logging.get_logger(__name__)
 # The crops that the networks are trained on.
 ALIGNED_SIZE = 256
 ATTENTIONS = {"ddca_attentions": "ddca_attention", "cdca_attentions": "cdca_attention"}
+# What explanations are made of.
+EVIDENCE = ("ddca_attentions", "word_attentions", "au_features")
 # More faces than a photo of a crowd has that are large enough to be read; each needs up to 1 MB on its way.
 MAX_FACES = 256
 # Iterable some of them, and yet one input.
@@ -107,6 +111,9 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
             Whether to return the attention maps.
         return_features (`bool`, *optional*, defaults to `False`):
             Whether to return the features from which the AUs are read.
+        explain (`bool`, *optional*, defaults to `False`):
+            Whether to explain the results in plain English: no language model is asked, the same photo gives the same
+            sentences.
         timeout (`float`, *optional*, defaults to 30):
             Seconds that a URL may take to answer.
     """
@@ -154,6 +161,21 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
               the place of a pixel within the maps, both coordinates running from 0 to 1.
             - **features** (`np.ndarray`) -- With `return_features`: `[num_aus, hidden_size]`, the fused features that
               the AUs are read from.
+            - **summary** (`str`) -- With `explain`: what the face shows, and the active AUs.
+            - **warnings** (`list[str]`) -- With `explain`: one sentence for each pair of active AUs that contradict
+              each other, such as pressed and parted lips. Nothing is changed because of them.
+
+            With `explain` each AU also has an `explanation`, a dict (see [`explain_face`]):
+
+            - **sentence** (`str`) -- Its state, and the evidence in words.
+            - **region** (`str` or `None`) -- The part of the face that its map lies on ("brows", "eyes", "nose",
+              "cheeks", "mouth" or "chin"); `None` if the map is not specific or the model has none. With
+              **region_share** (`float`), how much of the map lies there, **side** ("left" or "right" of the image, if
+              nearly all of that does) and **region_agrees** (`bool`), whether the AU shows there.
+            - **words** (`list[dict]` or `None`) -- The words of its description with the most attention, the largest
+              first, each with `word` and `attention`, a multiple of evenly spread attention; `None` if the model reads
+              no words or does not know them.
+            - **related** (`list[str]`) -- The AUs whose features are the most similar on this face.
 
             With `on_error="return"` an image that can't be used has a dict `{"error": message}` in place of its list.
 
@@ -242,6 +264,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         on_error=None,
         return_attention=None,
         return_features=None,
+        explain=None,
         timeout=None,
     ):
         if face_detector is not None and not callable(face_detector):
@@ -259,8 +282,15 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
             "on_error": on_error,
             "timeout": timeout,
         }
-        forward_params = {"return_attention": return_attention, "return_features": return_features}
-        postprocess_params = {"thresholds": None if threshold is None else self._thresholds(threshold)}
+        forward_params = {
+            "return_attention": return_attention,
+            "return_features": return_features,
+            "explain": explain,
+        }
+        postprocess_params = {
+            "thresholds": None if threshold is None else self._thresholds(threshold),
+            "explain": explain,
+        }
         steps = (preprocess_params, forward_params, postprocess_params)
         # What is not given here must not replace what was given to `pipeline(...)`.
         return tuple({name: value for name, value in params.items() if value is not None} for params in steps)
@@ -307,7 +337,11 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
             yield self.error_chunk(message)
 
     def _forward(
-        self, model_inputs: dict[str, Any], return_attention: bool = False, return_features: bool = False
+        self,
+        model_inputs: dict[str, Any],
+        return_attention: bool = False,
+        return_features: bool = False,
+        explain: bool = False,
     ) -> dict[str, Any]:
         """Run the model on those rows of the batch that hold a face; the others stay zero."""
         pixel_values = model_inputs.pop("pixel_values")
@@ -315,27 +349,41 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         faces = model_inputs["face"] if isinstance(model_inputs["face"], list) else [model_inputs["face"]]
         rows = [row for row, face in enumerate(faces) if face is not None]
         if rows:
-            outputs = self.model(pixel_values=pixel_values[rows], output_attentions=return_attention)
-            names = [
-                "logits",
-                *(ATTENTIONS if return_attention else ()),
-                *(["au_features"] if return_features else ()),
-            ]
-            for name in names:
+            outputs = self.model(pixel_values=pixel_values[rows], output_attentions=return_attention or explain)
+            names = {"logits": "logits"}
+            if return_attention:
+                names |= {name: name for name in ATTENTIONS}
+            if return_features:
+                names["au_features"] = "au_features"
+            if explain:
+                names |= {f"evidence_{name}": name for name in EVIDENCE}
+            for key, name in names.items():
                 if (values := outputs.get(name)) is not None:
-                    model_inputs[name] = values.new_zeros((len(faces), *values.shape[1:]), dtype=torch.float32)
-                    model_inputs[name][rows] = values.float()
+                    model_inputs[key] = values.new_zeros((len(faces), *values.shape[1:]), dtype=torch.float32)
+                    model_inputs[key][rows] = values.float()
+            # CODEPATH: detectors that write their own sentences have this method, HiVA has not.
+            if explain and hasattr(self.model, "write_explanations"):
+                written = self.model.write_explanations(pixel_values[rows], outputs["logits"])
+                sentences = dict(zip(rows, written, strict=True))
+                model_inputs["evidence_sentences"] = [sentences.get(row) for row in range(len(faces))]
         return model_inputs
 
     def postprocess(
-        self, model_outputs: list[dict[str, Any]], thresholds: list[float] | None = None
+        self, model_outputs: list[dict[str, Any]], thresholds: list[float] | None = None, explain: bool = False
     ) -> list[dict[str, Any]] | dict[str, str]:
         """Turn the chunks of one photo into its list of faces, or into its error."""
         for output in model_outputs:
             if output.get("error") is not None:
                 return {"error": output["error"]}
         thresholds = self.model.config.au_thresholds if thresholds is None else thresholds
-        return [self._result(output, thresholds) for output in model_outputs if output["face"] is not None]
+        outputs = [output for output in model_outputs if output["face"] is not None]
+        faces = [self._result(output, thresholds) for output in outputs]
+        if explain:
+            for number, (face, output) in enumerate(zip(faces, outputs, strict=True), 1):
+                self._explain(face, output, thresholds)
+                if len(faces) > 1:
+                    face["summary"] = f"Face {number} of {len(faces)}: {face['summary']}"
+        return faces
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save the model and its image processor.
@@ -421,13 +469,51 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         ]
         for name, key in ATTENTIONS.items():
             if name in output:
-                tokens = output[name][0]
-                side = math.isqrt(tokens.shape[-1])
-                face[key] = tokens.reshape(-1, side, side).numpy()
+                face[key] = _square(output[name][0])
                 face["view_matrix"] = view_matrix
         if "au_features" in output:
             face["features"] = output["au_features"][0].numpy()
         return face
+
+    def _explain(self, face: dict[str, Any], output: dict[str, Any], thresholds: list[float]):
+        """Add the explanations to a result."""
+        config = self.model.config
+        evidence = {name: output[f"evidence_{name}"][0] for name in EVIDENCE if f"evidence_{name}" in output}
+        maps, words, features = (evidence.get(name) for name in EVIDENCE)
+        explained = explain_face(
+            FaceEvidence(
+                labels=config.au_labels,
+                probabilities=[au["score"] for au in face["aus"]],
+                thresholds=thresholds,
+                experimental=config.experimental_labels or (),
+                maps=None if maps is None else _square(maps),
+                landmarks=_landmarks_in_view(output["face"]),
+                word_weights=None if words is None else words.numpy(),
+                description_pieces=getattr(config, "description_pieces", None),
+                graph=None if features is None else adjacency(features[None], config.num_neighbors)[0].numpy(),
+                sentences=output.get("evidence_sentences"),
+            )
+        )
+        face["summary"], face["warnings"] = explained["summary"], explained["warnings"]
+        for au, explanation in zip(face["aus"], explained["explanations"], strict=True):
+            au["explanation"] = explanation
+
+
+def _square(tokens: torch.Tensor) -> np.ndarray:
+    """Maps of tokens in rows, `[num_aus, num_tokens]` -> `[num_aus, height, width]`."""
+    side = math.isqrt(tokens.shape[-1])
+    return tokens.reshape(-1, side, side).numpy()
+
+
+def _landmarks_in_view(face: dict[str, Any]) -> np.ndarray:
+    """Where the landmarks `[5, 2]` of a face lie within its maps; in an aligned face, where alignment puts them."""
+    if face["landmarks"] is None:
+        box = face["box"]
+        points = TEMPLATE * (box["xmax"] - box["xmin"], box["ymax"] - box["ymin"])
+    else:
+        points = np.asarray(face["landmarks"])
+    matrix = face["view_matrix"]
+    return points @ matrix[:, :2].T + matrix[:, 2]
 
 
 def _is_single(inputs: Any) -> bool:

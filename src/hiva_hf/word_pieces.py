@@ -68,11 +68,11 @@ def _line(sentence: str, encoded, row: int) -> str:
     return " ".join(pieces)
 
 
-def sum_word_weights(pieces: str, weights: NDArray[np.floating]) -> list[tuple[str, float]]:
+def mean_word_weights(pieces: str, weights: NDArray[np.floating]) -> list[tuple[str, float]]:
     """Merges the weights of word pieces to those of words.
 
-    The weight of a word is the sum over its pieces, and over its occurrences. Special tokens, punctuation, numbers and
-    stop words are left out; the others keep their weights.
+    The weight of a word is the mean over its pieces, in all its occurrences: a rare word that falls into many pieces
+    weighs no more for it. Special tokens, punctuation, numbers and stop words are left out.
 
     Args:
         pieces: A line in the format of this file.
@@ -81,17 +81,19 @@ def sum_word_weights(pieces: str, weights: NDArray[np.floating]) -> list[tuple[s
     Returns:
         Words in lower case with their weights, the largest first; equal ones in the order of the sentence.
     """
-    words: list[list] = []
-    for piece, weight in zip(pieces.split(), weights[: len(pieces.split())].tolist(), strict=True):
+    names = pieces.split()
+    words: list[tuple[str, list[float]]] = []
+    for piece, weight in zip(names, weights[: len(names)].tolist(), strict=True):
         if piece.startswith(CONTINUATION) and words:
-            words[-1][0] += piece.removeprefix(CONTINUATION)
-            words[-1][1] += weight
+            text, own = words.pop()
+            words.append((text + piece.removeprefix(CONTINUATION), [*own, weight]))
         else:
-            words.append([piece, weight])
-    merged: dict[str, float] = {}
-    for word, weight in words:
-        word = word.lower()
+            words.append((piece, [weight]))
+    merged: dict[str, list[float]] = {}
+    for text, own in words:
+        word = text.lower()
         # A single letter is what an apostrophe leaves behind.
         if len(word) > 1 and _WORD.fullmatch(word) and word not in STOP_WORDS:
-            merged[word] = merged.get(word, 0.0) + weight
-    return sorted(merged.items(), key=lambda item: -item[1])
+            merged.setdefault(word, []).extend(own)
+    means = {word: float(np.mean(own)) for word, own in merged.items()}
+    return sorted(means.items(), key=lambda item: -item[1])
