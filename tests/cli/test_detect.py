@@ -1,6 +1,7 @@
 """`hiva-hf detect` on the command line."""
 
 import io
+import json
 import signal
 import subprocess
 import sys
@@ -50,6 +51,33 @@ def test_thresholds_for_all_and_for_single_aus(photos, tiny_model_dir, capsys):
         assert main(["detect", str(photos / "face.png"), "--model", str(tiny_model_dir), "--threshold", *words]) == 0
         (row,) = pd.read_csv(io.StringIO(capsys.readouterr().out)).to_dict("records")
         assert [row["AU01_c"], row["AU12_c"]] == expected
+
+
+def test_explanations_stand_beside_the_table_and_leave_it_alone(photos, tiny_model_dir, tmp_path, capsys):
+    words = ["detect", str(photos), "--model", str(tiny_model_dir), "--output"]
+    assert main([*words, str(tmp_path / "plain.csv")]) == 0
+    assert main([*words, str(tmp_path / "faces.csv"), "--explain"]) == 0
+    assert (tmp_path / "faces.csv").read_text() == (tmp_path / "plain.csv").read_text()
+    (line,) = (tmp_path / "faces-explained.jsonl").read_text().splitlines()
+    face = json.loads(line)
+    assert face["source"] == str(photos / "face.png")
+    assert face["aus"].keys() == {"AU1", "AU4", "AU12", "AU25"}
+    assert face["aus"]["AU12"]["sentence"].startswith("AU12 Lip Corner Puller: ")
+    assert not (tmp_path / "plain-explained.jsonl").exists()
+    (tmp_path / "faces.csv").unlink()
+    with pytest.raises(SystemExit):
+        main([*words, str(tmp_path / "faces.csv"), "--explain"])
+    assert "faces-explained.jsonl exists" in capsys.readouterr().err
+    assert not (tmp_path / "faces.csv").exists()
+
+
+def test_explanations_of_a_table_on_stdout_go_to_stderr(photos, tiny_model_dir, capsys, caplog):
+    caplog.set_level("INFO")
+    words = ["--explain", "--threshold", "AU12=0"]
+    assert main(["detect", str(photos / "face.png"), "--model", str(tiny_model_dir), *words]) == 0
+    assert len(pd.read_csv(io.StringIO(capsys.readouterr().out))) == 1
+    assert f"{photos / 'face.png'}, face 0: " in caplog.text
+    assert "AU12 Lip Corner Puller: the lip corners are pulled up" in caplog.text
 
 
 def test_smoothing_writes_its_table_and_the_events(scene, make_video, tiny_model_dir, tmp_path):

@@ -51,6 +51,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     table.add_argument("--overwrite", action="store_true", help="replace an output that is there")
     table.add_argument("--draw", action="store_true", help="draw the faces into copies of the photos and videos")
     table.add_argument("--draw_dir", metavar="DIR", type=Path, help="where they go (default: beside the output)")
+    table.add_argument(
+        "--explain",
+        action="store_true",
+        help="say in plain English what the results rest on: writes OUTPUT-explained.jsonl with a line for each face; "
+        "without --output, text to stderr",
+    )
     _add_model(parser.add_argument_group("detector"))
     _add_video(parser.add_argument_group("videos"))
     parser.set_defaults(run=run, parser=parser)
@@ -116,8 +122,9 @@ def run(args: argparse.Namespace) -> int:
     """Detects; returns the exit code: 1 if something could not be read."""
     _check(args)
     from ..inference.detection import DetectionJob, describe, is_default_table, load_detector
+    from ..inference.explanations import explanation_text
     from ..inference.sources import find_sources
-    from ..inference.writers import open_table
+    from ..inference.writers import check_new, open_table
 
     if args.smooth and not is_default_table(args.output, args.format):
         args.parser.error("--smooth needs --output FILE.csv, .jsonl or .parquet in this package's own columns")
@@ -134,16 +141,22 @@ def run(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         detect_every=args.detect_every,
         draw_dir=draw_dir,
+        explain=args.explain or None,
         threshold=_thresholds(args.threshold),
     )
+    explanations = None
+    if args.explain and args.output != STDOUT:
+        explanations = _beside(args.output, "-explained", ".jsonl")
     try:
+        check_new([explanations] if explanations else [], args.resume, args.overwrite)
         table = open_table(args.output, job.labels, args.format, sources, args.resume, args.overwrite)
     except FileExistsError as error:
         args.parser.error(str(error))
     try:
-        with table, closing(job.run(table)) as records:
-            for _ in records:
-                pass
+        with table, closing(job.run(table, explanations=explanations)) as records:
+            for record in records:
+                if args.output == STDOUT and record.explanation is not None:
+                    logger.info("%s", explanation_text(record))
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(_how_to_go_on(args, job.report)) from stop
     logger.info("%s", describe(job.report))

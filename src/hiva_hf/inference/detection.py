@@ -14,10 +14,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..pipeline_au_detection import AUDetectionPipeline
 from .engine import STAGES, DetectionEngine, EngineReport, FrameResult
+from .explanations import ExplanationFile
 from .records import FaceRecord
 from .sources import count_frames, find_sources, read_frames
 from .tables import READABLE_SUFFIXES, read_table, records_to_table
-from .writers import TableWriter, open_table
+from .writers import TableWriter, check_new, open_table
 
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def detect(
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     draw_dir: str | os.PathLike | None = None,
+    explanations: str | os.PathLike | None = None,
     on_error: str = "return",
     progress: bool = True,
     **parameters: Any,
@@ -77,6 +79,8 @@ def detect(
         device: Such as "cpu" or "cuda:0"; by default what transformers chooses.
         dtype: Such as "bfloat16"; by default the checkpoint's.
         draw_dir: A folder that gets the photos and videos with what was found drawn into them.
+        explanations: A file that gets a line of JSON for each face, which says in plain English what the results rest
+            on, see [`ExplanationFile`]. `resume` and `overwrite` go for it, too.
         on_error: "return" gives a row with an error for what can't be read, "raise" an exception.
         progress: Whether to show a progress bar.
         **parameters: Further ones of the pipeline, such as `detect_faces=False` for photos that are cropped faces.
@@ -104,12 +108,16 @@ def detect(
         draw_dir=draw_dir,
         on_error=on_error,
         threshold=threshold,
+        explain=True if explanations is not None else None,
         **parameters,
     )
+    explained = None if explanations is None else Path(explanations)
+    if explained is not None:
+        check_new([explained], resume, overwrite)
     if output is None:
-        return records_to_frame(job.run(progress=progress), job.labels)
+        return records_to_frame(job.run(progress=progress, explanations=explained), job.labels)
     with open_table(os.fspath(output), job.labels, format, job.sources, resume, overwrite) as writer:
-        records = job.run(writer, progress=progress)
+        records = job.run(writer, progress=progress, explanations=explained)
         if is_default_table(output, format):
             for _ in records:
                 pass
@@ -189,18 +197,23 @@ class DetectionJob:
         """How it went, or goes."""
         return self._engine.report
 
-    def run(self, table: TableWriter | None = None, progress: bool = True) -> Iterator[FaceRecord]:
+    def run(
+        self, table: TableWriter | None = None, progress: bool = True, explanations: Path | None = None
+    ) -> Iterator[FaceRecord]:
         """Yields the records as they come, when they stand in the table.
 
         Args:
             table: Where the rows go; what it holds already is not done again.
             progress: Whether to show a progress bar.
+            explanations: Where explanations go, see [`ExplanationFile`]; those of what the table holds are kept.
         """
         done = None if table is None else table.progress
         sources = [source for source in self.sources if done is None or source not in done.finished]
         first_frame = _from_start if done is None else done.next_frame
         with ExitStack() as stack:
-            drawing = None
+            drawing = explained = None
+            if explanations is not None:
+                explained = stack.enter_context(ExplanationFile(explanations, done))
             if self._draw_dir is not None:
                 drawing = stack.enter_context(self._open_drawing())
             stack.enter_context(logging_redirect_tqdm())
@@ -211,6 +224,8 @@ class DetectionJob:
             results = stack.enter_context(closing(self._engine.run(_shown(frames, bar))))
             for result in results:
                 self._finish(result, table, drawing)
+                if explained is not None:
+                    explained.write(result.records)
                 bar.update()
                 yield from result.records
 

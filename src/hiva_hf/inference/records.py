@@ -34,6 +34,8 @@ class FaceRecord:
         probabilities: For each AU of the model its probability, by label ("AU12"); empty without a face.
         active: For each AU whether it counts as present, by label; empty without a face.
         error: Why the frame or the whole source could not be used.
+        explanation: With `explain`: `summary`, `warnings` and `aus`, for each AU's label its explanation as the
+            pipeline gives it. It is in no table.
     """
 
     source: str
@@ -46,6 +48,7 @@ class FaceRecord:
     probabilities: Mapping[str, float] = field(default_factory=dict)
     active: Mapping[str, bool] = field(default_factory=dict)
     error: str | None = None
+    explanation: Mapping[str, Any] | None = None
 
     @property
     def has_face(self) -> bool:
@@ -101,7 +104,15 @@ def _face_record(
         detector_score=None if face["score"] is None else float(face["score"]),
         probabilities={au["label"]: float(au["score"]) for au in face["aus"]},
         active={au["label"]: bool(au["active"]) for au in face["aus"]},
+        explanation=_explanation(face),
     )
+
+
+def _explanation(face: Mapping[str, Any]) -> dict[str, Any] | None:
+    if "summary" not in face:
+        return None
+    aus = {au["label"]: au["explanation"] for au in face["aus"]}
+    return {"summary": face["summary"], "warnings": face["warnings"], "aus": aus}
 
 
 def source_text(source: str) -> str:

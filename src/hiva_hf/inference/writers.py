@@ -113,9 +113,9 @@ def open_table(
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, but the format {format} writes a file: pass a file in it.")
     if format == "parquet":
-        _check_new([path, journal_of(path)], resume, overwrite)
+        check_new([path, journal_of(path)], resume, overwrite)
         return ParquetTable(path, labels, resume)
-    _check_new([path], resume, overwrite)
+    check_new([path], resume, overwrite)
     return TextTable(path, format, labels, resume=resume)
 
 
@@ -283,7 +283,7 @@ def _open_openface(
 ) -> TableWriter:
     path = None if output == STDOUT else Path(output)
     if path is not None and path.suffix.lower() != ".csv":
-        _check_new(openface_paths(path, sources).values(), resume, overwrite)
+        check_new(openface_paths(path, sources).values(), resume, overwrite)
         return OpenFaceFolder(path, labels, sources, resume)
     if len(sources) > 1:
         raise ValueError(
@@ -293,7 +293,7 @@ def _open_openface(
     if path is None:
         _check_stdout("openface", resume)
         return TextTable(None, "openface", labels)
-    _check_new([path], resume, overwrite)
+    check_new([path], resume, overwrite)
     return TextTable(path, "openface", labels, next(iter(sources), ""), resume)
 
 
@@ -304,7 +304,7 @@ def _check_stdout(format: str, resume: bool) -> None:
         raise ValueError("A table on stdout cannot be resumed: pass a file.")
 
 
-def _check_new(paths: Sequence[Path], resume: bool, overwrite: bool) -> None:
+def check_new(paths: Sequence[Path], resume: bool, overwrite: bool) -> None:
     """Refuses to replace what is there unasked; with `overwrite` clears the way."""
     for path in paths:
         if not path.exists() or resume:

@@ -1,0 +1,61 @@
+"""Explanations in a file beside the table: the same after an interruption as without one."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from hiva_hf.inference.explanations import ExplanationFile, explanation_text
+from hiva_hf.inference.row_files import TableProgress
+
+
+@pytest.fixture
+def explained(frames):
+    """The records of each frame, each face with an explanation of its own."""
+
+    def explain(record):
+        if not record.has_face:
+            return record
+        aus = {label: {"sentence": f'{label} says "{record.frame}".'} for label in record.probabilities}
+        return replace(record, explanation={"summary": f"Face {record.face_id}.", "warnings": ["Odd."], "aus": aus})
+
+    return [[explain(record) for record in frame] for frame in frames]
+
+
+def write(path, frames, progress=None):
+    with ExplanationFile(path, progress) as file:
+        for records in frames:
+            file.write(records)
+
+
+def test_every_face_has_a_line_and_nothing_else_has(explained, tmp_path):
+    write(tmp_path / "new" / "a.jsonl", explained)
+    lines = [json.loads(line) for line in (tmp_path / "new" / "a.jsonl").read_text().splitlines()]
+    faces = [record for frame in explained for record in frame if record.has_face]
+    assert [(line["source"], line["frame"], line["face_id"]) for line in lines] == [
+        (record.source, record.frame, record.face_id) for record in faces
+    ]
+    assert lines[0]["aus"]["AU12"] == {"sentence": 'AU12 says "0".'}
+    assert lines[0]["warnings"] == ["Odd."]
+
+
+@pytest.mark.parametrize("tail", ["", '{"source": "a.m'])
+def test_a_file_that_goes_on_holds_every_face_once(explained, tmp_path, tail):
+    write(tmp_path / "whole.jsonl", explained)
+    # The table got as far as frame 2 of the second source, the explanations one frame further.
+    path = tmp_path / "cut.jsonl"
+    write(path, explained[:9])
+    path.write_text(path.read_text() + tail)
+    second = explained[6][0].source
+    write(path, explained[8:], TableProgress(frozenset(["a.mp4"]), source=second, frame=2))
+    assert path.read_text() == (tmp_path / "whole.jsonl").read_text()
+
+
+def test_the_text_holds_what_is_active(explained):
+    record = explained[0][0]
+    text = explanation_text(replace(record, active={"AU1": False, "AU12": True, "AU27": False, "AU45": False}))
+    assert text.splitlines() == [
+        "a.mp4, 0.00 s, face 0: Face 0.",
+        "  Warning: Odd.",
+        '  AU12 says "0".',
+    ]
