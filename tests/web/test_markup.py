@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hiva_hf.web.markup import attention_picture, au_bars, au_card, notice
+from hiva_hf.web.markup import attention_picture, au_bars, au_card, face_summary, notice
 from hiva_hf.web.photos import ReadFace
 
 
@@ -56,3 +56,13 @@ def test_the_caption_tells_how_pointed_a_map_is():
     even, pointed = np.full((1, 8, 8), 1 / 64, np.float32), np.eye(8, dtype=np.float32)[None] / 8
     card = au_card(ReadFace([make_au()], view, {"ddca": even, "cdca": pointed}), "AU12")
     assert "(DDCA): up to 1 times" in card and "(CDCA): up to 8 times" in card
+
+
+def test_summary_warnings_and_evidence_are_shown_and_escaped():
+    au = make_au() | {"explanation": {"sentence": 'It attends most to "<lip>".'}}
+    face = ReadFace([au], None, {}, "Lips <apart>.", ["24 & 25 contradict each other."])
+    assert "<p>Lips &lt;apart&gt;.</p>" in face_summary(face)
+    assert "<li>24 &amp; 25 contradict each other.</li>" in face_summary(face)
+    assert "&lt;lip&gt;" in au_card(face, "AU12")
+    assert face_summary(ReadFace([make_au()], None, {})) == ""
+    assert "rests on" not in au_card(ReadFace([make_au()], None, {}), "AU12")

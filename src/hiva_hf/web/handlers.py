@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..image_loading import ImageLoadError
 from ..inference.tables import records_to_table
 from ..pipeline_au_detection import AUDetectionPipeline
-from .markup import au_bars, au_card, notice, picture
+from .markup import au_bars, au_card, face_summary, notice, picture
 from .photos import TABLES, ReadPhoto, read_photo, write_tables
 from .sessions import Sessions
 from .timeline import timelines
@@ -158,7 +158,8 @@ class Handlers:
         )
 
     def _bars(self, photo: ReadPhoto, face: int, au: str) -> str:
-        return au_bars(photo.faces[face].aus, self._detector.model.config.au_thresholds, au)
+        thresholds = self._detector.model.config.au_thresholds
+        return face_summary(photo.faces[face]) + au_bars(photo.faces[face].aus, thresholds, au)
 
     def _video_result(self, video: ReadVideo, folder: Path, width: int) -> tuple[Any, ...]:
         labels = self._detector.model.config.au_labels

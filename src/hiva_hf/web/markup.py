@@ -36,6 +36,13 @@ def picture(image: Image.Image, alt: str, caption: str = "", image_class: str = 
     return f'<figure class="hiva-figure {image_class}"><img src="{source}" {size} alt="{escape(alt)}">{text}</figure>'
 
 
+def face_summary(face: ReadFace) -> str:
+    """What a face shows in words, and what contradicts itself in it."""
+    warnings = "".join(f"<li>{escape(warning)}</li>" for warning in face.warnings)
+    listed = f'<ul class="hiva-warnings">{warnings}</ul>' if warnings else ""
+    return f'<div class="hiva-summary"><p>{escape(face.summary)}</p>{listed}</div>' if face.summary else ""
+
+
 def au_bars(aus: Sequence[dict[str, Any]], thresholds: Sequence[float], chosen: str) -> str:
     """A button with a bar for each AU: its name, probability, what moves, and whether it counts as active.
 
@@ -57,7 +64,7 @@ def au_card(face: ReadFace, label: str) -> str:
     au = face.aus[face.index_of(label)]
     unit = known_unit(label)
     heading = f'<h3 class="hiva-au-title">{escape(_title(au))}</h3>'
-    return f'<div class="hiva-card">{heading}{_meaning(unit)}{_maps(face, au)}</div>'
+    return f'<div class="hiva-card">{heading}{_meaning(unit)}{_evidence(au)}{_maps(face, au)}</div>'
 
 
 def known_unit(label: str) -> ActionUnit | None:
@@ -102,6 +109,12 @@ def _meaning(unit: ActionUnit | None) -> str:
     items = {"Movement": unit.action, "What one sees": unit.appearance, "Muscles": ", ".join(unit.muscles)}
     terms = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in items.items())
     return f"<dl>{terms}</dl>"
+
+
+def _evidence(au: dict[str, Any]) -> str:
+    if "explanation" not in au:
+        return ""
+    return f"<h4>What the result rests on</h4><p>{escape(au['explanation']['sentence'])}</p>"
 
 
 def _maps(face: ReadFace, au: dict[str, Any]) -> str:

@@ -32,14 +32,18 @@ class ReadFace:
     """What the page needs of one face, without the photo.
 
     Attributes:
-        aus: As in the pipeline's result.
+        aus: As in the pipeline's result, with explanations if they were asked for.
         view: The face as the network saw it, RGB `uint8` `[side, side, 3]`; `None` in models without attention.
         maps: Attention maps `[num_aus, height, width]` of each kind, "ddca" and "cdca", as far as the model has them.
+        summary: What the face shows, in a sentence or two.
+        warnings: Which active AUs contradict each other.
     """
 
     aus: list[dict[str, Any]]
     view: NDArray[np.uint8] | None
     maps: dict[str, NDArray[np.float32]]
+    summary: str = ""
+    warnings: Sequence[str] = ()
 
     def index_of(self, label: str) -> int:
         return [au["label"] for au in self.aus].index(label)
@@ -79,7 +83,7 @@ def read_photo(detector: AUDetectionPipeline, photo: str | NDArray[np.uint8], na
         ImageLoadError: The photo can't be used; the message tells why.
     """
     image = np.asarray(load_image(photo))
-    faces = detector(image, return_attention=True)
+    faces = detector(image, return_attention=True, explain=True)
     records = records_of_frame(faces, name)
     return ReadPhoto(name, marked(image, records), [_read_face(image, face) for face in faces], records)
 
@@ -110,4 +114,5 @@ def write_tables(records: Sequence[FaceRecord], labels: Sequence[str], folder: P
 
 def _read_face(image: NDArray[np.uint8], face: dict[str, Any]) -> ReadFace:
     maps = {kind: face[f"{kind}_attention"] for kind in ("ddca", "cdca") if f"{kind}_attention" in face}
-    return ReadFace(face["aus"], aligned_view(image, face) if maps else None, maps)
+    view = aligned_view(image, face) if maps else None
+    return ReadFace(face["aus"], view, maps, face["summary"], face["warnings"])
