@@ -25,6 +25,7 @@ from hiva_hf.training.interruption import TrainingInterrupted  # noqa: E402
 from hiva_hf.training.resuming import resume_command  # noqa: E402
 from hiva_hf.training.runs import TrainingRun  # noqa: E402
 from hiva_hf.training.settings import parse_arguments  # noqa: E402
+from hiva_hf.viz import draw_results  # noqa: E402
 
 
 def photo_to_read(path: str | None) -> Image.Image:
@@ -61,6 +62,8 @@ def main():
         minutes = results["train_runtime"] / 60
         print(f"\nSubjects of fold {arguments.fold}, which training never saw, after {minutes:.1f} minutes in all:\n")
         print(format_au_table(results, run.au_labels, prefix="test_"))
+        title = f"{arguments.dataset}, fold {arguments.fold}: subjects whom training never saw"
+        draw_results(results, run.au_labels, run.output_dir / "results.png", title=title)
         read_photo(run.output_dir, photo_to_read(arguments.photo), run.output_dir / "photo.png")
     run.accelerator.end_training()
 

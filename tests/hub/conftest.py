@@ -36,7 +36,8 @@ def make_run(tiny_model_dir, tokenizer, tmp_path_factory) -> Callable[..., Path]
         write_metrics(folder / "metrics.jsonl", "stage2", [{"epoch": 1, "train_loss": 0.5}])
         labels = _write_checkpoints(folder, tiny_model_dir, tokenizer, seed)
         run.write_results(_test(folder, labels, seed) | _facts(dataset, arguments))
-        Image.new("RGB", (8, 8)).save(folder / "photo.png")
+        for name in ("results.png", "photo.png"):
+            Image.new("RGB", (8, 8)).save(folder / name)
         # What happens to lie in the folder of a run, and is nobody's business.
         (folder / "notes.txt").write_text("private")
         (folder / "optimizer.bin").write_bytes(b"\x80\x04.")

@@ -19,6 +19,7 @@ from hiva_hf.training.settings import read_settings
 CHECKPOINT = {"model.safetensors", "config.json", "preprocessor_config.json"}
 RECORDS = {"all_results.json", "metrics.jsonl", "environment.json", "resources.json", "settings.yaml", "README.md"}
 WORDS = {"descriptions.json", "tokenizer.json", "tokenizer_config.json"}
+PICTURES = {"results.png", "photo.png"}
 CODE = {path.name for path in code_files()}
 PREDICTIONS = {"predictions_test.parquet", "predictions_validation.parquet"}
 
@@ -40,13 +41,14 @@ def staged(make_run, tmp_path):
 
 def test_a_run_on_rendered_faces_is_published_whole(staged):
     _, folder = staged("synthfacs")
-    assert files_of(folder) == CHECKPOINT | RECORDS | WORDS | CODE | PREDICTIONS | {"photo.png"}
+    assert files_of(folder) == CHECKPOINT | RECORDS | WORDS | CODE | PREDICTIONS | PICTURES
+    assert all(f"]({name})" in (folder / "README.md").read_text() for name in PICTURES)
 
 
 @pytest.mark.parametrize("dataset", ["disfa", "custom"])
 def test_predictions_for_people_are_not_published(staged, dataset):
     _, folder = staged(dataset)
-    assert files_of(folder) == CHECKPOINT | RECORDS | WORDS | CODE | {"photo.png"}
+    assert files_of(folder) == CHECKPOINT | RECORDS | WORDS | CODE | PICTURES
 
 
 def test_predictions_are_not_published_if_licensed_faces_were_added(staged):
@@ -90,7 +92,8 @@ def test_folders_of_the_machine_are_not_published(staged):
 
 def test_a_photo_that_the_user_chose_is_not_published(staged):
     _, folder = staged("synthfacs", photo="/photos/me.jpg")
-    assert "photo.png" not in files_of(folder)
+    assert files_of(folder) & PICTURES == {"results.png"}
+    assert "photo.png" not in (folder / "README.md").read_text()
 
 
 def test_descriptions_and_tokenizer_fit_the_training_checkpoint(make_run, tmp_path):

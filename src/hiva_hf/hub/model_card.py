@@ -91,10 +91,11 @@ def card_of_run(
     repo_id: str,
     agreement: PhotoAgreement | None = None,
     training_checkpoint: bool = False,
+    pictures: Sequence[str] = (),
 ) -> ModelCard:
     """The card of a run that is pushed; which one it is follows from its data set."""
     name = f"hiva-{run.dataset if run.dataset in AU_DATASETS else 'custom'}"
-    return render_card(name, run, repo_id, agreement, training_checkpoint)
+    return render_card(name, run, repo_id, agreement, training_checkpoint, pictures)
 
 
 def render_card(
@@ -103,6 +104,7 @@ def render_card(
     repo_id: str | None = None,
     agreement: PhotoAgreement | None = None,
     training_checkpoint: bool = False,
+    pictures: Sequence[str] = (),
 ) -> ModelCard:
     """Writes a card.
 
@@ -112,6 +114,7 @@ def render_card(
         repo_id: `ORG/NAME` of the model.
         agreement: A measurement on real photos, if there is one.
         training_checkpoint: Whether the repository has the network with its text encoder, too.
+        pictures: Which of `results.png` and `photo.png` the repository has.
 
     Raises:
         ValueError: if there is no such card, or the run is on another data set.
@@ -140,6 +143,7 @@ def render_card(
         "au_labels": run.au_labels if run else _labels_of(card["dataset"]),
         "run": None if run is None else _run_facts(run),
         "results_table": None if run is None else format_au_table(run.results, run.au_labels, prefix="test_"),
+        "pictures": pictures,
         "agreement": agreement,
         "agreement_table": None if agreement is None else _agreement_table(agreement),
         "experimental_labels": _experimental_labels(run, agreement),

@@ -27,7 +27,8 @@ from .privacy import check_no_secrets, public_results, public_settings
 
 CARD_FILE = "README.md"
 DESCRIPTIONS_FILE = "descriptions.json"
-PHOTO_FILE = "photo.png"
+# Pictures that training leaves: of the scores, and of a photo.
+RESULTS_PICTURE, PHOTO_PICTURE = "results.png", "photo.png"
 # Where the network with its text encoder goes, if it is published.
 TRAINING_FOLDER = "training"
 
@@ -70,8 +71,9 @@ def stage_run(
     if run.config.get("variant") not in ("baseline", "random_vectors"):
         _write_descriptions(run, folder, token)
     _write_records(run, folder)
-    _copy_pictures(run, folder)
-    card_of_run(run, repo_id, photo_agreement, training_checkpoint).save(folder / CARD_FILE)
+    pictures = _copy_pictures(run, folder)
+    card = card_of_run(run, repo_id, photo_agreement, training_checkpoint, pictures)
+    card.save(folder / CARD_FILE)
     check_no_secrets(folder, run, token)
 
 
@@ -109,10 +111,13 @@ def _write_records(run: FinishedRun, folder: Path):
                 shutil.copy(run.path / name, folder)
 
 
-def _copy_pictures(run: FinishedRun, folder: Path):
+def _copy_pictures(run: FinishedRun, folder: Path) -> list[str]:
     """The astronaut is in the public domain; a photo that the user chose is not ours to show."""
-    if run.settings.get("photo") is None and (run.path / PHOTO_FILE).is_file():
-        shutil.copy(run.path / PHOTO_FILE, folder)
+    names = [RESULTS_PICTURE] + [PHOTO_PICTURE] * (run.settings.get("photo") is None)
+    names = [name for name in names if (run.path / name).is_file()]
+    for name in names:
+        shutil.copy(run.path / name, folder)
+    return names
 
 
 def _write_json(path: Path, content: dict[str, Any]):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .faces import draw_faces
     from .graph import draw_au_graph
     from .overlay import annotate_frame
+    from .results import draw_results
     from .similarity import draw_similarity
     from .timeline import draw_timeline
 
@@ -36,6 +37,7 @@ _MODULES = {
     "draw_attention": "attention",
     "draw_au_graph": "graph",
     "draw_faces": "faces",
+    "draw_results": "results",
     "draw_similarity": "similarity",
     "draw_timeline": "timeline",
 }
@@ -45,6 +47,7 @@ __all__ = [
     "draw_attention",
     "draw_au_graph",
     "draw_faces",
+    "draw_results",
     "draw_similarity",
     "draw_timeline",
 ]
