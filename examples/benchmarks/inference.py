@@ -1,0 +1,92 @@
+"""The fused network beside the plain one, and beside its backbone alone, which no detector can be faster than."""
+
+import argparse
+import copy
+from collections.abc import Callable, Iterator
+
+import torch
+
+from hiva_hf import HiVAForAUDetection, profile
+
+from .networks import check_equal, make_detector, random_faces, timm_backbone
+from .timing import Table, interleave, median_ratio, milliseconds, ratio
+
+
+PLAIN, FUSED, BACKBONE, TIMM = "HiVA", "HiVA, fused", "its backbone alone", "timm's Swin-B"
+ROUNDS = {1: 40, 16: 10}
+# With --quick: as many as figures need.
+QUICK_ROUNDS = {1: 20, 16: 5}
+# Of logits that are near 1: above it the fused network is another one. What is found stands in the note.
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
+
+
+def fused(options: argparse.Namespace) -> Iterator[Table]:
+    """Latency of the plain and the fused network; all of it in fp32 and eager mode with --quick."""
+    plain = make_detector()
+    for dtype in (torch.float32,) if options.quick else (torch.float32, torch.bfloat16):
+        networks = make_networks(plain, dtype)
+        for batch_size, rounds in (QUICK_ROUNDS if options.quick else ROUNDS).items():
+            yield time_networks(networks, plain, batch_size, dtype, rounds, is_compiled=False)
+        if not options.quick:
+            for batch_size, rounds in ROUNDS.items():
+                compiled = {name: torch.compile(run, dynamic=False) for name, run in networks.items()}
+                yield time_networks(compiled, plain, batch_size, dtype, rounds, is_compiled=True)
+
+
+def make_networks(plain: HiVAForAUDetection, dtype: torch.dtype) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+    """What takes turns: faces to logits, or to the tokens of the last stage."""
+    cast = copy.deepcopy(plain).to(dtype)
+    # Folded in the precision of the weights, and then cast.
+    folded = copy.deepcopy(plain).fuse().to(dtype)
+    swin, timm_model = folded.fused_detector.swin, folded.vision_model.backbone.timm_model
+    own = timm_backbone(plain).to(dtype)
+    return {
+        PLAIN: lambda faces: cast(faces).logits,
+        FUSED: lambda faces: folded(faces).logits,
+        BACKBONE: lambda faces: swin(timm_model, faces),
+        TIMM: lambda faces: own.forward_features(faces).flatten(1, 2),
+    }
+
+
+@torch.inference_mode()
+def time_networks(
+    networks: dict[str, Callable[[torch.Tensor], torch.Tensor]],
+    plain: HiVAForAUDetection,
+    batch_size: int,
+    dtype: torch.dtype,
+    rounds: int,
+    is_compiled: bool,
+) -> Table:
+    faces = random_faces(plain, batch_size)
+    inputs = faces.to(dtype)
+    precision = "fp32" if dtype == torch.float32 else "bf16"
+    expected, tolerance = plain(faces).logits, TOLERANCE[dtype]
+    difference = check_equal(f"{FUSED}, {precision}", networks[FUSED](inputs), expected, tolerance)
+    check_equal(f"{BACKBONE}, {precision}", networks[BACKBONE](inputs), networks[TIMM](inputs), tolerance)
+    seconds = interleave({name: lambda run=run: run(inputs) for name, run in networks.items()}, rounds)
+    figures = {}
+    if dtype == torch.float32 and not is_compiled:
+        figures[f"hiva_over_backbone_fp32_b{batch_size}"] = median_ratio(seconds[FUSED], seconds[BACKBONE])
+        if batch_size == 1:
+            macs = profile(copy.deepcopy(plain).fuse(), num_batches=1, verbose=False).macs_per_image
+            figures["backbone_over_timm_eager_fp32_b1"] = median_ratio(seconds[TIMM], seconds[BACKBONE])
+            figures |= {"fused_macs": macs, "fused_max_abs_diff": difference}
+    mode = "torch.compile" if is_compiled else "eager"
+    note = (
+        f"Random weights, {torch.get_num_threads()} threads; medians of {rounds} rounds, in brackets the ratio of the "
+        f"minima. {TIMM} with its default attention. Logits (standard deviation {expected.std():.2f}) of the fused "
+        f"network differ from those of the plain one in fp32 by {difference:.1g} at most."
+    )
+    if "fused_macs" in figures:
+        note += f" Multiply-adds for one face, fused: {figures['fused_macs'] / 1e9:.2f} G."
+    return Table(
+        f"HiVA and its backbone: Swin-B, {plain.config.num_labels} AUs, {precision}, {mode}, batch {batch_size}",
+        ["", "ms", "minimum", f"times as long as {BACKBONE}", f"times as fast as {TIMM}"],
+        [
+            [name, *milliseconds(times), ratio(times, seconds[BACKBONE]), ratio(seconds[TIMM], times)]
+            for name, times in seconds.items()
+        ],
+        note,
+        seconds,
+        figures,
+    )

@@ -1,0 +1,26 @@
+"""Reads photos with MediaPipe's face landmarker: python mediapipe_worker.py MODEL PHOTOS...
+
+For a Python of its own, which needs MediaPipe and nothing else. After each line on standard input it reads all photos
+once and writes the number of faces whose blendshapes it found; at the start it writes its version.
+"""
+
+import sys
+
+import mediapipe
+from mediapipe.tasks.python import BaseOptions, vision
+
+
+def main():
+    model, *photos = sys.argv[1:]
+    options = vision.FaceLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=model), output_face_blendshapes=True, num_faces=1
+    )
+    with vision.FaceLandmarker.create_from_options(options) as landmarker:
+        print(mediapipe.__version__, flush=True)
+        for _ in sys.stdin:
+            read = (landmarker.detect(mediapipe.Image.create_from_file(photo)) for photo in photos)
+            print(sum(len(found.face_blendshapes) for found in read), flush=True)
+
+
+if __name__ == "__main__":
+    main()

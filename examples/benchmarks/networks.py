@@ -1,0 +1,76 @@
+"""The paper's network with random weights, and what it reads: the cost does not depend on what was learned."""
+
+import timm
+import torch
+from timm.models import SwinTransformer
+
+from hiva_hf import HiVAConfig, HiVAForAUDetection
+
+
+# Word pieces of a description, about the longest of the catalogue's own.
+NUM_WORD_PIECES = 24
+# Keeps the variance of what it multiplies, 1 / sqrt(512): attention is then far from uniform, and logits are near 1.
+INITIALIZER_RANGE = 0.044
+
+
+def make_detector(architecture: str = "swin_base_patch4_window7_224", **settings) -> HiVAForAUDetection:
+    """A detector for inference, 12 AUs by default, none of whose weights and statistics is zero.
+
+    Args:
+        architecture: timm's name of the backbone.
+        **settings: Of [`HiVAConfig`].
+    """
+    torch.manual_seed(0)
+    backbone = {"model_type": "timm_wrapper", "architecture": architecture, "do_pooling": False}
+    model = HiVAForAUDetection(
+        HiVAConfig(
+            backbone_config=backbone,
+            use_text_encoder=False,
+            text_memory_length=1 + NUM_WORD_PIECES,
+            initializer_range=INITIALIZER_RANGE,
+            **settings,
+        )
+    )
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.count_nonzero() == 0 or "relative_position" in name:
+                parameter.normal_(std=0.2)
+            elif parameter.ndim == 1:
+                # Of norms, all ones.
+                parameter.uniform_(0.5, 1.5)
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_(std=0.3)
+                module.running_var.uniform_(0.5, 2.0)
+        model.text_memory.normal_()
+        # Descriptions of several lengths, padded.
+        lengths = torch.linspace(NUM_WORD_PIECES // 2, NUM_WORD_PIECES, model.config.num_labels).round()
+        model.text_memory_mask.copy_(torch.arange(1 + NUM_WORD_PIECES) <= lengths[:, None])
+    return model.eval().requires_grad_(False)
+
+
+def timm_backbone(model: HiVAForAUDetection) -> SwinTransformer:
+    """timm's own Swin with the weights of a plain detector, as timm runs it: with its default attention."""
+    backbone = model.vision_model.backbone
+    own = timm.create_model(backbone.config.architecture, num_classes=0)
+    own.load_state_dict(backbone.timm_model.state_dict(), strict=False)
+    return own.eval().requires_grad_(False)
+
+
+def random_faces(model: HiVAForAUDetection, number: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """`[number, 3, H, W]`, standard normal."""
+    side = model.config.image_size
+    return torch.randn(number, 3, side, side, generator=torch.Generator().manual_seed(number)).to(dtype)
+
+
+def check_equal(what: str, found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> float:
+    """Largest difference.
+
+    Raises:
+        SystemExit: if it is above the tolerance.
+    """
+    difference = float((found.float() - expected.float()).abs().max())
+    # Also of values that are no numbers.
+    if not difference <= tolerance:
+        raise SystemExit(f"{what}: results differ by {difference:.2g}, more than {tolerance:g}: nothing was timed.")
+    return difference

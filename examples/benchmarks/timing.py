@@ -1,0 +1,71 @@
+"""Tables, and times of things that take turns."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from tqdm.auto import tqdm
+
+
+class NotRun(Exception):
+    """A benchmark that can't be run here; the message is a sentence that says why, and what it needs."""
+
+
+@dataclass
+class Table:
+    """Figures as a person reads them (Markdown), and the times that they come from (JSON).
+
+    Attributes:
+        title: Heading.
+        columns: Names of the columns; the first one names what a row is about.
+        rows: Cells, as many in each row as there are columns.
+        note: What was measured, and how.
+        seconds: Time of every round, for each thing that was timed.
+        figures: What stands at the top of the JSON file, by name.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def markdown(self) -> str:
+        lines = [self.columns, ["---", *["---:"] * (len(self.columns) - 1)], *self.rows]
+        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return f"### {self.title}\n\n{table}\n\n{self.note}\n"
+
+
+def interleave(
+    variants: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Seconds that each variant took in each round; in a round every variant runs once.
+
+    The first turn of each does not count.
+    """
+    for variant in variants.values():
+        variant()
+    seconds = {name: [] for name in variants}
+    for _ in tqdm(range(rounds), unit="round", leave=False, disable=None):
+        for name, variant in variants.items():
+            start = clock()
+            variant()
+            seconds[name].append(clock() - start)
+    return seconds
+
+
+def median_ratio(a: list[float], b: list[float]) -> float:
+    """A over B: the median over the rounds of what the two took in the same round."""
+    return float(np.median(np.divide(a, b)))
+
+
+def ratio(a: list[float], b: list[float]) -> str:
+    """A over B: the median of the rounds, and in brackets the ratio of the minima."""
+    return f"{median_ratio(a, b):.2f} ({min(a) / min(b):.2f})"
+
+
+def milliseconds(times: list[float]) -> list[str]:
+    """Median and minimum, in milliseconds."""
+    return [f"{1e3 * np.median(times):.1f}", f"{1e3 * min(times):.1f}"]

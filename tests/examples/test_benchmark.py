@@ -1,0 +1,152 @@
+"""The pieces of `examples/benchmark.py`, on small networks. That they are fast is not tested here."""
+
+import argparse
+import importlib
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from hiva_hf.face_detection import CenterFaceDetector
+from hiva_hf.video_decoding import decode_video
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SMALL_SWIN = "swin_tiny_patch4_window7_224"
+
+
+@pytest.fixture
+def part(monkeypatch):
+    """Imports a module of `examples/benchmarks/`."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+
+    def load(name: str) -> ModuleType:
+        return importlib.import_module(f"benchmarks.{name}")
+
+    return load
+
+
+@pytest.fixture
+def benchmark(part, example) -> ModuleType:
+    return example("benchmark")
+
+
+@pytest.fixture
+def quick() -> argparse.Namespace:
+    return argparse.Namespace(
+        quick=True, checkpoint=None, me_graphau=None, mediapipe_python=None, face_landmarker=None
+    )
+
+
+def check_table(table: dict):
+    assert table["title"] and table["note"] and table["rows"]
+    assert {len(row) for row in table["rows"]} == {len(table["columns"])}
+    assert all(seconds > 0 for times in table["seconds"].values() for seconds in times)
+
+
+def test_variants_take_turns_and_their_first_turn_does_not_count(part):
+    turns, clock = [], iter(range(100))
+    variants = {name: partial(turns.append, name) for name in "AB"}
+    seconds = part("timing").interleave(variants, 3, clock=lambda: next(clock))
+    assert "".join(turns) == "AB" * 4
+    assert seconds == {"A": [1, 1, 1], "B": [1, 1, 1]}
+
+
+def test_a_ratio_is_one_of_times_from_the_same_round(part):
+    timing = part("timing")
+    # The machine was three times as slow in the last round.
+    a, b = [2.0, 2.0, 6.0], [1.0, 1.1, 3.0]
+    assert timing.median_ratio(a, b) == pytest.approx(2.0)
+    assert timing.ratio(a, b) == "2.00 (2.00)"
+
+
+def test_the_json_file_holds_tables_and_machine(benchmark, tmp_path, capsys):
+    path = tmp_path / "figures.json"
+    benchmark.main(["--quick", "--only", "transform", "megraphau", "--json", str(path)])
+    results = json.loads(path.read_text())
+    assert set(results) == {"machine", "benchmarks", "not_run"}
+    assert results["machine"]["packages"]["torch"] == torch.__version__
+    assert [table["title"][:18] for table in results["benchmarks"]["transform"]] == ["Training transform"] * 2
+    for table in results["benchmarks"]["transform"]:
+        check_table(table)
+    assert "--me_graphau" in results["not_run"]["megraphau"]
+    assert results["benchmarks"]["transform"][0]["title"] in capsys.readouterr().out
+
+
+def test_an_unknown_benchmark_is_named_with_those_that_exist(benchmark, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.parse_options(["--only", "fusd"])
+    assert "fusd" in (error := capsys.readouterr().err) and "modes" in error
+
+
+def test_a_place_for_the_results_is_needed_before_an_hour_of_work(benchmark, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.parse_options(["--json", str(tmp_path / "missing" / "figures.json")])
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_quick_measures_what_has_figures(benchmark):
+    assert benchmark.parse_options(["--quick"]).only == ["fused", "modes"]
+    assert benchmark.parse_options([]).only == list(benchmark.BENCHMARKS)
+
+
+@pytest.mark.slow
+def test_the_fused_network_is_measured_beside_its_backbone(part, quick, monkeypatch):
+    inference = part("inference")
+    monkeypatch.setattr(inference, "make_detector", partial(part("networks").make_detector, SMALL_SWIN))
+    monkeypatch.setattr(inference, "QUICK_ROUNDS", {1: 2, 16: 1})
+    tables = list(inference.fused(quick))
+    figures = {name: value for table in tables for name, value in table.figures.items()}
+    assert set(figures) == {
+        "hiva_over_backbone_fp32_b1",
+        "hiva_over_backbone_fp32_b16",
+        "backbone_over_timm_eager_fp32_b1",
+        "fused_macs",
+        "fused_max_abs_diff",
+    }
+    # Swin-T alone has 4.4 G.
+    assert 4.3e9 < figures["fused_macs"] < 5e9
+    assert 0 < figures["fused_max_abs_diff"] < 1e-4
+    for table in tables:
+        check_table(vars(table))
+
+
+def test_the_random_network_tells_faces_apart(part):
+    networks = part("networks")
+    model = networks.make_detector(SMALL_SWIN)
+    with torch.inference_mode():
+        logits = model(networks.random_faces(model, 3)).logits
+    # Differences of logits that all were the same would say nothing about folding.
+    assert logits.std() > 0.1 and logits.std(dim=0).mean() > 1e-3
+    with pytest.raises(SystemExit, match="differ by"):
+        networks.check_equal("this", logits, logits + 1, 0.5)
+    with pytest.raises(SystemExit, match="nan"):
+        networks.check_equal("this", logits, logits * torch.nan, 0.5)
+
+
+def test_videos_have_the_faces_that_they_are_said_to_have(part, tmp_path):
+    scenes = part("scenes")
+    path = scenes.write_video(tmp_path / "heads.mp4", num_faces=3, num_frames=5)
+    frames = [picture.to_rgb() for picture in decode_video(path)]
+    assert [frame.shape for frame in frames] == [(*scenes.FRAME_SIZE, 3)] * 5
+    assert not np.array_equal(frames[0], frames[4])
+    assert len(CenterFaceDetector()(frames[0])) == 3
+
+
+def test_where_mediapipe_does_not_run_is_told(part, tmp_path):
+    peers = part("peers")
+    with (
+        pytest.raises(part("timing").NotRun, match="--mediapipe_python"),
+        peers.mediapipe_reader(sys.executable, tmp_path / "missing.task", []),
+    ):
+        pass
+
+
+def test_a_folder_without_me_graphau_is_named(part, tmp_path):
+    with pytest.raises(part("timing").NotRun, match=r"model/MEFL\.py is missing"):
+        part("peers").load_me_graphau(tmp_path, "MEFL", 12)
