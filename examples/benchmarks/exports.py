@@ -75,9 +75,7 @@ def modes(options: argparse.Namespace) -> Iterator[Table]:
     """Latency of the paper's network in every mode, beside the plain one."""
     model = make_detector()
     runners, missing = make_runners(model, list(QUICK_MODES if options.quick else MODES))
-    side = model.config.image_size
-    processor = HiVAImageProcessor(crop_size={"height": side, "width": side})
-    faces = read_faces(load_au_dataset("synthfacs", split="test"), processor, NUM_FACES)
+    faces = read_faces(load_au_dataset("synthfacs", split="test"), HiVAImageProcessor(), NUM_FACES)
     changes = largest_changes(runners, faces)
     for batch_size, rounds in (QUICK_ROUNDS if options.quick else ROUNDS).items():
         yield time_modes(runners, faces[:batch_size], changes, rounds, missing)
