@@ -52,6 +52,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Iterator[Table]]] = {
     "mediapipe": peers.mediapipe,
     "photos": detection.photos,
     "videos": detection.videos,
+    "searches": detection.searches,
     "memory": detection.memory,
     "transform": training.transform,
     "loader": training.loader,

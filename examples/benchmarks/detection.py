@@ -9,7 +9,6 @@ import numpy as np
 import psutil
 
 from hiva_hf.inference.detection import STAGE_NAMES, DetectionJob, load_detector
-from hiva_hf.pipeline_au_detection import AUDetectionPipeline
 
 from .scenes import FRAME_RATE, FRAME_SIZE, write_photos, write_video
 from .timing import Table, interleave, median_ratio, ratio
@@ -17,7 +16,7 @@ from .timing import Table, interleave, median_ratio, ratio
 
 NUM_PHOTOS = 24
 # Of the videos that all others are compared with.
-NUM_FRAMES = 200
+NUM_FRAMES = 100
 # Faces and frames of each video.
 VIDEOS = ((1, NUM_FRAMES // 2), (1, NUM_FRAMES), (1, 2 * NUM_FRAMES), (3, NUM_FRAMES))
 SEARCHES = (1, 10, 30)
@@ -66,21 +65,15 @@ def who_waited(name: str, job: DetectionJob) -> str:
 
 
 def videos(options: argparse.Namespace) -> Iterator[Table]:
-    """Frames/s of videos of several lengths, with one face and with three, and what searching less often brings."""
-    detector = load_detector()
+    """Frames/s of videos of several lengths, with one face and with three."""
+    rounds, shorter = (1, 5) if options.quick else (5, 1)
+    detector, jobs = load_detector(), {}
     with tempfile.TemporaryDirectory() as folder:
-        yield lengths_and_faces(Path(folder), detector, options.quick)
-        yield searches(Path(folder), detector, options.quick)
-
-
-def lengths_and_faces(folder: Path, detector: AUDetectionPipeline, quick: bool) -> Table:
-    rounds, shorter = (1, 10) if quick else (5, 1)
-    jobs = {}
-    for num_faces, num_frames in VIDEOS:
-        num_frames //= shorter
-        path = write_video(folder / f"{num_faces}-{num_frames}.mp4", num_faces, num_frames)
-        jobs[f"{num_faces} face{'s' * (num_faces > 1)}, {num_frames} frames"] = DetectionJob([path], [], detector)
-    seconds = interleave(make_turns(jobs), rounds)
+        for num_faces, num_frames in VIDEOS:
+            num_frames //= shorter
+            path = write_video(Path(folder) / f"{num_faces}-{num_frames}.mp4", num_faces, num_frames)
+            jobs[f"{num_faces} face{'s' * (num_faces > 1)}, {num_frames} frames"] = DetectionJob([path], [], detector)
+        seconds = interleave(make_turns(jobs), rounds)
     first = next(iter(jobs))
     per_frame = {name: [one / jobs[name].report.num_frames for one in times] for name, times in seconds.items()}
     rows = []
@@ -92,7 +85,7 @@ def lengths_and_faces(folder: Path, detector: AUDetectionPipeline, quick: bool) 
             + [f"{median_ratio(times, per_frame[first]):.2f}"]
             + [f"{report.work[stage]:.0%}" for stage in STAGE_NAMES]
         )
-    return Table(
+    yield Table(
         "Videos to AUs",
         ["video", "frames/s", "faces/s", "ms per frame", "times as long per frame", *STAGE_NAMES.values()],
         rows,
@@ -103,12 +96,15 @@ def lengths_and_faces(folder: Path, detector: AUDetectionPipeline, quick: bool) 
     )
 
 
-def searches(folder: Path, detector: AUDetectionPipeline, quick: bool) -> Table:
-    rounds, num_frames = (1, NUM_FRAMES // 10) if quick else (5, NUM_FRAMES)
-    path = write_video(folder / "searched.mp4", 1, num_frames)
-    jobs = {str(every): DetectionJob([path], [], detector, detect_every=every) for every in SEARCHES}
-    seconds = interleave(make_turns(jobs), rounds)
-    return Table(
+def searches(options: argparse.Namespace) -> Iterator[Table]:
+    """What it brings to search the whole frame for faces less often."""
+    rounds, num_frames = (1, NUM_FRAMES // 5) if options.quick else (5, NUM_FRAMES)
+    detector = load_detector()
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_video(Path(folder) / "searched.mp4", 1, num_frames)
+        jobs = {str(every): DetectionJob([path], [], detector, detect_every=every) for every in SEARCHES}
+        seconds = interleave(make_turns(jobs), rounds)
+    yield Table(
         "Searching the whole frame for faces only now and then",
         ["--detect_every", "whole frames searched", "frames/s", "times as fast as 1"],
         [

@@ -2,13 +2,18 @@
 
 import argparse
 import copy
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import datasets
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
+from transformers.image_processing_utils import BaseImageProcessor
 
 from hiva_hf import HiVAForAUDetection, HiVAImageProcessor
 from hiva_hf.data import load_au_dataset
@@ -19,6 +24,7 @@ from hiva_hf.evaluation.metrics import (
     mean_over_aus,
     tune_thresholds,
 )
+from hiva_hf.export import export_detector, load_exported
 from hiva_hf.facs import get_action_unit
 from hiva_hf.inference.detection import load_detector
 
@@ -45,40 +51,62 @@ def torch_mode(model: HiVAForAUDetection, dtype: torch.dtype, is_fused: bool, is
     return lambda faces: run(faces.to(dtype)).logits.float()
 
 
-# What is left out with --quick takes minutes to prepare, or is never the fastest.
-MODES: dict[str, Callable[[HiVAForAUDetection], Runner]] = {
-    PLAIN: lambda model: torch_mode(model, torch.float32, is_fused=False, is_compiled=False),
-    "PyTorch, fused, eager, fp32": lambda model: torch_mode(model, torch.float32, is_fused=True, is_compiled=False),
-    "PyTorch, fused, eager, bf16": lambda model: torch_mode(model, torch.bfloat16, is_fused=True, is_compiled=False),
-    "PyTorch, fused, compiled, fp32": lambda model: torch_mode(model, torch.float32, is_fused=True, is_compiled=True),
-    "PyTorch, fused, compiled, bf16": lambda model: torch_mode(model, torch.bfloat16, is_fused=True, is_compiled=True),
+def exported_mode(
+    model: HiVAForAUDetection, processor: BaseImageProcessor, folder: Path, format: str, dtype: str
+) -> Runner:
+    """What `hiva-hf export` makes of it."""
+    folder = folder / f"{format}-{dtype}"
+    export_detector(model, processor, folder, format, dtype, num_comparison_faces=8, progress=False)
+    program = load_exported(folder, num_threads=torch.get_num_threads())
+    return lambda faces: program(faces).logits
+
+
+# Precision, and whether the network is fused and compiled.
+TORCH_MODES = {
+    PLAIN: (torch.float32, False, False),
+    "PyTorch, fused, eager, fp32": (torch.float32, True, False),
+    "PyTorch, fused, eager, bf16": (torch.bfloat16, True, False),
+    "PyTorch, fused, compiled, fp32": (torch.float32, True, True),
+    "PyTorch, fused, compiled, bf16": (torch.bfloat16, True, True),
 }
-QUICK_MODES = (PLAIN, "PyTorch, fused, eager, fp32", "PyTorch, fused, eager, bf16")
+EXPORTED_MODES = {
+    "ONNX Runtime, fp32": ("onnx", "fp32"),
+    "ONNX Runtime, int8": ("onnx", "int8"),
+    "OpenVINO, fp32": ("openvino", "fp32"),
+    "OpenVINO, bf16": ("openvino", "bf16"),
+    "OpenVINO, int8": ("openvino", "int8"),
+}
+# The others take minutes to prepare, or are never the fastest.
+QUICK_MODES = (PLAIN, "PyTorch, fused, eager, bf16", "OpenVINO, bf16", "OpenVINO, int8")
 
 
-def make_runners(model: HiVAForAUDetection, names: list[str]) -> tuple[dict[str, Runner], str]:
-    """Prepares modes.
-
-    Returns:
-        Those that can run here, and sentences about those that can't.
-    """
+@contextmanager
+def prepared_modes(
+    model: HiVAForAUDetection, processor: BaseImageProcessor, quick: bool
+) -> Iterator[tuple[dict[str, Runner], str]]:
+    """The modes that can run here, and sentences about those that can't."""
     runners, missing = {}, []
-    for name in tqdm(names, desc="preparing", unit="mode", leave=False, disable=None):
-        try:
-            runners[name] = MODES[name](model)
-        except ImportError as error:
-            missing.append(f"{name} is left out: {error}")
-    return runners, " ".join(missing)
+    names = QUICK_MODES if quick else (*TORCH_MODES, *EXPORTED_MODES)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in tqdm(names, desc="preparing", unit="mode", leave=False, disable=None):
+            try:
+                if name in TORCH_MODES:
+                    runners[name] = torch_mode(model, *TORCH_MODES[name])
+                else:
+                    runners[name] = exported_mode(model, processor, Path(folder), *EXPORTED_MODES[name])
+            except ImportError as error:
+                missing.append(f"{name} is left out: {error}")
+        yield runners, " ".join(missing)
 
 
 def modes(options: argparse.Namespace) -> Iterator[Table]:
     """Latency of the paper's network in every mode, beside the plain one."""
-    model = make_detector()
-    runners, missing = make_runners(model, list(QUICK_MODES if options.quick else MODES))
-    faces = read_faces(load_au_dataset("synthfacs", split="test"), HiVAImageProcessor(), NUM_FACES)
-    changes = largest_changes(runners, faces)
-    for batch_size, rounds in (QUICK_ROUNDS if options.quick else ROUNDS).items():
-        yield time_modes(runners, faces[:batch_size], changes, rounds, missing)
+    model, processor = make_detector(), HiVAImageProcessor()
+    faces = read_faces(load_au_dataset("synthfacs", split="test"), processor, NUM_FACES)
+    with prepared_modes(model, processor, options.quick) as (runners, missing):
+        changes = largest_changes(runners, faces)
+        for batch_size, rounds in (QUICK_ROUNDS if options.quick else ROUNDS).items():
+            yield time_modes(runners, faces[:batch_size], changes, rounds, missing)
 
 
 def read_faces(dataset: datasets.Dataset, processor: HiVAImageProcessor, number: int) -> torch.Tensor:
@@ -124,22 +152,13 @@ def accuracy(options: argparse.Namespace) -> Iterator[Table]:
     """What every mode finds on the test people of SynthFACS, with a detector that has learned something."""
     detector = load_detector(options.checkpoint, device="cpu", dtype="float32")
     model, processor = detector.model.requires_grad_(False), detector.image_processor
-    runners, missing = make_runners(model, list(QUICK_MODES if options.quick else MODES))
-    number = 64 if options.quick else 10_000
     labels = model.config.au_labels
-    numbers = [get_action_unit(label).number for label in labels]
-    sets = {split: load_au_dataset("synthfacs", split=split, aus=numbers) for split in ("validation", "test")}
-    faces = {split: read_faces(dataset, processor, number) for split, dataset in sets.items()}
-    truth = {
-        split: np.array(dataset["labels"][:])[np.linspace(0, len(dataset) - 1, len(faces[split])).astype(int)]
-        for split, dataset in sets.items()
-    }
-    if (truth["test"] < 0).all():
-        raise NotRun(f"SynthFACS codes none of {', '.join(labels)}: there is nothing to score.")
-    # An export keeps the thresholds of its checkpoint: they are tuned once, with the plain network.
-    tuned = tune_thresholds(truth["validation"], probabilities_of(runners[PLAIN], faces["validation"]), labels)
-    found = {name: probabilities_of(runner, faces["test"]) for name, runner in runners.items()}
-    scores = {name: score(truth["test"], values, tuned, labels) for name, values in found.items()}
+    validation, test = (read_split(split, labels, processor, options.quick) for split in ("validation", "test"))
+    with prepared_modes(model, processor, options.quick) as (runners, missing):
+        # An export keeps the thresholds of its checkpoint: they are tuned once, with the plain network.
+        tuned = tune_thresholds(validation.truth, probabilities_of(runners[PLAIN], validation.faces), labels)
+        found = {name: probabilities_of(runner, test.faces) for name, runner in runners.items()}
+    scores = {name: score(test.truth, values, tuned, labels) for name, values in found.items()}
     yield Table(
         "Accuracy of the modes",
         ["mode", "F1 at .5", "F1, tuned", "ROC-AUC", "largest change of a probability"],
@@ -147,10 +166,28 @@ def accuracy(options: argparse.Namespace) -> Iterator[Table]:
             [name, *(f"{value:.4f}" for value in scores[name]), f"{np.abs(values - found[PLAIN]).max():.1g}"]
             for name, values in found.items()
         ],
-        f"{options.checkpoint or 'The detector of the package'} on {len(faces['test'])} faces of the test people of "
+        f"{options.checkpoint or 'The detector of the package'} on {len(test.faces)} faces of the test people of "
         f"SynthFACS, fold 1; means over {len(labels)} AUs. Thresholds tuned on the validation people with the plain "
         f"network. {missing}".strip(),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Faces `[n, 3, H, W]` and their labels `[n, N]`."""
+
+    faces: torch.Tensor
+    truth: NDArray[np.integer]
+
+
+def read_split(split: str, labels: list[str], processor: BaseImageProcessor, quick: bool) -> Split:
+    dataset = load_au_dataset("synthfacs", split=split, aus=[get_action_unit(label).number for label in labels])
+    if quick:
+        dataset = dataset.select(np.linspace(0, len(dataset) - 1, 4 * BATCH_SIZE).astype(int))
+    truth = np.array(dataset["labels"][:])
+    if (truth < 0).all():
+        raise NotRun(f"SynthFACS codes none of {', '.join(labels)}: there is nothing to score.")
+    return Split(read_faces(dataset, processor, len(dataset)), truth)
 
 
 def score(
