@@ -30,8 +30,9 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer, BertConfig, Dinov2Config
 
-from hiva_hf import HiVAConfig, HiVAForAUDetection, HiVAImageProcessor
+from hiva_hf import HiVAConfig, HiVAForAUDetection, HiVAImageProcessor, VLFAUConfig, VLFAUForAUDetection
 from hiva_hf.data import AU_SETS, au_features
+from hiva_hf.language.tokenizer import build_state_tokenizer
 from hiva_hf.training.towers import packaged_text_tower
 
 
@@ -106,6 +107,49 @@ def tiny_model_dir(tmp_path_factory, tokenizer) -> Path:
         size={"height": 64, "width": 64}, crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}
     )
     processor.save_pretrained(folder)
+    return folder
+
+
+def make_tiny_vl_fau_config(**overrides) -> VLFAUConfig:
+    """A VL-FAU over the same 4 AUs on a 3-layer DINOv2 at 56 px (16 tokens), with decoders of one layer."""
+    settings = {
+        "backbone_config": Dinov2Config(
+            hidden_size=32, num_hidden_layers=3, num_attention_heads=2, image_size=IMAGE_SIZE, use_mask_token=False
+        ),
+        "text_config": {
+            "vocab_size": len(build_state_tokenizer()),
+            "hidden_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "hidden_dropout_prob": 0.0,
+        },
+        "image_size": IMAGE_SIZE,
+        "hidden_size": 48,
+        "id2label": dict(enumerate(AU_LABELS)),
+    }
+    return VLFAUConfig(**(settings | overrides))
+
+
+@pytest.fixture
+def make_vl_fau_config():
+    """[`make_tiny_vl_fau_config`] for tests, which can't import from here."""
+    return make_tiny_vl_fau_config
+
+
+@pytest.fixture(scope="session")
+def state_tokenizer():
+    return build_state_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def tiny_vl_fau_dir(tmp_path_factory, tiny_model_dir, state_tokenizer) -> Path:
+    """A saved VL-FAU: model, image processor and tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny-vl-fau")
+    torch.manual_seed(0)
+    VLFAUForAUDetection(make_tiny_vl_fau_config()).save_pretrained(folder)
+    HiVAImageProcessor.from_pretrained(tiny_model_dir).save_pretrained(folder)
+    state_tokenizer.save_pretrained(folder)
     return folder
 
 

@@ -1,14 +1,39 @@
 """A folder that carries its own code serves people with the package; `hub/test_publish.py` has those without it."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from transformers import AutoImageProcessor, AutoModel, pipeline
 
-from hiva_hf import AUDetectionPipeline, HiVAForAUDetection, HiVAForPreTraining, HiVAImageProcessor
+from hiva_hf import (
+    AUDetectionPipeline,
+    HiVAForAUDetection,
+    HiVAForPreTraining,
+    HiVAImageProcessor,
+    VLFAUForAUDetection,
+)
 from hiva_hf.image_processing_pil_hiva import HiVAImageProcessorPil
 from hiva_hf.remote_code import add_remote_code
+
+
+# Loads and writes with the code of the folder; the package fails to import as if it were not installed.
+WITHOUT_THE_PACKAGE = """
+import sys
+sys.modules["hiva_hf"] = None
+import torch
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+folder = sys.argv[1]
+model = AutoModel.from_pretrained(folder, trust_remote_code=True)
+AutoImageProcessor.from_pretrained(folder, trust_remote_code=True)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+texts = tokenizer.batch_decode(model.generate(torch.zeros(2, 3, 56, 56), max_new_tokens=3))
+print(type(model).__module__.split(".")[0], len(texts))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +89,31 @@ def test_each_network_is_named_by_the_auto_classes_that_load_it(published, tiny_
     assert auto_map_of(tmp_path / "preprocessor_config.json") == {
         "AutoImageProcessor": "image_processing_hiva.HiVAImageProcessor"
     }
+
+
+def test_a_vl_fau_carries_its_own_code(tiny_vl_fau_dir, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_vl_fau_dir, folder)
+    add_remote_code(folder)
+    assert auto_map_of(folder / "config.json") == {
+        "AutoConfig": "configuration_vl_fau.VLFAUConfig",
+        "AutoModel": "modeling_vl_fau.VLFAUForAUDetection",
+        "AutoModelForImageClassification": "modeling_vl_fau.VLFAUForAUDetection",
+    }
+    assert (folder / "modeling_vl_fau.py").is_file()
+    assert type(AutoModel.from_pretrained(folder)) is VLFAUForAUDetection
+    shown = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THE_PACKAGE, str(folder)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HOME": str(tmp_path / "home")},
+    )
+    assert shown.returncode == 0, shown.stderr[-3000:]
+    assert shown.stdout.split()[-2:] == ["transformers_modules", "8"]
+
+
+def test_code_of_a_hiva_is_hivas_alone(published):
+    assert not list(published.glob("*vl_fau*"))
 
 
 def test_saving_without_publishing_copies_no_code(tiny_model_dir):

@@ -13,7 +13,17 @@ import pytest
 import torch
 from transformers import BertConfig, Dinov2Config, PreTrainedModel, TimmWrapperConfig
 
-from hiva_hf import HiVAConfig, HiVAForAUDetection, HiVAForPreTraining, HiVAImageProcessor, HiVAImageProcessorPil
+from hiva_hf import (
+    HiVAConfig,
+    HiVAForAUDetection,
+    HiVAForPreTraining,
+    HiVAImageProcessor,
+    HiVAImageProcessorPil,
+    VLFAUConfig,
+    VLFAUForAUDetection,
+    VLFAUTextConfig,
+    VLFAUTextForCausalLM,
+)
 
 
 def _import_fetcher():
@@ -54,6 +64,8 @@ SKIPPED_TIMM_TESTS = {
     "test_gradient_checkpointing_enable_disable": TIMM_CHECKPOINTING,
     "test_training_gradient_checkpointing": TIMM_CHECKPOINTING,
 }
+SKIPPED_VL_FAU_TESTS: dict[str, str] = {}
+SKIPPED_VL_FAU_TEXT_TESTS: dict[str, str] = {}
 SKIPPED_IMAGE_PROCESSING_TESTS = {
     "test_pil_can_": (
         "in a new process that does not import hiva_hf; tests/test_image_processing_hiva.py does it in one that does"
@@ -188,6 +200,137 @@ class HiVATimmModelTester(HiVAModelTester):
 @skip_tests(SKIPPED_TIMM_TESTS)
 class HiVATimmModelTest(HiVAModelTest):
     model_tester_class = HiVATimmModelTester
+
+
+class VLFAUModelTester:
+    """A VL-FAU over 4 AUs on a 3-layer DINOv2, with decoders of one layer."""
+
+    is_training = True
+    batch_size = 3
+    num_labels = 4
+    seq_length = 7
+    vocab_size = 99
+    image_size = 28
+
+    def __init__(self, parent):
+        self.parent = parent
+
+    def get_backbone_config(self):
+        return Dinov2Config(
+            hidden_size=16,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            image_size=self.image_size,
+            use_mask_token=False,
+        )
+
+    def get_config(self, **overrides) -> VLFAUConfig:
+        return VLFAUConfig(
+            backbone_config=self.get_backbone_config(),
+            text_config={
+                "vocab_size": self.vocab_size,
+                "hidden_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "intermediate_size": 32,
+            },
+            image_size=self.image_size,
+            hidden_size=16,
+            id2label={0: "AU1", 1: "AU2", 2: "AU4", 3: "AU6"},
+            **overrides,
+        )
+
+    def prepare_config_and_inputs_for_common(self):
+        inputs = {"pixel_values": floats_tensor([self.batch_size, 3, self.image_size, self.image_size])}
+        return self.get_config(), inputs
+
+
+@skip_tests(SKIPPED_VL_FAU_TESTS)
+class VLFAUModelTest(ModelTesterMixin, unittest.TestCase):
+    all_model_classes = (VLFAUForAUDetection,)
+    model_tester_class = VLFAUModelTester
+    test_resize_embeddings = False
+    _is_composite = True
+    test_sdpa_can_dispatch_composite_models = HiVAModelTest.test_sdpa_can_dispatch_composite_models
+
+    def setUp(self):
+        self.model_tester = self.model_tester_class(self)
+        self.config_tester = ConfigTester(self, config_class=VLFAUConfig, has_text_modality=False)
+
+    def test_config(self):
+        self.config_tester.run_common_tests()
+
+    def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        inputs_dict = super()._prepare_for_class(inputs_dict, model_class, return_labels)
+        if return_labels:
+            tester = self.model_tester
+            sentences = torch.ones(tester.batch_size, tester.num_labels, tester.seq_length, dtype=torch.long)
+            inputs_dict["labels"] = torch.ones(tester.batch_size, tester.num_labels)
+            inputs_dict["local_labels"], inputs_dict["global_labels"] = sentences, sentences[:, 0]
+        return inputs_dict
+
+
+class VLFAUTimmModelTester(VLFAUModelTester):
+    """A VL-FAU on a small timm Swin."""
+
+    image_size = 112
+
+    def get_backbone_config(self):
+        swin = {"embed_dim": 8, "depths": (1, 1, 1), "num_heads": (2, 2, 2), "img_size": self.image_size}
+        return TimmWrapperConfig(architecture="swin_tiny_patch4_window7_224", model_args=swin, do_pooling=False)
+
+
+@skip_tests(SKIPPED_TIMM_TESTS)
+class VLFAUTimmModelTest(VLFAUModelTest):
+    model_tester_class = VLFAUTimmModelTester
+
+
+class VLFAUTextModelTester:
+    """The language decoder alone."""
+
+    is_training = True
+    batch_size = 3
+    seq_length = 7
+    num_hidden_layers = 2
+    hidden_size = 16
+    num_attention_heads = 2
+    encoder_seq_length = 5
+
+    def __init__(self, parent):
+        self.parent = parent
+
+    def get_config(self) -> VLFAUTextConfig:
+        return VLFAUTextConfig(
+            vocab_size=99,
+            hidden_size=self.hidden_size,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            intermediate_size=32,
+            encoder_hidden_size=12,
+        )
+
+    def prepare_config_and_inputs_for_common(self):
+        ids = torch.randint(3, 99, (self.batch_size, self.seq_length))
+        face = floats_tensor([self.batch_size, self.encoder_seq_length, 12])
+        return self.get_config(), {"input_ids": ids, "encoder_hidden_states": face}
+
+
+@skip_tests(SKIPPED_VL_FAU_TEXT_TESTS)
+class VLFAUTextModelTest(ModelTesterMixin, unittest.TestCase):
+    all_model_classes = (VLFAUTextForCausalLM,)
+
+    def setUp(self):
+        self.model_tester = VLFAUTextModelTester(self)
+        self.config_tester = ConfigTester(self, config_class=VLFAUTextConfig, hidden_size=16, num_attention_heads=2)
+
+    def test_config(self):
+        self.config_tester.run_common_tests()
+
+    def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        inputs_dict = super()._prepare_for_class(inputs_dict, model_class, return_labels)
+        if return_labels:
+            inputs_dict["labels"] = inputs_dict["input_ids"].clone()
+        return inputs_dict
 
 
 class HiVAImageProcessingTester(image_processing.ImageProcessingTester):
