@@ -1,9 +1,10 @@
-"""Train HiVA, test it on subjects that it never saw, and read a photo with it.
+"""Train HiVA or VL-FAU, test it on subjects that it never saw, and read a photo with it.
 
 accelerate launch examples/train.py                                         # the demo: a few minutes on two CPU cores
 accelerate launch examples/train.py --help                                  # every setting
 accelerate launch examples/train.py settings.yaml --fold 2                  # settings from a file, some changed
 accelerate launch examples/train.py --dataset bp4d --data_dir bp4d --fold 1 # the paper's network and schedule
+accelerate launch examples/train.py --model vl_fau                          # the model that writes sentences
 accelerate launch examples/train.py --resume_from_checkpoint true           # go on where a run was stopped
 """
 
@@ -23,8 +24,8 @@ import hiva_hf  # noqa: E402
 from hiva_hf.evaluation.metrics import format_au_table  # noqa: E402
 from hiva_hf.training.interruption import TrainingInterrupted  # noqa: E402
 from hiva_hf.training.resuming import resume_command  # noqa: E402
-from hiva_hf.training.runs import TrainingRun  # noqa: E402
 from hiva_hf.training.settings import parse_arguments  # noqa: E402
+from hiva_hf.training.vl_fau_runs import make_run  # noqa: E402
 from hiva_hf.viz import draw_results  # noqa: E402
 
 
@@ -51,7 +52,7 @@ def read_photo(checkpoint: Path, photo: Image.Image, picture: Path):
 
 def main():
     arguments = parse_arguments()
-    run = TrainingRun(arguments)
+    run = make_run(arguments)
     run.accelerator.print(run.describe())
     try:
         results = run.run()

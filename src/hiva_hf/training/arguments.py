@@ -11,11 +11,12 @@ _MINIMUM = {
         *("stage1_epochs", "stage2_epochs", "per_device_train_batch_size", "per_device_eval_batch_size"),
         *("total_train_batch_size", "gradient_accumulation_steps", "checkpoints_total_limit", "logging_steps"),
         *("num_cpu_threads", "expected_num_processes", "max_train_samples", "max_eval_samples"),
+        *("num_train_epochs", "decoder_hidden_size", "decoder_layers"),
     ),
     0: (
         *("difference_loss_weight", "stage1_learning_rate", "stage2_learning_rate", "backbone_learning_rate_scale"),
         *("weight_decay", "warmup_ratio", "max_grad_norm", "layerwise_lr_decay", "ema_decay"),
-        *("trained_backbone_share",),
+        *("trained_backbone_share", "learning_rate", "local_loss_weight", "global_loss_weight"),
         *("dataloader_num_workers", "seed"),
     ),
     -1: ("trainable_backbone_layers",),
@@ -40,10 +41,14 @@ class AUTrainingArguments:
         ValueError: if a value makes no sense; the message names the setting.
     """
 
+    model: Literal["hiva", "vl_fau"] = field(
+        default="hiva", metadata={"help": "What is trained: hiva, or vl_fau, which writes sentences."}
+    )
     output_dir: str | None = field(
         default=None,
         metadata={
-            "help": "Folder of the run and its detector; default: hiva-DATASET-foldN, the demo's hiva-synthfacs."
+            "help": "Folder of the run and its detector; default: hiva-DATASET-foldN, the demo's hiva-synthfacs "
+            "(vl-fau-... for VL-FAU)."
         },
     )
     overwrite_output_dir: bool = field(
@@ -76,7 +81,13 @@ class AUTrainingArguments:
     text_level: Literal["token", "sentence"] = field(
         default="token", metadata={"help": "DDCA's text side: token or sentence."}
     )
-    variant: str = field(default="full", metadata={"help": "Ablation or control, see HiVAConfig."})
+    variant: str = field(
+        default="full", metadata={"help": "Ablation or control, see HiVAConfig; VL-FAU's are in VLFAUConfig."}
+    )
+    decoder_hidden_size: int = field(default=128, metadata={"help": "VL-FAU: width of the language decoders."})
+    decoder_layers: int = field(default=2, metadata={"help": "VL-FAU: layers of each language decoder."})
+    local_loss_weight: float = field(default=1.0, metadata={"help": "VL-FAU: weight of the sentences about AUs."})
+    global_loss_weight: float = field(default=1.0, metadata={"help": "VL-FAU: weight of the sentence about the face."})
     difference_loss_weight: float = field(default=1e-5, metadata={"help": "lambda of L_diff."})
     loss_reduction: Literal["sum", "mean"] = field(
         default="sum", metadata={"help": "AU loss over AUs: sum (the paper's) or mean."}
@@ -93,6 +104,8 @@ class AUTrainingArguments:
     stage2_epochs: int = field(default=2, metadata={"help": "Epochs of stage 2 (vision, text and interaction)."})
     stage1_learning_rate: float = field(default=1e-3, metadata={"help": "Peak rate of stage 1, new layers."})
     stage2_learning_rate: float = field(default=5e-4, metadata={"help": "Peak rate of stage 2, new layers."})
+    num_train_epochs: int = field(default=4, metadata={"help": "VL-FAU: epochs of its one stage."})
+    learning_rate: float = field(default=1e-3, metadata={"help": "VL-FAU: peak rate of new layers."})
     backbone_learning_rate_scale: float = field(
         default=0.1, metadata={"help": "The towers' learning rate as a share of the new layers'."}
     )
@@ -182,7 +195,8 @@ class AUTrainingArguments:
     def __post_init__(self):
         if self.output_dir is None:
             is_demo = self.dataset == "synthfacs" and self.fold == 1
-            self.output_dir = "hiva-synthfacs" if is_demo else f"hiva-{self.dataset}-fold{self.fold}"
+            name = self.model.replace("_", "-")
+            self.output_dir = f"{name}-synthfacs" if is_demo else f"{name}-{self.dataset}-fold{self.fold}"
         if self.num_neighbors is None:
             self.num_neighbors = paper_num_neighbors(self.dataset)
         if self.trainable_backbone_layers is None:

@@ -33,6 +33,7 @@ from .optimization import (
 from .prediction import predict
 from .randomness import StepRandomness, description_generator
 from .run_folder import METRICS_FILE, write_metrics
+from .sentences import DescribedFaces
 from .stage_progress import StageProgress
 from .step_reports import StepReport, StepReports, describe_trouble
 from .updates import Updates, write_tensors
@@ -69,7 +70,7 @@ class StageTrainer:
 
     Args:
         accelerator: Where and in which precision it runs.
-        model: [`HiVAForPreTraining`] or [`HiVAForAUDetection`]; it is trained in place.
+        model: [`HiVAForPreTraining`], [`HiVAForAUDetection`] or [`VLFAUForAUDetection`]; it is trained in place.
         stage: Which stage this is.
         train_split: The training split, for the names of faces.
         train_faces: Its faces with augmentation.
@@ -85,7 +86,7 @@ class StageTrainer:
         model: HiVAPreTrainedModel,
         stage: Stage,
         train_split: Dataset,
-        train_faces: AugmentedFaces,
+        train_faces: AugmentedFaces | DescribedFaces,
         validation_faces: EvaluationFaces,
         arguments: AUTrainingArguments,
         stop_request: StopRequest,

@@ -22,7 +22,9 @@ RESULTS_FILE = "all_results.json"
 TEST_PREDICTIONS_FILE = "predictions_test.parquet"
 VALIDATION_PREDICTIONS_FILE = "predictions_validation.parquet"
 
-STAGES = ("stage1", "stage2")
+VL_FAU_STAGE = "training"
+# Of HiVA's runs, and the one of VL-FAU's.
+STAGES = ("stage1", "stage2", VL_FAU_STAGE)
 
 
 class RunFolder:

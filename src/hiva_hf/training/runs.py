@@ -65,6 +65,9 @@ class TrainingRun:
         ValueError: if settings don't fit each other, or the output folder holds another run.
     """
 
+    # Of the model, for messages.
+    title = "HiVA"
+
     def __init__(self, arguments: AUTrainingArguments):
         shards = take_over_fsdp() or arguments.fsdp
         zero_stage = take_over_deepspeed()
@@ -137,7 +140,7 @@ class TrainingRun:
         spread = ", sharded" if self.arguments.fsdp else ""
         names = " and ".join(name for name, _ in self.arguments.training_sources())
         return (
-            f"HiVA on {names}, fold {self.arguments.fold}, {len(self.au_labels)} AUs. {sizes}. "
+            f"{self.title} on {names}, fold {self.arguments.fold}, {len(self.au_labels)} AUs. {sizes}. "
             f"{self.accelerator.num_processes} process(es){spread}, {self.accelerator.device} "
             f"({torch.get_num_threads()} threads each), mixed precision "
             f"{self.accelerator.mixed_precision}. Results go to {self.output_dir}."
@@ -149,16 +152,20 @@ class TrainingRun:
         rates = (labels == 1).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         return label_weights_from_positive_rates(rates.tolist(), self.au_labels)
 
-    def _towers(self) -> tuple[str, str]:
-        vision, text = self.arguments.vision_model_name_or_path, self.arguments.text_model_name_or_path
+    def _vision_tower(self) -> str:
+        vision = self.arguments.vision_model_name_or_path
         if vision is None:
             with self.accelerator.main_process_first():
                 vision = packaged_vision_tower()
-        return str(vision), str(text if text is not None else packaged_text_tower())
+        return str(vision)
+
+    def _text_tower(self) -> str:
+        text = self.arguments.text_model_name_or_path
+        return str(text if text is not None else packaged_text_tower())
 
     def build_detector(self) -> tuple[HiVAForAUDetection, PreTrainedTokenizerBase]:
         """The stage-2 network on pretrained towers, and the tokenizer of its text tower."""
-        vision, text = self._towers()
+        vision, text = self._vision_tower(), self._text_tower()
         arguments = self.arguments
         detector = HiVAForAUDetection.from_vision_text_pretrained(
             vision,
@@ -251,7 +258,7 @@ class TrainingRun:
                 model,
                 stage,
                 self.splits["train"],
-                AugmentedFaces(self.splits["train"], self._augmentation(), self.arguments.seed),
+                self._train_faces(),
                 EvaluationFaces(self.splits["validation"], self.image_processor),
                 self.arguments,
                 self.stop_request,
@@ -263,6 +270,9 @@ class TrainingRun:
                 # It keeps every loader that it was ever given.
                 self.accelerator.free_memory()
                 self._note_resources(stage, time.monotonic() - started, memory.bytes())
+
+    def _train_faces(self) -> torch.utils.data.Dataset:
+        return AugmentedFaces(self.splits["train"], self._augmentation(), self.arguments.seed)
 
     def _augmentation(self) -> FaceAugmentation | StrongFaceAugmentation:
         kind = StrongFaceAugmentation if self.arguments.augmentation == "strong" else FaceAugmentation
@@ -279,13 +289,16 @@ class TrainingRun:
         """Writes the inference checkpoint to the run's folder: no text side, its cached memory, image processor."""
         if self.accelerator.is_main_process:
             model = HiVAForAUDetection.from_pretrained(stage2)
-            if self.arguments.trained_backbone_share < 1:
-                pretrained = AutoModel.from_pretrained(self._towers()[0]).state_dict()
-                interpolate_weights(model.vision_model.backbone, pretrained, self.arguments.trained_backbone_share)
+            self._mix_with_pretrained_backbone(model)
             model.drop_text_encoder()
             model.save_pretrained(self.output_dir)
             self.image_processor.save_pretrained(self.output_dir)
         self.accelerator.wait_for_everyone()
+
+    def _mix_with_pretrained_backbone(self, model: HiVAPreTrainedModel):
+        if self.arguments.trained_backbone_share < 1:
+            pretrained = AutoModel.from_pretrained(self._vision_tower()).state_dict()
+            interpolate_weights(model.vision_model.backbone, pretrained, self.arguments.trained_backbone_share)
 
     def predict(self, faces: Dataset, description: str, path: Path) -> tuple[np.ndarray, np.ndarray]:
         """Labels and probabilities `[n, N]` of the exported checkpoint, reloaded as a user would; also as a file.
@@ -330,6 +343,12 @@ class TrainingRun:
     def _metrics(self, labels: np.ndarray, probabilities: np.ndarray) -> dict:
         return compute_au_metrics(labels, probabilities, self.au_labels)
 
+    def train_and_export(self):
+        """All stages, and the checkpoint that goes out."""
+        detector, tokenizer = self.build_detector()
+        stage1 = self.train_stage1(detector)
+        self.export(self.train_stage2(stage1, detector, tokenizer))
+
     def run(self) -> dict:
         """Everything in order; `all_results.json` in the run's folder holds what it returns. A finished run that is
         resumed returns that and trains nothing.
@@ -349,9 +368,7 @@ class TrainingRun:
         self._open_folder()
         try:
             with self.stop_request:
-                detector, tokenizer = self.build_detector()
-                stage1 = self.train_stage1(detector)
-                self.export(self.train_stage2(stage1, detector, tokenizer))
+                self.train_and_export()
                 results = self.test()
         finally:
             if self.accelerator.is_main_process:
@@ -363,6 +380,7 @@ class TrainingRun:
     def _finish(self, results: dict) -> dict:
         resources = self.folder.resources()
         results |= {
+            "model": self.arguments.model,
             "dataset": self.arguments.dataset,
             "training_datasets": [name for name, _ in self.arguments.training_sources()],
             "fold": self.arguments.fold,

@@ -22,7 +22,7 @@ PRESETS = ("demo", "paper", "starter")
 _DEMO_DATASET = "synthfacs"
 
 _DESCRIPTION = """\
-Train HiVA, test it on subjects that it never saw, and read a photo with it.
+Train HiVA or VL-FAU, test it on subjects that it never saw, and read a photo with it.
 
 Every setting can be given here, in a YAML file with the same names, or by a preset; the command line overrules the
 file, and the file the preset. Without --preset, synthfacs takes `demo` (the defaults below) and every other data set

@@ -1,0 +1,105 @@
+"""The sentences that VL-FAU learns to write: made of the labels, drawn anew for each face in each epoch."""
+
+import random
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from ..data import MISSING_LABEL
+from ..facs_states import face_sentence, state_sentences
+from .augmentation import AugmentedFaces
+
+
+# Tokens that carry no loss, as everywhere in transformers.
+IGNORED_TOKEN = -100
+
+
+class StateSentences:
+    """The sentences about faces with known labels, tokenized and padded to the longest that there can be.
+
+    Args:
+        tokenizer: Of the network.
+        au_labels: The N AUs, in the order of the labels.
+        writes_local: Whether sentences about single AUs are made.
+        writes_global: Whether a sentence about the face is made.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        au_labels: Sequence[str],
+        writes_local: bool = True,
+        writes_global: bool = True,
+    ):
+        self.tokenizer = tokenizer
+        self.au_labels = list(au_labels)
+        self.writes_local, self.writes_global = writes_local, writes_global
+        # Each AU's sentences: those that it is absent in, those that it is present in.
+        written = [[state_sentences(au, state) for state in (False, True)] for au in self.au_labels]
+        length = max(len(self._ids(text)) for states in written for texts in states for text in texts)
+        self.local_ids = [[[self._padded(text, length) for text in texts] for texts in states] for states in written]
+        self.global_length = max(len(self._ids(face_sentence(aus))) for aus in ((), self.au_labels))
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text)["input_ids"]
+
+    def _padded(self, text: str, length: int) -> torch.Tensor:
+        ids = self._ids(text)
+        return torch.tensor(ids + [IGNORED_TOKEN] * (length - len(ids)))
+
+    def draw(self, labels: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
+        """Keyword arguments of the network's `forward` for one face.
+
+        Among the written sentences about an AU's state one is drawn; about the whole face there is one. A face with an
+        unknown AU gets no sentence about the whole, which would have to be silent about that AU.
+
+        Args:
+            labels: `[N]`, 1 present, 0 absent, -100 unknown.
+            seed: The same seed draws the same sentences.
+
+        Returns:
+            `local_labels` `[N, L]` and `global_labels` `[L]`, with -100 where there is no word.
+        """
+        drawn = {}
+        states = labels.tolist()
+        if self.writes_local:
+            generator = random.Random(seed)
+            # An unknown AU draws too, and the network leaves its sentence out of the loss.
+            texts = [ids[state == 1] for ids, state in zip(self.local_ids, states, strict=True)]
+            drawn["local_labels"] = torch.stack([generator.choice(of_state) for of_state in texts])
+        if self.writes_global:
+            active = [au for au, state in zip(self.au_labels, states, strict=True) if state == 1]
+            drawn["global_labels"] = self._padded(face_sentence(active), self.global_length)
+            if MISSING_LABEL in states:
+                drawn["global_labels"].fill_(IGNORED_TOKEN)
+        return drawn
+
+
+class DescribedFaces(torch.utils.data.Dataset):
+    """Training faces as [`AugmentedFaces`] gives them, with the sentences about them.
+
+    Args:
+        faces: The faces.
+        sentences: Makes the sentences.
+    """
+
+    def __init__(self, faces: AugmentedFaces, sentences: StateSentences):
+        self.faces = faces
+        self.sentences = sentences
+
+    def set_epoch(self, epoch: int):
+        self.faces.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, torch.Tensor]]:
+        """A whole batch at once, which is how a `DataLoader` asks."""
+        items = self.faces.__getitems__(indices)
+        # A tuple's hash of integers is the same in every process and every run.
+        seeds = [hash((self.faces.seed, self.faces.epoch, index)) for index in indices]
+        return [item | self.sentences.draw(item["labels"], seed) for item, seed in zip(items, seeds, strict=True)]

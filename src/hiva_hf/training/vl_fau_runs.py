@@ -1,0 +1,89 @@
+"""A whole run of VL-FAU: data, its one stage, test, and the checkpoint that goes out."""
+
+from pathlib import Path
+
+from ..language.tokenizer import build_state_tokenizer
+from ..modeling_vl_fau import VLFAUForAUDetection
+from .arguments import AUTrainingArguments
+from .augmentation import AugmentedFaces
+from .engine import Stage
+from .run_folder import VL_FAU_STAGE
+from .runs import TrainingRun
+from .sentences import DescribedFaces, StateSentences
+
+
+class VLFAUTrainingRun(TrainingRun):
+    """Trains, chooses and tests a VL-FAU: AUs and both kinds of sentences at once, in one stage.
+
+    Data, engine, states to resume from and test are those of HiVA's runs.
+
+    Args:
+        arguments: All settings; results go to `arguments.output_dir`.
+    """
+
+    title = "VL-FAU"
+
+    def __init__(self, arguments: AUTrainingArguments):
+        super().__init__(arguments)
+        # The same for every data set, and not learned.
+        self.tokenizer = build_state_tokenizer()
+
+    def build_detector(self) -> VLFAUForAUDetection:
+        """The network on a pretrained vision tower."""
+        arguments = self.arguments
+        return VLFAUForAUDetection.from_vision_pretrained(
+            self._vision_tower(),
+            self.tokenizer,
+            id2label=dict(enumerate(self.au_labels)),
+            image_size=arguments.image_size,
+            hidden_size=arguments.hidden_size,
+            text_config={
+                "hidden_size": arguments.decoder_hidden_size,
+                "intermediate_size": 2 * arguments.decoder_hidden_size,
+                "num_hidden_layers": arguments.decoder_layers,
+                "num_attention_heads": arguments.num_attention_heads,
+            },
+            variant=arguments.variant,
+            local_loss_weight=arguments.local_loss_weight,
+            global_loss_weight=arguments.global_loss_weight,
+            loss_reduction=arguments.loss_reduction,
+            label_weights=self._label_weights(),
+            attn_implementation=arguments.attn_implementation,
+        )
+
+    def train(self) -> Path:
+        """Everything at once. Returns the folder of the best epoch."""
+        stage = Stage(VL_FAU_STAGE, self.arguments.num_train_epochs, self.arguments.learning_rate)
+        self._open_folder()
+        if self._is_finished(stage):
+            return self.output_dir / stage.name
+        model = self.build_detector()
+        self.sentences = StateSentences(
+            self.tokenizer,
+            self.au_labels,
+            writes_local=model.config.writes_local_sentences,
+            writes_global=model.config.writes_global_sentence,
+        )
+        return self._train_stage(model, stage)
+
+    def _train_faces(self) -> DescribedFaces:
+        faces = AugmentedFaces(self.splits["train"], self._augmentation(), self.arguments.seed)
+        return DescribedFaces(faces, self.sentences)
+
+    def export(self, trained: Path):
+        """Writes the checkpoint to the run's folder: network, image processor, and the tokenizer of its sentences."""
+        if self.accelerator.is_main_process:
+            model = VLFAUForAUDetection.from_pretrained(trained)
+            self._mix_with_pretrained_backbone(model)
+            model.save_pretrained(self.output_dir)
+            self.image_processor.save_pretrained(self.output_dir)
+            self.tokenizer.save_pretrained(self.output_dir)
+        self.accelerator.wait_for_everyone()
+
+    def train_and_export(self):
+        self.export(self.train())
+
+
+def make_run(arguments: AUTrainingArguments) -> TrainingRun:
+    """The run of the model that the settings name."""
+    return VLFAUTrainingRun(arguments) if arguments.model == "vl_fau" else TrainingRun(arguments)
