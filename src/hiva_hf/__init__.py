@@ -55,7 +55,7 @@ _MODULES = {
     "starter_checkpoint": "packaged_checkpoint",
 }
 # Reachable as attributes too: `hiva_hf.facs.get_action_unit(12)`.
-_SUBMODULES = ("data", "evaluation", "facs", "inference", "viz")
+_SUBMODULES = ("data", "evaluation", "export", "facs", "inference", "viz")
 
 __all__ = [
     "ACTION_UNITS",

@@ -17,6 +17,7 @@ Equation numbers are those of "Hierarchical Vision-Language Interaction for Faci
 (arXiv 2602.14425). Shapes: B images, N AUs, T = h * w visual tokens, L word pieces, d = `config.hidden_size`.
 """
 
+import importlib
 import math
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,14 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.processing_utils import Unpack
-from transformers.utils import SAFE_WEIGHTS_NAME, ModelOutput, TransformersKwargs, auto_docstring, logging
+from transformers.utils import (
+    SAFE_WEIGHTS_NAME,
+    ModelOutput,
+    TransformersKwargs,
+    auto_docstring,
+    cached_file,
+    logging,
+)
 from transformers.utils.generic import can_return_tuple
 
 from .checkpoint_limits import check_num_elements
@@ -42,6 +50,10 @@ from .word_pieces import name_word_pieces
 
 
 logger = logging.get_logger(__name__)
+
+# What transformers' exporters write beside a program.
+_EXPORT_MANIFEST_FILE = "export.json"
+_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
 _PICKLE_ADVICE = (
     "HiVA reads safetensors only, because a pickle can run any code: `hiva-hf convert CHECKPOINT OUTPUT_DIR` makes a "
@@ -842,6 +854,44 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             )
             model.text_model.encoder.load_state_dict(text_model.state_dict())
         return model
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
+        """Loads a checkpoint, or what [`~HiVAForAUDetection.from_exported`] loads, where there are no weights."""
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        except OSError:
+            hub_arguments = {name: kwargs[name] for name in _HUB_ARGUMENTS if kwargs.get(name) is not None}
+            manifest = cached_file(
+                pretrained_model_name_or_path,
+                _EXPORT_MANIFEST_FILE,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+                _raise_exceptions_for_gated_repo=False,
+                **hub_arguments,
+            )
+            if manifest is None:
+                raise
+        return cls.from_exported(pretrained_model_name_or_path, **hub_arguments)
+
+    @classmethod
+    def from_exported(cls, name_or_path, **kwargs) -> "PreTrainedModel":
+        """
+        Loads what `hiva-hf export` wrote: a program of OpenVINO, ONNX Runtime or torch.export in place of this class's
+        network, called in the same way and with the same outputs. It needs the installed package.
+
+        Args:
+            name_or_path (`str` or `os.PathLike`):
+                The folder, or a repository of the Hub that holds it.
+            kwargs:
+                See `hiva_hf.export.load_exported`: `trust_remote_code=True` for programs of torch.export, which are
+                pickles, `num_threads`, and for repositories `revision`, `token` and the like.
+        """
+        try:
+            export = importlib.import_module("hiva_hf.export")
+        except ImportError as error:
+            raise ImportError(f"Exported detectors need the package, not only its model files: {error}.") from error
+        return export.load_exported(name_or_path, **kwargs)
 
     def freeze_text_encoder(self):
         """

@@ -1,0 +1,126 @@
+"""`hiva-hf export`: a detector as a program that runs fast on CPUs."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..export.formats import DTYPES, FORMATS
+
+
+if TYPE_CHECKING:
+    from ..export import ExportReport
+
+STARTER = "starter"
+_SYNTHFACS = "synthfacs"
+
+_DESCRIPTION = """\
+Export a detector to a program of OpenVINO (the fastest on CPUs), ONNX Runtime (runs anywhere) or torch.export.
+
+The new folder is used as a checkpoint is: hiva-hf detect --model FOLDER, pipeline("au-detection", model=FOLDER).
+The export is compared with the detector on faces, and the largest change of a probability is printed and written down.
+Those faces, and the ones that the ranges of int8 are taken from, are rendered faces of the package; faces like those
+that it will read are better: --calibration PHOTOS.
+
+Programs of torch.export are pickles: they load by HiVAForAUDetection.from_exported(FOLDER, trust_remote_code=True)
+alone."""
+
+_EXAMPLES = """\
+examples:
+  hiva-hf export starter --to openvino
+  hiva-hf export path/to/checkpoint faster --to openvino --dtype int8 --calibration photos/
+  hiva-hf detect interview.mp4 --model faster"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        "export",
+        help="a detector as a fast program: OpenVINO, ONNX, torch.export",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help=f"folder or repository of a detector, or {STARTER}, the one of the package"
+    )
+    parser.add_argument(
+        "output_dir",
+        metavar="OUTPUT_DIR",
+        nargs="?",
+        type=Path,
+        help="a new folder for the result (default: MODEL-FORMAT-DTYPE, in the current folder)",
+    )
+    parser.add_argument("--to", choices=tuple(FORMATS), required=True, help="what runs it")
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="precision of the arithmetic: int8 is the smallest, bf16 needs no calibration (default: bf16, and fp32 "
+        "with onnx, which has none)",
+    )
+    faces = parser.add_argument_group("faces to calibrate and compare on")
+    faces.add_argument(
+        "--calibration", metavar="DATA", default=_SYNTHFACS, help="a folder of photos (default: %(default)s)"
+    )
+    faces.add_argument("--aligned", action="store_true", help="these photos are faces, cropped and aligned before")
+    faces.add_argument(
+        "--num_calibration_faces",
+        type=_positive,
+        default=128,
+        metavar="N",
+        help="from which the ranges of int8 are taken (default: %(default)s)",
+    )
+    faces.add_argument(
+        "--num_comparison_faces",
+        type=_positive,
+        default=64,
+        metavar="N",
+        help="others, on which the export is compared (default: %(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exports; returns the exit code."""
+    from ..export.formats import check_target
+
+    dtype = args.dtype or ("fp32" if args.to == "onnx" else "bf16")
+    # Before anything is loaded.
+    check_target(args.to, dtype)
+    import torch
+    from transformers import AutoImageProcessor
+
+    from ..export import export_detector
+    from ..modeling_hiva import HiVAForAUDetection
+    from ..packaged_checkpoint import starter_checkpoint
+
+    checkpoint = starter_checkpoint() if args.model == STARTER else args.model
+    output_dir = args.output_dir or Path(f"{Path(args.model).name}-{args.to}-{dtype}")
+    report = export_detector(
+        HiVAForAUDetection.from_pretrained(checkpoint, dtype=torch.float32),
+        AutoImageProcessor.from_pretrained(checkpoint),
+        output_dir,
+        format=args.to,
+        dtype=dtype,
+        calibration=args.calibration,
+        aligned=args.aligned,
+        num_calibration_faces=args.num_calibration_faces,
+        num_comparison_faces=args.num_comparison_faces,
+    )
+    print(_describe(report, output_dir))
+    return 0
+
+
+def _describe(report: "ExportReport", output_dir: Path) -> str:
+    size = sum(file.stat().st_size for file in output_dir.iterdir()) / 1e6
+    return (
+        f"{output_dir}: {report.format} {report.dtype}, {size:.0f} MB. On {report.num_comparison_faces} faces "
+        f"({report.calibration}) probabilities differ from the detector's by {report.largest_probability_change:.4f} at "
+        f"most, {report.mean_probability_change:.4f} on average."
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number

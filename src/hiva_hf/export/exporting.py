@@ -1,0 +1,275 @@
+"""From a detector to a folder with its program, by transformers' own exporters."""
+
+import copy
+import logging
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+from transformers.utils import logging as transformers_logging
+
+from ..extras import import_from_extra
+from ..modeling_hiva import HiVAForAUDetection
+from ..pipeline_au_detection import AUDetectionPipeline
+from ..remote_code import drop_local_towers
+from .calibration import SYNTHFACS, calibration_faces
+from .formats import MANIFEST_FILE, Format, add_to_manifest, check_target
+from .runtime import load_exported
+
+
+if TYPE_CHECKING:
+    from transformers.exporters import ExportedModel
+
+logger = logging.getLogger(__name__)
+
+NUM_CALIBRATION_FACES, NUM_COMPARISON_FACES = 128, 64
+_COMPARISON_BATCH = 8
+# Written into the manifest.
+_PACKAGES = {
+    "openvino": ("openvino", "nncf"),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "torch": (),
+}
+# Of which packages an export needs which modules, to tell so before any work.
+_MODULES = {"openvino": ("openvino",), "onnx": ("onnx", "onnxscript", "onnxruntime"), "torch": ()}
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What came out, as it stands in the manifest.
+
+    Attributes:
+        format: "openvino", "onnx" or "torch".
+        dtype: "fp32", "bf16" or "int8".
+        source: What the detector was loaded from; the name of its folder alone.
+        calibration: Where the faces are from.
+        num_calibration_faces: How many faces the ranges of int8 were taken from.
+        num_comparison_faces: How many other faces the next two figures were measured on.
+        largest_probability_change: Against the detector in float32, of any AU of any of these faces.
+        mean_probability_change: Likewise, the mean.
+        packages: Versions of what made it.
+    """
+
+    format: str
+    dtype: str
+    source: str
+    calibration: str
+    num_calibration_faces: int
+    num_comparison_faces: int
+    largest_probability_change: float
+    mean_probability_change: float
+    packages: dict[str, str]
+
+
+def export_detector(
+    model: HiVAForAUDetection,
+    image_processor: BaseImageProcessor,
+    output_dir: str | os.PathLike,
+    format: str = "openvino",
+    dtype: str = "bf16",
+    calibration: str | os.PathLike = SYNTHFACS,
+    aligned: bool = False,
+    num_calibration_faces: int = NUM_CALIBRATION_FACES,
+    num_comparison_faces: int = NUM_COMPARISON_FACES,
+    progress: bool = True,
+) -> ExportReport:
+    """Exports a detector.
+
+    The folder holds the program, the configuration, the image processor and a manifest; `from_pretrained`,
+    `pipeline("au-detection", model=folder)` and `hiva-hf detect --model folder` take it as they take a checkpoint.
+    The program reads any number of faces at a time and gives all outputs of the detector, attention maps included.
+
+    Args:
+        model: The detector, in evaluation mode, in float32 and on the CPU. It is folded for the export (see
+            [`HiVAForAUDetection.fuse`]) and left as it was.
+        image_processor: Its image processor.
+        output_dir: A new folder.
+        format: `"openvino"` (the fastest on CPUs), `"onnx"` (runs anywhere) or `"torch"`.
+        dtype: `"fp32"`; `"bf16"`, which CPUs without it compute in float32; or `"int8"`, calibrated.
+        calibration: `"synthfacs"`, the rendered faces of the package, or a folder of photos like those that it will
+            read.
+        aligned: The photos are faces that were cropped and aligned before.
+        num_calibration_faces: For int8: how many faces its ranges are taken from.
+        num_comparison_faces: On how many other faces the export is compared with the detector.
+        progress: Whether to show progress bars.
+
+    Returns:
+        What was made, and how much it differs from the detector.
+
+    Raises:
+        ValueError: The format doesn't come in that precision, or there are too few faces.
+        FileExistsError: The folder exists and is not empty.
+        ImportError: The packages of the format are missing.
+    """
+    target = check_target(format, dtype)
+    _check_packages(format, dtype, target)
+    _check_model(model)
+    output_dir = Path(output_dir)
+    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        raise FileExistsError(f"{output_dir} exists. Name a new folder, or remove it.")
+    num_calibration_faces = num_calibration_faces if dtype == "int8" else 0
+    detector = AUDetectionPipeline(model, image_processor=image_processor, device=torch.device("cpu"))
+    faces, compared = calibration_faces(
+        detector, calibration, num_calibration_faces, num_comparison_faces, aligned, progress
+    )
+    expected = _probabilities(model, compared, "Detector", progress)
+
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    # A folder with the manifest is complete: it gets its name at the end.
+    with tempfile.TemporaryDirectory(dir=output_dir.parent, prefix=f".{output_dir.name}-") as scratch:
+        folder = Path(scratch) / "export"
+        with _quiet_exporters(), _prepared(model):
+            _export_program(model, format, dtype, faces, progress).save_pretrained(folder)
+        image_processor.save_pretrained(folder)
+        drop_local_towers(folder)
+        report = {
+            "format": format,
+            "dtype": dtype,
+            "source": _source(model),
+            "calibration": SYNTHFACS if os.fspath(calibration) == SYNTHFACS else "photos",
+            "num_calibration_faces": len(faces),
+            "num_comparison_faces": len(compared),
+            "packages": _versions(format, dtype),
+        }
+        add_to_manifest(folder / MANIFEST_FILE, report)
+        # As its users will load it; this process made the program.
+        exported = load_exported(folder, trust_remote_code=target.is_pickle)
+        change = (_probabilities(exported, compared, target.title, progress) - expected).abs()
+        del exported
+        report |= {
+            "largest_probability_change": change.max().item(),
+            "mean_probability_change": change.mean().item(),
+        }
+        report = ExportReport(**report)
+        add_to_manifest(folder / MANIFEST_FILE, asdict(report))
+        if output_dir.exists():
+            output_dir.rmdir()
+        shutil.move(folder, output_dir)
+    return report
+
+
+def _check_packages(format: str, dtype: str, target: Format) -> None:
+    modules = _MODULES[format] + (("nncf",) if format == "openvino" and dtype == "int8" else ())
+    for module in modules:
+        import_from_extra(module, target.extra, f"Exporting to {target.title}")
+
+
+def _check_model(model: PreTrainedModel) -> None:
+    if not isinstance(model, HiVAForAUDetection):
+        raise ValueError(f"A HiVAForAUDetection is exported, not a {type(model).__name__}.")
+    if model.dtype != torch.float32 or model.device.type != "cpu":
+        raise ValueError(
+            f"The detector is in {model.dtype} on {model.device}, but is exported from float32 on the CPU: load it by "
+            "`HiVAForAUDetection.from_pretrained(path, dtype=torch.float32)`."
+        )
+
+
+@contextmanager
+def _prepared(model: HiVAForAUDetection) -> Iterator[None]:
+    """Folded, and able to return attention maps, for which configurations insist on "eager"."""
+    was_fused, attention = model.is_fused, model.config._attn_implementation
+    model.fuse()
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(attention)
+        if not was_fused:
+            model.unfuse()
+
+
+@contextmanager
+def _quiet_exporters() -> Iterator[None]:
+    """They tell of every version that differs from the one that they were written with; the tests here decide."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+
+
+def _export_program(
+    model: HiVAForAUDetection, format: str, dtype: str, faces: torch.Tensor, progress: bool
+) -> "ExportedModel":
+    size = model.config.image_size
+    # A batch size of 1 would be taken for a constant.
+    sample = {"pixel_values": torch.zeros(2, 3, size, size), "output_attentions": True}
+    settings = {"dynamic_shapes": {"pixel_values": {0: torch.export.Dim("batch")}}}
+    logger.info("Tracing the network: a minute or two for a large one ...")
+    start = time.monotonic()
+    exported = _EXPORTS[format](model, sample, settings, dtype, faces)
+    logger.info("Traced and converted in %.0f s.", time.monotonic() - start)
+    return exported
+
+
+def _to_openvino(
+    model: HiVAForAUDetection, sample: dict[str, Any], settings: dict[str, Any], dtype: str, faces: torch.Tensor
+) -> "ExportedModel":
+    from transformers.exporters import NNCFOpenVINOQuantizer, NNCFQuantizationConfig, OpenVINOConfig, OpenVINOExporter
+
+    quantizer = None
+    if dtype == "int8":
+        import nncf
+
+        config = NNCFQuantizationConfig(preset=nncf.QuantizationPreset.MIXED, subset_size=len(faces))
+        quantizer = NNCFOpenVINOQuantizer(config, [{"pixel_values": face[None]} for face in faces])
+    return OpenVINOExporter().export(model, sample, OpenVINOConfig(quantizer=quantizer, **settings))
+
+
+def _to_onnx(
+    model: HiVAForAUDetection, sample: dict[str, Any], settings: dict[str, Any], dtype: str, faces: torch.Tensor
+) -> "ExportedModel":
+    from transformers.exporters import OnnxConfig, OnnxExporter, OnnxRuntimeQuantizer, OnnxRuntimeStaticConfig
+
+    quantizer = None
+    if dtype == "int8":
+        config = OnnxRuntimeStaticConfig(per_channel=True, op_types_to_quantize=["MatMul", "Gemm"])
+        quantizer = OnnxRuntimeQuantizer(config, [{"pixel_values": face[None]} for face in faces])
+    return OnnxExporter().export(model, sample, OnnxConfig(quantizer=quantizer, **settings))
+
+
+def _to_torch(
+    model: HiVAForAUDetection, sample: dict[str, Any], settings: dict[str, Any], dtype: str, faces: torch.Tensor
+) -> "ExportedModel":
+    from transformers.exporters import DynamoConfig, DynamoExporter
+
+    if dtype == "bf16":
+        # Folded in float32, converted then.
+        model = copy.deepcopy(model).to(torch.bfloat16)
+        sample = sample | {"pixel_values": sample["pixel_values"].to(torch.bfloat16)}
+    return DynamoExporter().export(model, sample, DynamoConfig(**settings))
+
+
+_EXPORTS: dict[str, Callable[..., "ExportedModel"]] = {"openvino": _to_openvino, "onnx": _to_onnx, "torch": _to_torch}
+
+
+@torch.no_grad()
+def _probabilities(model: PreTrainedModel, faces: torch.Tensor, name: str, progress: bool) -> torch.Tensor:
+    batches = faces.split(_COMPARISON_BATCH)
+    bar = tqdm(batches, desc=f"Comparing: {name}", disable=None if progress else True)
+    return torch.cat([model(pixel_values=batch).logits.sigmoid() for batch in bar])
+
+
+def _source(model: PreTrainedModel) -> str:
+    name = model.name_or_path
+    return Path(name).name if os.path.isdir(name) else name
+
+
+def _versions(format: str, dtype: str) -> dict[str, str]:
+    names = ("hiva-hf", "torch", "timm", "transformers", *_PACKAGES[format])
+    return {name: version(name) for name in names if name != "nncf" or dtype == "int8"}

@@ -1,0 +1,116 @@
+"""Running the program of an export: batches of faces in, named tensors out. One class for each format."""
+
+import threading
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import torch
+
+from ..extras import import_from_extra
+
+
+class Program(ABC):
+    """A program that is ready to run. Threads may share it: one runs it at a time.
+
+    Attributes:
+        device: Where it runs.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self):
+        self._lock = threading.Lock()
+
+    def __call__(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`(batch_size, 3, image_size, image_size)` -> the tensors of [`HiVAAUDetectionOutput`] by name."""
+        with self._lock:
+            return self._run(pixel_values)
+
+    @abstractmethod
+    def _run(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]: ...
+
+    def to(self, device: torch.device) -> bool:
+        """Moves it; returns whether it could."""
+        return device.type == self.device.type
+
+
+class OpenVINOProgram(Program):
+    """An OpenVINO model, compiled for this CPU.
+
+    Args:
+        path: The `.xml`; its weights lie beside it.
+        precision: `"bf16"` or `"f32"`, what is computed in where the program itself isn't int8. CPUs without bfloat16
+            compute in float32.
+        num_threads: Threads at most; by default OpenVINO's choice, one for each core.
+    """
+
+    def __init__(self, path: Path, precision: str, num_threads: int | None = None):
+        super().__init__()
+        openvino = import_from_extra("openvino", "openvino", "Running OpenVINO programs")
+        core = openvino.Core()
+        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = "bf16" if precision == "bf16" and has_bf16 else "f32"
+        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
+        if num_threads is not None:
+            options["INFERENCE_NUM_THREADS"] = num_threads
+        self.compiled = core.compile_model(core.read_model(path), "CPU", options)
+        self._names = [output.any_name for output in self.compiled.outputs]
+        self._request = self.compiled.create_infer_request()
+
+    def _run(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+        self._request.infer({0: pixel_values.contiguous().numpy()}, share_inputs=True)
+        # Copies: the next call overwrites the request's own memory.
+        return {
+            name: torch.from_numpy(self._request.get_output_tensor(index).data.copy())
+            for index, name in enumerate(self._names)
+        }
+
+
+class OnnxProgram(Program):
+    """A model in a session of ONNX Runtime, on the CPU.
+
+    Args:
+        path: The `.onnx`; its weights lie beside it.
+        num_threads: Threads at most; by default one for each core that this process may use.
+    """
+
+    def __init__(self, path: Path, num_threads: int | None = None):
+        super().__init__()
+        runtime = import_from_extra("onnxruntime", "onnx", "Running ONNX programs")
+        options = runtime.SessionOptions()
+        # By itself it takes all cores of the machine, allowed or not.
+        options.intra_op_num_threads = num_threads or torch.get_num_threads()
+        self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+        self._names = [output.name for output in self._session.get_outputs()]
+
+    def _run(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+        values = self._session.run(self._names, {self._input: pixel_values.contiguous().numpy()})
+        return {name: torch.from_numpy(value) for name, value in zip(self._names, values, strict=True)}
+
+
+class TorchProgram(Program):
+    """A `torch.export` program.
+
+    Args:
+        path: The `.pt2`. Opening it runs code that it holds: never open one of strangers.
+        dtype: Of its inputs.
+    """
+
+    def __init__(self, path: Path, dtype: torch.dtype):
+        super().__init__()
+        # Its output class, by which the program was written, has to be known when it is read.
+        from .. import modeling_hiva  # noqa: F401
+
+        self._module = torch.export.load(path).module()
+        self._dtype = dtype
+
+    def _run(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            outputs = self._module(pixel_values=pixel_values.to(self.device, self._dtype))
+        return {name: value.float() for name, value in outputs.items()}
+
+    def to(self, device: torch.device) -> bool:
+        self._module.to(device)
+        self.device = device
+        return True

@@ -1,0 +1,158 @@
+"""An exported detector, called as the detector that it was made from."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import CONFIG_NAME, cached_file, logging
+from transformers.utils.generic import can_return_tuple
+
+from ..configuration_hiva import HiVAConfig
+from ..modeling_hiva import HiVAAUDetectionOutput, HiVAPreTrainedModel
+from .formats import MANIFEST_FILE, Manifest, read_manifest
+from .programs import OnnxProgram, OpenVINOProgram, Program, TorchProgram
+
+
+logger = logging.get_logger(__name__)
+
+ATTENTIONS = ("ddca_attentions", "cdca_attentions")
+# Of `from_pretrained`, for repositories.
+HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+
+
+class ExportedDetector(HiVAPreTrainedModel):
+    """A detector whose network is a program, see [`load_exported`].
+
+    It is called as [`HiVAForAUDetection`] without text inputs, and gives the same outputs. It has no parameters: it
+    can't be trained.
+
+    Args:
+        config: The detector's.
+        folder: Where the program lies.
+        manifest: What the folder says of it.
+        program: The program.
+
+    Attributes:
+        manifest: What it was made from.
+    """
+
+    def __init__(self, config: HiVAConfig, folder: Path, manifest: Manifest, program: Program):
+        super().__init__(config)
+        self.manifest = manifest
+        self._folder, self._program = folder, program
+        self.post_init()
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        return self._program.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What goes in and comes out; what is computed in stands in `manifest.dtype`."""
+        return torch.float32
+
+    def to(self, *args: Any, **kwargs: Any) -> "ExportedDetector":
+        """Only torch programs leave the CPU; for the others a warning tells that they stay. Types don't change."""
+        device, *_ = torch._C._nn._parse_to(*args, **kwargs)
+        if device is not None and not self._program.to(device):
+            logger.warning_once(
+                f"{self.manifest.target.title} programs of a detector run on the CPU, not on {device}."
+            )
+        return self
+
+    def train(self, mode: bool = True) -> "ExportedDetector":
+        if mode:
+            raise ValueError("An exported detector can't be trained: load the checkpoint that it was made from.")
+        return super().train(False)
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        **kwargs: Any,
+    ) -> HiVAAUDetectionOutput:
+        """See [`HiVAForAUDetection.forward`].
+
+        Raises:
+            ValueError: The images have another size than the detector's, or text is given.
+        """
+        for name in ("input_ids", "attention_mask", "text_hidden_states"):
+            if kwargs.get(name) is not None:
+                raise ValueError(f"`{name}` was passed to an exported detector, whose descriptions are part of it.")
+        size = self.config.image_size
+        if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):
+            raise ValueError(
+                f"`pixel_values` has the shape {tuple(pixel_values.shape)}, but this model reads batches of "
+                f"(3, {size}, {size}): pass the faces through its image processor."
+            )
+        values = self._program(pixel_values.detach().to(self.device, torch.float32))
+        if not (self.config.output_attentions if output_attentions is None else output_attentions):
+            values = {name: value for name, value in values.items() if name not in ATTENTIONS}
+        loss = None if labels is None else self._au_loss(values["logits"], labels)
+        return HiVAAUDetectionOutput(loss=loss, **values)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """Copies the export."""
+        if kwargs.get("push_to_hub"):
+            raise ValueError("An export is uploaded as a folder: `hf upload REPOSITORY FOLDER`.")
+        target = Path(save_directory)
+        target.mkdir(parents=True, exist_ok=True)
+        if target.resolve() == self._folder.resolve():
+            return
+        for name in (MANIFEST_FILE, CONFIG_NAME, *self.manifest.target.program_files):
+            shutil.copyfile(self._folder / name, target / name)
+
+
+def load_exported(
+    name_or_path: str | os.PathLike,
+    *,
+    trust_remote_code: bool = False,
+    num_threads: int | None = None,
+    **hub_arguments: Any,
+) -> ExportedDetector:
+    """Loads what `hiva-hf export` wrote.
+
+    Args:
+        name_or_path: The folder, or a repository of the Hub that holds it.
+        trust_remote_code: Whether programs may be opened that run code when they are opened, as those of
+            `torch.export` do: they are pickles inside. Only for those that you made, or whose maker you trust.
+        num_threads: Threads at most; by default one for each core.
+        **hub_arguments: As for `from_pretrained`: `revision`, `token`, `cache_dir`, `subfolder`, ...
+
+    Raises:
+        OSError: There is no export, or a file of it is missing.
+        ValueError: The manifest is none of this package, or the program is a pickle and not trusted.
+        ImportError: The packages that run it are missing.
+    """
+    name_or_path = os.fspath(name_or_path)
+    unknown = sorted(hub_arguments.keys() - set(HUB_ARGUMENTS))
+    if unknown:
+        raise TypeError(f"Exports are not loaded with {', '.join(unknown)}.")
+    manifest_file = Path(cached_file(name_or_path, MANIFEST_FILE, **hub_arguments))
+    manifest = read_manifest(manifest_file)
+    if manifest.target.is_pickle and not trust_remote_code:
+        raise ValueError(
+            f"{name_or_path} holds a {manifest.target.title} program, which is a pickle inside: opening it runs "
+            "whatever code it holds. If you made it, or trust who did, load it by "
+            "`HiVAForAUDetection.from_exported(folder, trust_remote_code=True)`."
+        )
+    for file in (*manifest.target.program_files, CONFIG_NAME):
+        cached_file(name_or_path, file, **hub_arguments)
+    folder = manifest_file.parent
+    config = HiVAConfig.from_pretrained(folder)
+    config.name_or_path = name_or_path
+    return ExportedDetector(config, folder, manifest, _open_program(folder, manifest, num_threads))
+
+
+def _open_program(folder: Path, manifest: Manifest, num_threads: int | None) -> Program:
+    path = folder / manifest.target.program_files[0]
+    if manifest.format == "openvino":
+        return OpenVINOProgram(path, "f32" if manifest.dtype == "fp32" else "bf16", num_threads)
+    if manifest.format == "onnx":
+        return OnnxProgram(path, num_threads)
+    return TorchProgram(path, torch.bfloat16 if manifest.dtype == "bf16" else torch.float32)

@@ -1,0 +1,88 @@
+"""A tiny detector on timm's Swin, which is folded for exports, and its export; shared by all tests here."""
+
+import importlib.util
+
+import pytest
+import torch
+from transformers import TimmWrapperConfig
+
+from hiva_hf import HiVAConfig, HiVAForAUDetection, HiVAImageProcessor
+from hiva_hf.export import export_detector
+
+
+AU_LABELS = ("AU1", "AU4", "AU12", "AU25")
+
+
+def make_detector() -> HiVAForAUDetection:
+    """Weights that show every mistake: no bias, no statistic and no text vector is zero."""
+    torch.manual_seed(0)
+    backbone = TimmWrapperConfig(
+        architecture="swin_tiny_patch4_window7_224",
+        model_args={"embed_dim": 8, "depths": (2, 1), "num_heads": (1, 2), "img_size": 56},
+        do_pooling=False,
+    )
+    config = HiVAConfig(
+        backbone_config=backbone,
+        image_size=56,
+        hidden_size=24,
+        num_neighbors=2,
+        id2label=dict(enumerate(AU_LABELS)),
+        use_text_encoder=False,
+        text_memory_length=5,
+    )
+    model = HiVAForAUDetection(config).eval()
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name == "text_memory_mask":
+                tensor.copy_(torch.tensor([True, True, True, True, False]))
+            elif name.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5)
+            elif tensor.is_floating_point() and not name.endswith("weight"):
+                tensor.normal_(0, 0.3)
+    return model
+
+
+@pytest.fixture(scope="package")
+def detector() -> HiVAForAUDetection:
+    return make_detector()
+
+
+@pytest.fixture(scope="package")
+def image_processor() -> HiVAImageProcessor:
+    return HiVAImageProcessor(size={"height": 64, "width": 64}, crop_size={"height": 56, "width": 56})
+
+
+@pytest.fixture(scope="package")
+def detector_dir(detector, image_processor, tmp_path_factory):
+    """It as a checkpoint."""
+    folder = tmp_path_factory.mktemp("detector")
+    detector.save_pretrained(folder)
+    image_processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="package")
+def exports(detector, image_processor, tmp_path_factory):
+    """The export of a format and precision, made when it is first asked for: `(folder, report)`."""
+    made, root = {}, tmp_path_factory.mktemp("exports")
+
+    def export(format: str, dtype: str):
+        if (format, dtype) not in made:
+            for package in {"openvino": ("openvino", "nncf"), "onnx": ("onnxscript", "onnxruntime")}.get(format, ()):
+                if importlib.util.find_spec(package) is None:
+                    pytest.skip(f"needs {package}")
+            folder = root / f"{format}-{dtype}"
+            report = export_detector(
+                detector,
+                image_processor,
+                folder,
+                format,
+                dtype,
+                num_calibration_faces=8,
+                num_comparison_faces=4,
+                progress=False,
+            )
+            made[format, dtype] = folder, report
+        return made[format, dtype]
+
+    return export

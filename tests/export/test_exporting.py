@@ -1,0 +1,84 @@
+import json
+import sys
+
+import pytest
+import torch
+
+from hiva_hf.export import export_detector, load_exported
+
+
+# The largest difference of a logit of the tiny detector, about 1 in size.
+TOLERANCES = {
+    ("openvino", "fp32"): 1e-4,
+    ("openvino", "bf16"): 0.05,
+    ("openvino", "int8"): 0.3,
+    ("onnx", "fp32"): 1e-4,
+    ("onnx", "int8"): 0.3,
+    ("torch", "fp32"): 1e-4,
+    ("torch", "bf16"): 0.05,
+}
+
+
+@pytest.mark.parametrize(("format", "dtype"), TOLERANCES)
+def test_export_gives_the_outputs_of_the_detector_for_any_batch_size(exports, detector, format, dtype):
+    folder, _ = exports(format, dtype)
+    exported = load_exported(folder, trust_remote_code=format == "torch")
+    for batch_size in (1, 3, 18):
+        pixels = torch.randn(batch_size, 3, 56, 56)
+        with torch.no_grad():
+            expected = detector(pixel_values=pixels, output_attentions=True)
+        outputs = exported(pixel_values=pixels, output_attentions=True)
+        assert type(outputs) is type(expected) and outputs.keys() == expected.keys()
+        for name in expected:
+            scale = expected[name].abs().max().clamp(min=1)
+            torch.testing.assert_close(
+                outputs[name] / scale, expected[name] / scale, atol=TOLERANCES[format, dtype], rtol=0
+            )
+
+
+@pytest.mark.parametrize(("format", "dtype"), [("openvino", "int8"), ("onnx", "fp32")])
+def test_folder_tells_what_it_was_made_from(exports, format, dtype):
+    folder, report = exports(format, dtype)
+    entry = json.loads((folder / "export.json").read_text())["hiva"]
+    assert entry["dtype"] == dtype and entry["num_comparison_faces"] == 4
+    assert entry["num_calibration_faces"] == (8 if dtype == "int8" else 0)
+    assert entry["packages"]["torch"] == torch.__version__
+    assert 0 < entry["largest_probability_change"] == report.largest_probability_change < 0.1
+    assert {"config.json", "preprocessor_config.json"} < {file.name for file in folder.iterdir()}
+    assert not (folder / "model.safetensors").exists()
+
+
+def test_detector_is_left_as_it_was(exports, detector):
+    exports("torch", "bf16")
+    assert not detector.is_fused and detector.dtype == torch.float32
+    assert all(parameter.requires_grad for parameter in detector.parameters())
+
+
+@pytest.mark.parametrize(
+    ("format", "dtype", "reason"),
+    [
+        ("onnx", "bf16", "no bfloat16"),
+        ("torch", "int8", "take bf16"),
+        ("tflite", "fp32", "openvino, onnx, torch"),
+        ("onnx", "int4", "fp32, bf16, int8"),
+    ],
+)
+def test_combination_that_does_not_exist_is_refused(detector, image_processor, tmp_path, format, dtype, reason):
+    with pytest.raises(ValueError, match=reason):
+        export_detector(detector, image_processor, tmp_path / "out", format, dtype)
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_that_holds_something_is_not_overwritten(detector, image_processor, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="Name a new folder"):
+        export_detector(detector, image_processor, tmp_path, "torch", "fp32")
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(("format", "module"), [("openvino", "openvino"), ("onnx", "onnxscript")])
+def test_missing_packages_are_told_in_one_line(monkeypatch, detector, image_processor, tmp_path, format, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf'pip install "hiva-hf\[{format}\]"') as caught:
+        export_detector(detector, image_processor, tmp_path / "out", format, "fp32")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,143 @@
+import importlib
+import json
+import shutil
+import sys
+
+import pytest
+import torch
+from transformers import AutoModel, pipeline
+
+from hiva_hf import HiVAForAUDetection, detect
+from hiva_hf.export import ExportedDetector, load_exported
+
+
+@pytest.fixture
+def openvino_dir(exports, tmp_path):
+    """A copy that a test may spoil."""
+    return shutil.copytree(exports("openvino", "fp32")[0], tmp_path / "export")
+
+
+def test_exported_detector_is_called_as_the_detector(openvino_dir, detector):
+    exported = HiVAForAUDetection.from_exported(openvino_dir)
+    assert exported.config.au_labels == detector.config.au_labels
+    assert exported.device == torch.device("cpu") and exported.dtype == torch.float32
+    assert exported.eval() is exported and exported.to("cpu") is exported
+    pixels = torch.randn(2, 3, 56, 56)
+    assert exported(pixels).keys() == {"logits": 0, "au_features": 0}.keys()
+    labels = torch.tensor([[1.0, 0, 1, -100], [0, 0, 1, 1]])
+    with torch.no_grad():
+        torch.testing.assert_close(exported(pixels, labels=labels).loss, detector(pixels, labels=labels).loss)
+    assert torch.equal(exported(pixels, return_dict=False)[0], exported(pixels).logits)
+
+
+def test_exported_detector_refuses_what_it_can_not_do(openvino_dir):
+    exported = load_exported(openvino_dir)
+    with pytest.raises(ValueError, match=r"\(3, 56, 56\)"):
+        exported(torch.zeros(1, 3, 224, 224))
+    with pytest.raises(ValueError, match="`input_ids`"):
+        exported(torch.zeros(1, 3, 56, 56), input_ids=torch.zeros(4, 5))
+    with pytest.raises(ValueError, match="can't be trained"):
+        exported.train()
+
+
+def test_auto_class_and_pipeline_take_an_export(exports, detector_dir, astronaut):
+    folder, _ = exports("openvino", "fp32")
+    assert type(AutoModel.from_pretrained(folder)) is ExportedDetector
+    options = {"return_attention": True, "return_features": True}
+    (face,) = pipeline("au-detection", model=str(folder), **options)(astronaut)
+    (expected,) = pipeline("au-detection", model=str(detector_dir), **options)(astronaut)
+    assert face["box"] == expected["box"]
+    for name in ("ddca_attention", "cdca_attention", "features"):
+        torch.testing.assert_close(face[name], expected[name], atol=1e-3, rtol=1e-3)
+    for au, other in zip(face["aus"], expected["aus"], strict=True):
+        assert au["label"] == other["label"] and au["score"] == pytest.approx(other["score"], abs=1e-3)
+
+
+def test_detect_takes_an_export(exports, astronaut, tmp_path):
+    astronaut.save(tmp_path / "photo.png")
+    table = detect(tmp_path / "photo.png", model=exports("onnx", "int8")[0], progress=False)
+    assert len(table) == 1 and table["AU12"].between(0, 1).all()
+
+
+def test_saved_export_is_the_same_export(exports, tmp_path):
+    exported = load_exported(exports("openvino", "fp32")[0])
+    exported.save_pretrained(tmp_path / "copy")
+    pixels = torch.randn(1, 3, 56, 56)
+    assert torch.equal(load_exported(tmp_path / "copy")(pixels).logits, exported(pixels).logits)
+
+
+def test_checkpoint_goes_before_an_export_beside_it(openvino_dir, detector_dir):
+    shutil.copy(detector_dir / "model.safetensors", openvino_dir)
+    assert type(HiVAForAUDetection.from_pretrained(openvino_dir)) is HiVAForAUDetection
+
+
+def test_pickled_program_is_opened_by_those_who_trust_it_alone(exports, monkeypatch):
+    folder, _ = exports("torch", "fp32")
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.export, "load", lambda *_: pytest.fail("opened"))
+        for load in (HiVAForAUDetection.from_exported, HiVAForAUDetection.from_pretrained):
+            with pytest.raises(ValueError, match="trust_remote_code=True"):
+                load(folder)
+    assert HiVAForAUDetection.from_exported(folder, trust_remote_code=True)(torch.zeros(1, 3, 56, 56)).logits.ndim == 2
+
+
+def set_format(manifest):
+    manifest["hiva"]["format"] = "pickle"
+
+
+def set_file(manifest):
+    manifest["components"]["model"]["file"] = "../../file.xml"
+
+
+def add_component(manifest):
+    manifest["components"]["other"] = manifest["components"]["model"]
+
+
+def drop_entry(manifest):
+    del manifest["hiva"]
+
+
+@pytest.mark.parametrize("spoil", [set_format, set_file, add_component, drop_entry])
+def test_manifest_that_no_export_wrote_is_refused(openvino_dir, spoil):
+    manifest = json.loads((openvino_dir / "export.json").read_text())
+    spoil(manifest)
+    (openvino_dir / "export.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"export\.json"):
+        load_exported(openvino_dir)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b"\xff\xfe", b" " * 1_000_001])
+def test_manifest_that_is_none_is_refused(openvino_dir, content):
+    (openvino_dir / "export.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"export\.json"):
+        load_exported(openvino_dir)
+
+
+def test_missing_program_is_named(openvino_dir):
+    (openvino_dir / "openvino_model.bin").unlink()
+    with pytest.raises(OSError, match=r"openvino_model\.bin"):
+        load_exported(openvino_dir)
+
+
+def test_folder_without_export_is_named(tmp_path):
+    with pytest.raises(OSError, match=r"export\.json"):
+        HiVAForAUDetection.from_exported(tmp_path)
+
+
+def test_missing_runtime_is_told_in_one_line(monkeypatch, openvino_dir):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ImportError, match=r'pip install "hiva-hf\[openvino\]"'):
+        pipeline("au-detection", model=str(openvino_dir))
+
+
+def test_model_files_alone_tell_that_the_package_is_needed(monkeypatch, openvino_dir):
+    import_module = importlib.import_module
+
+    def without_package(name, *args):
+        if name == "hiva_hf.export":
+            raise ModuleNotFoundError("No module named 'hiva_hf'")
+        return import_module(name, *args)
+
+    monkeypatch.setattr(importlib, "import_module", without_package)
+    with pytest.raises(ImportError, match="need the package"):
+        HiVAForAUDetection.from_exported(openvino_dir)
