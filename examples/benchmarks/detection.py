@@ -66,7 +66,7 @@ def who_waited(name: str, job: DetectionJob) -> str:
 
 def videos(options: argparse.Namespace) -> Iterator[Table]:
     """Frames/s of videos of several lengths, with one face and with three."""
-    rounds, shorter = (1, 5) if options.quick else (5, 1)
+    rounds, shorter = (1, 5) if options.quick else (3, 1)
     detector, jobs = load_detector(), {}
     with tempfile.TemporaryDirectory() as folder:
         for num_faces, num_frames in VIDEOS:
@@ -98,7 +98,7 @@ def videos(options: argparse.Namespace) -> Iterator[Table]:
 
 def searches(options: argparse.Namespace) -> Iterator[Table]:
     """What it brings to search the whole frame for faces less often."""
-    rounds, num_frames = (1, NUM_FRAMES // 5) if options.quick else (5, NUM_FRAMES)
+    rounds, num_frames = (1, NUM_FRAMES // 5) if options.quick else (3, NUM_FRAMES)
     detector = load_detector()
     with tempfile.TemporaryDirectory() as folder:
         path = write_video(Path(folder) / "searched.mp4", 1, num_frames)
