@@ -5,6 +5,7 @@ import pytest
 
 from hiva_hf.au_explanation import REGIONS, FaceEvidence, explain_face, map_places, region_cells, rule_warnings
 from hiva_hf.face_alignment import TEMPLATE
+from hiva_hf.facs_states import state_sentences
 
 
 LABELS = ("AU1", "AU12", "AU25")
@@ -203,3 +204,19 @@ def test_sentences_of_the_detector_itself_take_the_place_of_ours():
     written = ["No brow moves.", "The mouth smiles.", "The lips part."]
     result = explain_face(make_evidence(sentences=written))
     assert [explanation["sentence"] for explanation in result["explanations"]] == written
+
+
+def test_a_written_sentence_about_the_face_takes_the_place_of_ours():
+    assert explain_face(make_evidence(face_text="Both smile."))["summary"].startswith("Both smile. Active: ")
+
+
+def test_a_written_sentence_that_says_the_opposite_of_the_probability_is_told():
+    label = "AU12"
+    written = [state_sentences(label, present)[1] for present in (True, False)]
+    for sentence, probability, state in ((written[0], 0.1, "not active"), (written[1], 0.9, "active")):
+        evidence = FaceEvidence(labels=[label], probabilities=[probability], thresholds=[0.5], sentences=[sentence])
+        (warning,) = explain_face(evidence)["warnings"]
+        assert f"{state}, but wrote the opposite" in warning
+        assert sentence in warning
+    agreeing = FaceEvidence(labels=[label], probabilities=[0.9], thresholds=[0.5], sentences=[written[0]])
+    assert explain_face(agreeing)["warnings"] == []

@@ -11,10 +11,17 @@ import pytest
 import torch
 from PIL import Image
 from torchvision.ops import box_iou
-from transformers import AutoImageProcessor, AutoModel, ViTConfig, ViTForImageClassification, pipeline
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    AutoTokenizer,
+    ViTConfig,
+    ViTForImageClassification,
+    pipeline,
+)
 from transformers.pipelines.pt_utils import KeyDataset
 
-from hiva_hf import HiVAForAUDetection
+from hiva_hf import AUDetectionPipeline, HiVAForAUDetection, VLFAUForAUDetection
 from hiva_hf.face_alignment import TEMPLATE, align_face
 from hiva_hf.face_detection import CenterFaceDetector, DetectedFace
 from hiva_hf.facs import get_action_unit
@@ -664,17 +671,52 @@ def test_checkpoints_from_before_words_were_named_are_explained_without(tiny_mod
     assert all(au["explanation"]["words"] is None for au in face["aus"])
 
 
-def test_a_detector_that_writes_sentences_is_quoted(tiny_model_dir, astronaut, wall):
-    class WritingDetector(HiVAForAUDetection):
-        def write_explanations(self, pixel_values, logits):
-            labels = self.config.au_labels
-            return [[f"{label}: {x:.4f}" for label, x in zip(labels, row, strict=True)] for row in logits.tolist()]
+@pytest.fixture(scope="module")
+def writer(tiny_vl_fau_dir):
+    """A pipeline around a VL-FAU, which writes its sentences itself."""
+    return pipeline("au-detection", model=str(tiny_vl_fau_dir))
 
-    model = WritingDetector.from_pretrained(tiny_model_dir)
-    processor = AutoImageProcessor.from_pretrained(tiny_model_dir)
-    detector = pipeline("au-detection", model=model, image_processor=processor)
-    (face,), crowd = detector([astronaut, wall], explain=True, batch_size=2)
-    for explained in (face, *crowd):
-        for au in explained["aus"]:
-            logit = float(au["explanation"]["sentence"].split(": ")[1])
-            assert 1 / (1 + np.exp(-logit)) == pytest.approx(au["score"], abs=1e-3)
+
+def test_a_vl_fau_is_read_like_a_hiva_and_writes_nothing_unasked(writer, astronaut):
+    assert type(writer) is AUDetectionPipeline
+    calls = []
+    for decoder in (writer.model.local_decoder, writer.model.global_decoder):
+        decoder.register_forward_hook(lambda *call: calls.append(1))
+    (face,) = writer(astronaut, return_attention=True, return_features=True)
+    assert [au["label"] for au in face["aus"]] == ["AU1", "AU4", "AU12", "AU25"]
+    assert face["features"].shape == (4, 48)
+    assert face["spatial_attention"].shape == (4, 4, 4)
+    assert 0 < face["spatial_attention"].min() < face["spatial_attention"].max() < 1
+    assert calls == []
+
+
+def test_a_vl_fau_is_quoted(writer, tiny_vl_fau_dir, astronaut, wall):
+    model, tokenizer = writer.model, AutoTokenizer.from_pretrained(tiny_vl_fau_dir)
+    (face,), crowd = writer([astronaut, wall], explain=True, batch_size=2)
+    assert crowd
+    seen = []
+    model.vision_model.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    for number, (explained, photo) in enumerate([(face, astronaut)]):
+        assert writer(photo, explain=True)[number] == explained
+        (pixel_values,) = seen
+        local = tokenizer.batch_decode(model.generate(pixel_values), skip_special_tokens=True)
+        assert [au["explanation"]["sentence"] for au in explained["aus"]] == local
+        (of_face,) = tokenizer.batch_decode(model.generate(pixel_values, level="global"), skip_special_tokens=True)
+        assert explained["summary"].startswith(of_face)
+    for explained in crowd:
+        assert all(isinstance(au["explanation"]["sentence"], str) for au in explained["aus"])
+
+
+def test_a_vl_fau_without_a_decoder_is_explained_by_our_sentences(
+    make_vl_fau_config, tiny_vl_fau_dir, tmp_path, astronaut
+):
+    shutil.copytree(tiny_vl_fau_dir, tmp_path / "model")
+    VLFAUForAUDetection(make_vl_fau_config(variant="no_local")).save_pretrained(tmp_path / "model")
+    (face,) = pipeline("au-detection", model=str(tmp_path / "model"), explain=True)(astronaut)
+    assert all(au["explanation"]["sentence"].startswith(au["label"]) for au in face["aus"])
+
+
+def test_a_saved_pipeline_of_a_vl_fau_has_its_tokenizer(writer, astronaut, tmp_path):
+    writer.save_pretrained(tmp_path)
+    again = pipeline("au-detection", model=str(tmp_path))
+    assert again(astronaut, explain=True)[0]["summary"] == writer(astronaut, explain=True)[0]["summary"]

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .facs import get_action_unit
-from .facs_states import face_sentence, state_clause
+from .facs_states import face_sentence, state_clause, state_sentences
 from .word_pieces import mean_word_weights
 
 
@@ -66,6 +66,7 @@ class FaceEvidence:
         description_pieces: N lines in the format of `word_pieces`.
         graph: [N, N], row i marks the AUs that AU i is most similar to; its diagonal is left out.
         sentences: [N], what the detector itself wrote about each AU, in place of the sentences made here.
+        face_text: What the detector itself wrote about the face, in place of the sentence made here.
     """
 
     labels: Sequence[str]
@@ -78,6 +79,7 @@ class FaceEvidence:
     description_pieces: Sequence[str] | None = None
     graph: NDArray[np.bool_] | None = None
     sentences: Sequence[str] | None = None
+    face_text: str | None = None
 
     @property
     def active(self) -> list[bool]:
@@ -137,7 +139,8 @@ def explain_face(evidence: FaceEvidence) -> dict[str, Any]:
                 "related": related[index] if related else None,
             }
         )
-    return {"summary": summarize(evidence), "warnings": rule_warnings(evidence), "explanations": explanations}
+    warnings = [*rule_warnings(evidence), *contradicting_sentences(evidence)]
+    return {"summary": summarize(evidence), "warnings": warnings, "explanations": explanations}
 
 
 def summarize(evidence: FaceEvidence) -> str:
@@ -145,9 +148,12 @@ def summarize(evidence: FaceEvidence) -> str:
     rows = [row for row, is_active in enumerate(evidence.active) if is_active]
     known = [evidence.labels[row] for row in rows if _unit(evidence.labels[row]) is not None]
     if not rows:
-        return f"{face_sentence([])} None of {len(evidence.labels)} AUs is active."
+        sentence = face_sentence([]) if evidence.face_text is None else evidence.face_text
+        return f"{sentence} None of {len(evidence.labels)} AUs is active."
     # AUs that the catalogue does not know have no clause, but are on the list.
     sentence = f"{face_sentence(known)} " if known else ""
+    if evidence.face_text is not None:
+        sentence = f"{evidence.face_text} "
     listed = _enumerate([_with_score(evidence, row) for row in rows])
     return f"{sentence}Active: {listed}."
 
@@ -167,6 +173,19 @@ def rule_warnings(evidence: FaceEvidence) -> list[str]:
         for other in get_action_unit(number).exclusions:
             if other > number and other in rows:
                 warnings.append(_warning(evidence, number, other, rows))
+    return warnings
+
+
+def contradicting_sentences(evidence: FaceEvidence) -> list[str]:
+    """One sentence for each AU of which the detector wrote the opposite of what its probability says."""
+    warnings = []
+    for row, sentence in enumerate(evidence.sentences or ()):
+        label, is_active = evidence.labels[row], evidence.active[row]
+        if _unit(label) is not None and sentence in state_sentences(label, not is_active):
+            state = "active" if is_active else "not active"
+            warnings.append(
+                f'The detector calls {_with_score(evidence, row)} {state}, but wrote the opposite: "{sentence}"'
+            )
     return warnings
 
 

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
-from transformers import PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pipelines.base import ChunkPipeline
 from transformers.utils import logging
 
@@ -45,9 +45,14 @@ logger = logging.get_logger(__name__)
 
 # The crops that the networks are trained on.
 ALIGNED_SIZE = 256
-ATTENTIONS = {"ddca_attentions": "ddca_attention", "cdca_attentions": "cdca_attention"}
+ATTENTIONS = {
+    "ddca_attentions": "ddca_attention",
+    "cdca_attentions": "cdca_attention",
+    "spatial_attentions": "spatial_attention",
+}
 # What explanations are made of.
-EVIDENCE = ("ddca_attentions", "word_attentions", "au_features")
+EVIDENCE = ("ddca_attentions", "spatial_attentions", "word_attentions", "au_features")
+MODEL_TYPES = ("hiva", "vl_fau")
 # More faces than a photo of a crowd has that are large enough to be read; each needs up to 1 MB on its way.
 MAX_FACES = 256
 # Iterable some of them, and yet one input.
@@ -112,8 +117,8 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         return_features (`bool`, *optional*, defaults to `False`):
             Whether to return the features from which the AUs are read.
         explain (`bool`, *optional*, defaults to `False`):
-            Whether to explain the results in plain English: no language model is asked, the same photo gives the same
-            sentences.
+            Whether to explain the results in plain English. Of a HiVA no language model is asked; a VL-FAU is quoted,
+            which writes about each AU and about the face itself. The same photo gives the same sentences.
         timeout (`float`, *optional*, defaults to 30):
             Seconds that a URL may take to answer.
     """
@@ -124,10 +129,11 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     _load_tokenizer = False
 
     def __init__(self, model: PreTrainedModel, *args, **kwargs):
-        if model.config.model_type != "hiva":
+        if model.config.model_type not in MODEL_TYPES:
             raise ValueError(
-                f"The au-detection pipeline needs a HiVA model, but {model.name_or_path!r} is a "
-                f"{type(model).__name__}. Pass a folder or repository that `HiVAForAUDetection` was saved to."
+                f"The au-detection pipeline needs a HiVA model, or a VL-FAU, but {model.name_or_path!r} is a "
+                f"{type(model).__name__}. Pass a folder or repository that `HiVAForAUDetection` or "
+                "`VLFAUForAUDetection` was saved to."
             )
         super().__init__(model, *args, **kwargs)
         # It loads its network at the first photo.
@@ -157,6 +163,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
               `experimental` (whether the checkpoint is known to be unreliable at it on real photos).
             - **ddca_attention**, **cdca_attention** (`np.ndarray`) -- With `return_attention`, and if the model has
               them: maps `[num_aus, height, width]`, each of which sums to 1.
+            - **spatial_attention** (`np.ndarray`) -- The same of a VL-FAU, whose weights lie between 0 and 1 each.
             - **view_matrix** (`np.ndarray`) -- With `return_attention`: `[2, 3]`, so that `view_matrix @ (x, y, 1)` is
               the place of a pixel within the maps, both coordinates running from 0 to 1.
             - **features** (`np.ndarray`) -- With `return_features`: `[num_aus, hidden_size]`, the fused features that
@@ -361,11 +368,11 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
                 if (values := outputs.get(name)) is not None:
                     model_inputs[key] = values.new_zeros((len(faces), *values.shape[1:]), dtype=torch.float32)
                     model_inputs[key][rows] = values.float()
-            # CODEPATH: detectors that write their own sentences have this method, HiVA has not.
-            if explain and hasattr(self.model, "write_explanations"):
-                written = self.model.write_explanations(pixel_values[rows], outputs["logits"])
-                sentences = dict(zip(rows, written, strict=True))
-                model_inputs["evidence_sentences"] = [sentences.get(row) for row in range(len(faces))]
+            # CODEPATH: VL-FAU writes its own sentences, HiVA does not.
+            if explain and self.model.can_generate():
+                for level, texts in self._write_sentences(outputs).items():
+                    written = dict(zip(rows, texts, strict=True))
+                    model_inputs[f"evidence_{level}_sentences"] = [written.get(row) for row in range(len(faces))]
         return model_inputs
 
     def postprocess(
@@ -385,13 +392,43 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
                     face["summary"] = f"Face {number} of {len(faces)}: {face['summary']}"
         return faces
 
+    def _write_sentences(self, outputs: Any) -> dict[str, list[Any]]:
+        """What the model writes about each face, from the look at it that gave `outputs`.
+
+        Returns:
+            `"local"`: for each face one sentence about each AU, and `"global"`: one about the face; without those that
+            the model has no decoder for.
+        """
+        config, tokenizer = self.model.config, self._writing_tokenizer()
+        written = {}
+        if config.writes_local_sentences:
+            texts = tokenizer.batch_decode(
+                self.model.generate(encoder_outputs=outputs, level="local"), skip_special_tokens=True
+            )
+            num_aus = config.num_labels
+            written["local"] = [texts[start : start + num_aus] for start in range(0, len(texts), num_aus)]
+        if config.writes_global_sentence:
+            written["global"] = tokenizer.batch_decode(
+                self.model.generate(encoder_outputs=outputs, level="global"), skip_special_tokens=True
+            )
+        return written
+
+    def _writing_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of the model's sentences, which lies beside it; loaded when it is first needed."""
+        if self.tokenizer is None:
+            revision = getattr(self.model.config, "_commit_hash", None)
+            self.tokenizer = AutoTokenizer.from_pretrained(self.model.name_or_path, revision=revision)
+        return self.tokenizer
+
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Save the model and its image processor.
+        """Save the model, its image processor, and the tokenizer of a model that writes.
 
         The base class would also add the pipeline's code. Here `push_to_hub` does that, for all of the code at once.
         """
         self.model.save_pretrained(save_directory, **kwargs)
         self.image_processor.save_pretrained(save_directory, **kwargs)
+        if self.model.can_generate():
+            self._writing_tokenizer().save_pretrained(save_directory, **kwargs)
 
     def _thresholds(self, threshold: float | Sequence[float] | Mapping[str, float]) -> list[float]:
         """One threshold per AU of the model."""
@@ -479,7 +516,12 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         """Add the explanations to a result."""
         config = self.model.config
         evidence = {name: output[f"evidence_{name}"][0] for name in EVIDENCE if f"evidence_{name}" in output}
-        maps, words, features = (evidence.get(name) for name in EVIDENCE)
+        maps, gates, words, features = (evidence.get(name) for name in EVIDENCE)
+        if gates is not None:
+            # Of weights between 0 and 1 the share of each place.
+            maps = gates / gates.sum(dim=-1, keepdim=True)
+        num_neighbors = getattr(config, "num_neighbors", None)
+        graph = None if num_neighbors is None or features is None else adjacency(features[None], num_neighbors)[0]
         explained = explain_face(
             FaceEvidence(
                 labels=config.au_labels,
@@ -490,8 +532,9 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
                 landmarks=_landmarks_in_view(output["face"]),
                 word_weights=None if words is None else words.numpy(),
                 description_pieces=getattr(config, "description_pieces", None),
-                graph=None if features is None else adjacency(features[None], config.num_neighbors)[0].numpy(),
-                sentences=output.get("evidence_sentences"),
+                graph=None if graph is None else graph.numpy(),
+                sentences=output.get("evidence_local_sentences"),
+                face_text=output.get("evidence_global_sentences"),
             )
         )
         face["summary"], face["warnings"] = explained["summary"], explained["warnings"]

@@ -49,7 +49,7 @@ from transformers_tests.test_modeling_common import ModelTesterMixin, floats_ten
 # (no GPU, no rotary embedding, no experts, ...). Overridden, each with its reason in place, are
 # `test_sdpa_can_dispatch_composite_models`, how inputs are prepared, and how image processors are looked up; stand-ins
 # for what the source distribution lacks are listed in fetch_transformers_tests.py.
-NO_HIDDEN_STATES = "HiVA's outputs hold the AU features, not the hidden states of one stack of layers"
+NO_HIDDEN_STATES = "outputs hold the AU features, not the hidden states of one stack of layers"
 SKIPPED_MODEL_TESTS = {
     "test_attention_outputs": "expects one map per layer and head; tests/test_modeling_hiva.py checks HiVA's two maps",
     "test_hidden_states_output": NO_HIDDEN_STATES,
@@ -64,7 +64,13 @@ SKIPPED_TIMM_TESTS = {
     "test_gradient_checkpointing_enable_disable": TIMM_CHECKPOINTING,
     "test_training_gradient_checkpointing": TIMM_CHECKPOINTING,
 }
-SKIPPED_VL_FAU_TESTS: dict[str, str] = {}
+SKIPPED_VL_FAU_TESTS = SKIPPED_MODEL_TESTS | {
+    "test_attention_outputs": "expects one map per layer and head; tests/test_modeling_vl_fau.py checks the spatial maps",
+    "test_eager_matches_sdpa_inference": (
+        "compares hidden states, unless the class is a ...Classification; tests/test_modeling_vl_fau.py compares logits"
+    ),
+    "test_model_get_set_embeddings": "images are the main input; the embeddings are the decoders' own",
+}
 SKIPPED_VL_FAU_TEXT_TESTS: dict[str, str] = {}
 SKIPPED_IMAGE_PROCESSING_TESTS = {
     "test_pil_can_": (

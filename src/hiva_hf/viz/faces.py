@@ -145,6 +145,10 @@ def _panels(face: dict[str, Any], num_maps: int) -> list[tuple[str, np.ndarray]]
             state = "" if aus[index]["active"] else "\nnot active"
             title = f"DDCA {aus[index]['label']} ({aus[index]['score']:.2f}){state}"
             panels.append((title, face["ddca_attention"][index]))
+    if "spatial_attention" in face:
+        for index in top:
+            weights = face["spatial_attention"][index]
+            panels.append((f"Spatial {aus[index]['label']} ({aus[index]['score']:.2f})", weights / weights.sum()))
     if "cdca_attention" in face:
         labels = textwrap.shorten(", ".join(aus[index]["label"] for index in sorted(top)), 22, placeholder=" ...")
         panels.append((f"CDCA, mean of\n{labels}", face["cdca_attention"][top].mean(axis=0)))
