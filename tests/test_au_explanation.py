@@ -52,7 +52,7 @@ def test_what_was_not_measured_is_not_spoken_of():
     explanation = explain_face(make_evidence())["explanations"][0]
     assert "map" not in explanation["sentence"]
     assert {name: value for name, value in explanation.items() if name != "sentence"} == dict.fromkeys(
-        ("region", "region_share", "side", "region_agrees", "words", "related")
+        ("evidence", "region", "region_share", "side", "region_agrees", "words", "related")
     )
 
 
@@ -92,7 +92,19 @@ def test_a_map_on_the_aus_own_region_agrees():
     explanation = explain_face(evidence)["explanations"][1]
     assert (explanation["region"], explanation["region_agrees"], explanation["side"]) == ("mouth", True, None)
     assert explanation["region_share"] == pytest.approx(0.71, abs=0.01)
-    assert "Its map lies mostly on the mouth (71 %), where this AU shows." in explanation["sentence"]
+    assert "Its attention map lies mostly on the mouth (71 % of it), where this AU shows." in explanation["sentence"]
+
+
+def test_sensitivity_is_called_so_and_attention_attention():
+    facts = {"maps": np.stack([make_map(), make_map(MOUTH), np.zeros((8, 8))]), "landmarks": TEMPLATE}
+    first, second, third = explain_face(make_evidence(kind="sensitivity", **facts))["explanations"]
+    assert "What it depends on is not specific: no part of the face stands out." in first["sentence"]
+    assert "It depends mostly on the mouth (71 % of its sensitivity), where this AU shows." in second["sentence"]
+    assert [explanation["evidence"] for explanation in (first, second, third)] == ["sensitivity", "sensitivity", None]
+    # A map of nothing: it was not measured.
+    assert "depends" not in third["sentence"]
+    (_, attention, _) = explain_face(make_evidence(**facts))["explanations"]
+    assert attention["evidence"] == "attention"
 
 
 def test_a_map_on_another_region_is_said_to():
@@ -110,14 +122,14 @@ def test_sides_are_those_of_the_image():
 def test_an_even_map_is_not_specific():
     explanation = explain_face(with_maps(make_map(), make_map(MOUTH), make_map(MOUTH)))["explanations"][0]
     assert explanation["region"] is None
-    assert "Its map is not specific: no part of the face stands out." in explanation["sentence"]
+    assert "Its attention map is not specific: no part of the face stands out." in explanation["sentence"]
 
 
 def test_a_token_that_all_maps_lie_on_is_not_specific():
     evidence = with_maps(*(make_map(LEFT_EYE, 0.95) for _ in LABELS))
     for explanation in explain_face(evidence)["explanations"]:
         assert explanation["region"] is explanation["region_share"] is explanation["region_agrees"] is None
-        assert "not specific: it lies on the eyes, as do maps of AUs that show elsewhere." in explanation["sentence"]
+        assert "not specific: it lies on the eyes, as it does for AUs that show elsewhere." in explanation["sentence"]
 
 
 def test_aus_of_one_region_may_all_have_their_maps_there():
@@ -194,7 +206,7 @@ def test_labels_that_the_catalogue_lacks_are_explained_by_their_figures():
     evidence = with_maps(make_map(MOUTH), make_map(MOUTH), **facts)
     result = explain_face(evidence)
     assert result["explanations"][0]["sentence"] == (
-        "smile: it is there (probability 0.90, threshold 0.50). Its map lies mostly on the mouth (71 %)."
+        "smile: it is there (probability 0.90, threshold 0.50). Its attention map lies mostly on the mouth (71 % of it)."
     )
     assert result["explanations"][0]["region_agrees"] is None
     assert result["summary"] == "The lip corners are pulled up. Active: smile (0.90) and AU12 (0.90)."

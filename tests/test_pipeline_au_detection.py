@@ -558,7 +558,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, tiny_model_di
 # Explanations
 
 
-EXPLANATION_KEYS = {"sentence", "region", "region_share", "side", "region_agrees", "words", "related"}
+EXPLANATION_KEYS = {"sentence", "evidence", "region", "region_share", "side", "region_agrees", "words", "related"}
 
 
 def assert_explained(face: dict):
@@ -619,6 +619,16 @@ def test_explanations_keep_maps_and_features_as_they_are(detector, astronaut):
     (other,) = detector(astronaut, return_attention=True, return_features=True)
     for name in ("ddca_attention", "cdca_attention", "features", "view_matrix"):
         np.testing.assert_allclose(face[name], other[name], atol=1e-5)
+    is_active = np.array([au["active"] for au in face["aus"]], dtype=float)
+    np.testing.assert_allclose(face["sensitivity"].sum(axis=(1, 2)), is_active, atol=1e-5)
+    assert "sensitivity" not in other
+
+
+def test_batch_mates_do_not_change_what_an_au_is_said_to_depend_on(detector, astronaut, wall):
+    asked = {"explain": True, "return_attention": True, "threshold": 0.5}
+    (alone,) = detector(astronaut, **asked)
+    (face,), _ = detector([astronaut, wall], batch_size=4, **asked)
+    np.testing.assert_allclose(face["sensitivity"], alone["sensitivity"], atol=1e-5)
 
 
 def test_thresholds_of_a_call_reach_its_explanations(detector, astronaut):
@@ -635,17 +645,17 @@ def test_a_pipeline_explains_by_default_if_asked_to(tiny_model_dir, astronaut):
 
 
 @pytest.mark.parametrize(
-    ("settings", "has_maps", "has_words"),
+    ("settings", "has_words"),
     [
-        ({"variant": "no_ddca"}, False, False),
-        ({"variant": "baseline"}, False, False),
-        ({"variant": "random_vectors"}, True, False),
-        ({"text_level": "sentence"}, True, False),
-        ({"variant": "names_only"}, True, True),
+        ({"variant": "no_ddca"}, False),
+        ({"variant": "baseline"}, False),
+        ({"variant": "random_vectors"}, False),
+        ({"text_level": "sentence"}, False),
+        ({"variant": "names_only"}, True),
     ],
 )
 def test_variants_explain_what_they_have(
-    make_config, tokenizer, tiny_model_dir, tmp_path, astronaut, settings, has_maps, has_words
+    make_config, tokenizer, tiny_model_dir, tmp_path, astronaut, settings, has_words
 ):
     torch.manual_seed(0)
     model = HiVAForAUDetection(make_config(**settings)).eval()
@@ -653,11 +663,27 @@ def test_variants_explain_what_they_have(
     model.drop_text_encoder()
     model.save_pretrained(tmp_path)
     AutoImageProcessor.from_pretrained(tiny_model_dir).save_pretrained(tmp_path)
-    (face,) = pipeline("au-detection", model=str(tmp_path), explain=True)(astronaut)
+    (face,) = pipeline("au-detection", model=str(tmp_path), explain=True, threshold={"AU12": 0, "AU1": 1})(astronaut)
+    assert_explained(face)
+    explanations = {au["label"]: au["explanation"] for au in face["aus"]}
+    # What a probability depends on is known of active AUs, with or without attention.
+    assert [explanations[label]["evidence"] for label in ("AU12", "AU1")] == ["sensitivity", None]
+    assert all((explanation["words"] is not None) == has_words for explanation in explanations.values())
+
+
+def test_a_detector_without_gradients_is_explained_by_its_attention(tiny_model_dir, astronaut):
+    class Frozen(HiVAForAUDetection):
+        @torch.no_grad()
+        def forward(self, *args, **kwargs):
+            return super().forward(*args, **kwargs)
+
+    model = Frozen.from_pretrained(tiny_model_dir)
+    processor = AutoImageProcessor.from_pretrained(tiny_model_dir)
+    (face,) = pipeline("au-detection", model=model, image_processor=processor)(astronaut, explain=True)
     assert_explained(face)
     for au in face["aus"]:
-        assert ("Its map" in au["explanation"]["sentence"]) == has_maps
-        assert (au["explanation"]["words"] is not None) == has_words
+        assert au["explanation"]["evidence"] == "attention"
+        assert "Its attention map" in au["explanation"]["sentence"]
 
 
 def test_checkpoints_from_before_words_were_named_are_explained_without(tiny_model_dir, tmp_path, astronaut):

@@ -21,7 +21,7 @@ is called not specific.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +42,8 @@ _POINTS_PER_TOKEN = 8
 MIN_SHARE, MIN_LIFT = 0.35, 2.0
 # It lies on one side of it if this much of its share does.
 MIN_SIDE_SHARE = 0.8
-# It says nothing about its AU if this share of the AUs that show elsewhere have maps on the same region.
-MAX_SHARED = 1 / 3
+# It says nothing about its AU if it is where more than this share of at least so many AUs that show elsewhere have it.
+MAX_SHARED, MIN_STRANGERS = 0.5, 2
 # A word stands out with so many times the attention that it would have if all keys had the same.
 MIN_WORD_LIFT = 1.5
 NUM_WORDS = 3
@@ -60,7 +60,10 @@ class FaceEvidence:
         probabilities: [N].
         thresholds: [N], from which an AU is active.
         experimental: Labels of AUs that the detector is known to be unreliable at on real photos.
-        maps: [N, h, w], not negative, each summing to 1: where in the view the evidence for each AU lies.
+        maps: [N, h, w], not negative, each summing to 1: where in the view the evidence for each AU lies. An AU whose
+            map is 0 has none.
+        kind: What the maps show: "sensitivity", what the probability depends on, or "attention", where the AU's
+            description looked.
         landmarks: [5, 2], the places of a `DetectedFace`'s landmarks within the view, which runs from 0 to 1.
         word_weights: [N, 1 + L], the attention to the keys of each AU's text memory, summing to 1.
         description_pieces: N lines in the format of `word_pieces`.
@@ -74,6 +77,7 @@ class FaceEvidence:
     thresholds: Sequence[float]
     experimental: Sequence[str] = ()
     maps: NDArray[np.floating] | None = None
+    kind: Literal["sensitivity", "attention"] = "attention"
     landmarks: NDArray[np.floating] | None = None
     word_weights: NDArray[np.floating] | None = None
     description_pieces: Sequence[str] | None = None
@@ -112,8 +116,9 @@ def explain_face(evidence: FaceEvidence) -> dict[str, Any]:
         `summary` (`str`), `warnings` (`list[str]`) and `explanations`, for each AU a dict:
 
         - **sentence** (`str`) -- Its state with the evidence for it.
-        - **region** (`str` or `None`) -- The part of the face (one of `REGIONS`) that the AU's map lies on; `None`
-          without a map, or if the map is not specific.
+        - **evidence** (`str` or `None`) -- What its map shows: "sensitivity" or "attention"; `None` without a map.
+        - **region** (`str` or `None`) -- The part of the face (one of `REGIONS`) that the map lies on; `None` without
+          a map, or if the map is not specific.
         - **region_share** (`float` or `None`) -- How much of the map lies there.
         - **side** (`str` or `None`) -- "left" or "right" of the image, if nearly all of that lies there.
         - **region_agrees** (`bool` or `None`) -- Whether the AU shows in that region.
@@ -131,6 +136,7 @@ def explain_face(evidence: FaceEvidence) -> dict[str, Any]:
         explanations.append(
             {
                 "sentence": _sentence(evidence, index, place, words, related),
+                "evidence": None if place is None else evidence.kind,
                 "region": place.region if is_placed else None,
                 "region_share": place.share if is_placed else None,
                 "side": place.side if is_placed else None,
@@ -189,8 +195,8 @@ def contradicting_sentences(evidence: FaceEvidence) -> list[str]:
     return warnings
 
 
-def map_places(evidence: FaceEvidence) -> list[MapPlace] | None:
-    """Where the map of each AU lies; None without maps or landmarks."""
+def map_places(evidence: FaceEvidence) -> list[MapPlace | None] | None:
+    """Where the map of each AU lies, None for an AU without one; None without maps or landmarks."""
     if evidence.maps is None or evidence.landmarks is None:
         return None
     cells = region_cells(evidence.landmarks, *evidence.maps.shape[1:])
@@ -200,8 +206,12 @@ def map_places(evidence: FaceEvidence) -> list[MapPlace] | None:
         shares[row, region] >= max(MIN_SHARE, MIN_LIFT * areas[region]) for row, region in enumerate(best.tolist())
     ]
     units = [_unit(label) for label in evidence.labels]
+    has_map = evidence.maps.any(axis=(1, 2)).tolist()
     places = []
     for row, region in enumerate(best.tolist()):
+        if not has_map[row]:
+            places.append(None)
+            continue
         if not clear[row]:
             places.append(MapPlace(None))
             continue
@@ -209,14 +219,14 @@ def map_places(evidence: FaceEvidence) -> list[MapPlace] | None:
         strangers = [
             best[other] == region and clear[other]
             for other, unit in enumerate(units)
-            if other != row and unit is not None and name not in places_of(unit.region)
+            if other != row and has_map[other] and unit is not None and name not in places_of(unit.region)
         ]
         places.append(
             MapPlace(
                 region=name,
                 share=float(shares[row, region]),
                 side=_side(evidence.maps[row] * cells[region], evidence.landmarks),
-                is_specific=not strangers or sum(strangers) / len(strangers) < MAX_SHARED,
+                is_specific=len(strangers) < MIN_STRANGERS or sum(strangers) <= MAX_SHARED * len(strangers),
                 agrees=None if units[row] is None else name in places_of(units[row].region),
             )
         )
@@ -303,7 +313,7 @@ def _sentence(
     if evidence.labels[index] in evidence.experimental:
         parts.append("Experimental: this detector is unreliable at it on real photos.")
     if place is not None:
-        parts.append(_place_sentence(place))
+        parts.append(_place_sentence(place, evidence.kind))
     if words is not None and (striking := [f'"{word}"' for word, lift in words[index] if lift >= MIN_WORD_LIFT]):
         parts.append(f"Of its description it attends most to {_enumerate(striking)}.")
     if related is not None and related[index]:
@@ -324,15 +334,18 @@ def _statement(evidence: FaceEvidence, index: int) -> str:
     return f"{name}: {clause} (probability {_round(probability)}, threshold {_round(threshold)}{call})."
 
 
-def _place_sentence(place: MapPlace) -> str:
+def _place_sentence(place: MapPlace, kind: str) -> str:
+    is_attention = kind == "attention"
+    subject = "Its attention map" if is_attention else "What it depends on"
     if place.region is None:
-        return "Its map is not specific: no part of the face stands out."
+        return f"{subject} is not specific: no part of the face stands out."
     where = _TEXT_OF_REGION.get(place.region, f"the {place.region}")
     if not place.is_specific:
-        return f"Its map is not specific: it lies on {where}, as do maps of AUs that show elsewhere."
+        return f"{subject} is not specific: it lies on {where}, as it does for AUs that show elsewhere."
+    verb, what = ("Its attention map lies mostly", "it") if is_attention else ("It depends mostly", "its sensitivity")
     side = f", on the image's {place.side}" if place.side else ""
     fit = {True: ", where this AU shows", False: ", although this AU shows elsewhere", None: ""}[place.agrees]
-    return f"Its map lies mostly on {where} ({100 * place.share:.0f} %{side}){fit}."
+    return f"{verb} on {where} ({100 * place.share:.0f} % of {what}{side}){fit}."
 
 
 def _related_sentence(evidence: FaceEvidence, related: list[str]) -> str:

@@ -39,6 +39,7 @@ from .facs import get_action_unit
 from .image_loading import MAX_PIXELS, ImageLoadError, image_name, load_image
 from .modeling_hiva import adjacency
 from .remote_code import PushesRemoteCode
+from .sensitivity import read_with_sensitivity
 
 
 logger = logging.get_logger(__name__)
@@ -51,7 +52,7 @@ ATTENTIONS = {
     "spatial_attentions": "spatial_attention",
 }
 # What explanations are made of.
-EVIDENCE = ("ddca_attentions", "spatial_attentions", "word_attentions", "au_features")
+EVIDENCE = ("sensitivity", "ddca_attentions", "spatial_attentions", "word_attentions", "au_features")
 MODEL_TYPES = ("hiva", "vl_fau")
 # More faces than a photo of a crowd has that are large enough to be read; each needs up to 1 MB on its way.
 MAX_FACES = 256
@@ -118,7 +119,8 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
             Whether to return the features from which the AUs are read.
         explain (`bool`, *optional*, defaults to `False`):
             Whether to explain the results in plain English. Of a HiVA no language model is asked; a VL-FAU is quoted,
-            which writes about each AU and about the face itself. The same photo gives the same sentences.
+            which writes about each AU and about the face itself. The same photo gives the same sentences. Each AU
+            that is active in a batch costs about two more runs of the network.
         timeout (`float`, *optional*, defaults to 30):
             Seconds that a URL may take to answer.
     """
@@ -166,6 +168,8 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
             - **spatial_attention** (`np.ndarray`) -- The same of a VL-FAU, whose weights lie between 0 and 1 each.
             - **view_matrix** (`np.ndarray`) -- With `return_attention`: `[2, 3]`, so that `view_matrix @ (x, y, 1)` is
               the place of a pixel within the maps, both coordinates running from 0 to 1.
+            - **sensitivity** (`np.ndarray`) -- With `return_attention` and `explain`: such maps of what each
+              active AU depends on, 0 for the others.
             - **features** (`np.ndarray`) -- With `return_features`: `[num_aus, hidden_size]`, the fused features that
               the AUs are read from.
             - **summary** (`str`) -- With `explain`: what the face shows, and the active AUs.
@@ -175,10 +179,13 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
             With `explain` each AU also has an `explanation`, a dict (see [`explain_face`]):
 
             - **sentence** (`str`) -- Its state, and the evidence in words.
-            - **region** (`str` or `None`) -- The part of the face that its map lies on ("brows", "eyes", "nose",
-              "cheeks", "mouth" or "chin"); `None` if the map is not specific or the model has none. With
-              **region_share** (`float`), how much of the map lies there, **side** ("left" or "right" of the image, if
-              nearly all of that does) and **region_agrees** (`bool`), whether the AU shows there.
+            - **evidence** (`str` or `None`) -- What its map shows. "sensitivity": what its probability depends on (see
+              [`read_with_sensitivity`]), known of active AUs. "attention": its DDCA map, in detectors without
+              gradients. `None` without a map.
+            - **region** (`str` or `None`) -- The part of the face that this map lies on ("brows", "eyes", "nose",
+              "cheeks", "mouth" or "chin"); `None` if it is not specific. With **region_share** (`float`), how much of
+              the map lies there, **side** ("left" or "right" of the image, if nearly all of that does) and
+              **region_agrees** (`bool`), whether the AU shows there.
             - **words** (`list[dict]` or `None`) -- The words of its description with the most attention, the largest
               first, each with `word` and `attention`, a multiple of evenly spread attention; `None` if the model reads
               no words or does not know them.
@@ -289,15 +296,14 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
             "on_error": on_error,
             "timeout": timeout,
         }
+        thresholds = None if threshold is None else self._thresholds(threshold)
         forward_params = {
             "return_attention": return_attention,
             "return_features": return_features,
             "explain": explain,
+            "thresholds": thresholds,
         }
-        postprocess_params = {
-            "thresholds": None if threshold is None else self._thresholds(threshold),
-            "explain": explain,
-        }
+        postprocess_params = {"thresholds": thresholds, "explain": explain}
         steps = (preprocess_params, forward_params, postprocess_params)
         # What is not given here must not replace what was given to `pipeline(...)`.
         return tuple({name: value for name, value in params.items() if value is not None} for params in steps)
@@ -349,6 +355,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         return_attention: bool = False,
         return_features: bool = False,
         explain: bool = False,
+        thresholds: list[float] | None = None,
     ) -> dict[str, Any]:
         """Run the model on those rows of the batch that hold a face; the others stay zero."""
         pixel_values = model_inputs.pop("pixel_values")
@@ -356,7 +363,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         faces = model_inputs["face"] if isinstance(model_inputs["face"], list) else [model_inputs["face"]]
         rows = [row for row, face in enumerate(faces) if face is not None]
         if rows:
-            outputs = self.model(pixel_values=pixel_values[rows], output_attentions=return_attention or explain)
+            outputs, sensitivity = self._run(pixel_values[rows], return_attention, explain, thresholds)
             names = {"logits": "logits"}
             if return_attention:
                 names |= {name: name for name in ATTENTIONS}
@@ -365,7 +372,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
             if explain:
                 names |= {f"evidence_{name}": name for name in EVIDENCE}
             for key, name in names.items():
-                if (values := outputs.get(name)) is not None:
+                if (values := sensitivity if name == "sensitivity" else outputs.get(name)) is not None:
                     model_inputs[key] = values.new_zeros((len(faces), *values.shape[1:]), dtype=torch.float32)
                     model_inputs[key][rows] = values.float()
             # CODEPATH: VL-FAU writes its own sentences, HiVA does not.
@@ -374,6 +381,15 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
                     written = dict(zip(rows, texts, strict=True))
                     model_inputs[f"evidence_{level}_sentences"] = [written.get(row) for row in range(len(faces))]
         return model_inputs
+
+    def _run(
+        self, pixel_values: torch.Tensor, return_attention: bool, explain: bool, thresholds: list[float] | None
+    ) -> tuple[Any, torch.Tensor | None]:
+        """Run the model; returns its outputs, and with `explain` maps of what active AUs depend on, if it can tell."""
+        if not explain:
+            return self.model(pixel_values=pixel_values, output_attentions=return_attention), None
+        thresholds = torch.tensor(self.model.config.au_thresholds if thresholds is None else thresholds)
+        return read_with_sensitivity(self.model, pixel_values, thresholds, output_attentions=True)
 
     def postprocess(
         self, model_outputs: list[dict[str, Any]], thresholds: list[float] | None = None, explain: bool = False
@@ -508,6 +524,8 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
             if name in output:
                 face[key] = _square(output[name][0])
                 face["view_matrix"] = view_matrix
+        if "evidence_sensitivity" in output and "view_matrix" in face:
+            face["sensitivity"] = output["evidence_sensitivity"][0].numpy()
         if "au_features" in output:
             face["features"] = output["au_features"][0].numpy()
         return face
@@ -516,12 +534,12 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         """Add the explanations to a result."""
         config = self.model.config
         evidence = {name: output[f"evidence_{name}"][0] for name in EVIDENCE if f"evidence_{name}" in output}
-        maps, gates, words, features = (evidence.get(name) for name in EVIDENCE)
+        sensitivity, maps, gates, words, features = (evidence.get(name) for name in EVIDENCE)
         if gates is not None:
             # Of weights between 0 and 1 the share of each place.
             maps = gates / gates.sum(dim=-1, keepdim=True)
-        num_neighbors = getattr(config, "num_neighbors", None)
-        graph = None if num_neighbors is None or features is None else adjacency(features[None], num_neighbors)[0]
+        if sensitivity is not None:
+            maps = sensitivity.flatten(1)
         explained = explain_face(
             FaceEvidence(
                 labels=config.au_labels,
@@ -529,10 +547,11 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
                 thresholds=thresholds,
                 experimental=config.experimental_labels or (),
                 maps=None if maps is None else _square(maps),
+                kind="attention" if sensitivity is None else "sensitivity",
                 landmarks=_landmarks_in_view(output["face"]),
                 word_weights=None if words is None else words.numpy(),
                 description_pieces=getattr(config, "description_pieces", None),
-                graph=None if graph is None else graph.numpy(),
+                graph=self._graph(features),
                 sentences=output.get("evidence_local_sentences"),
                 face_text=output.get("evidence_global_sentences"),
             )
@@ -540,6 +559,13 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         face["summary"], face["warnings"] = explained["summary"], explained["warnings"]
         for au, explanation in zip(face["aus"], explained["explanations"], strict=True):
             au["explanation"] = explanation
+
+    def _graph(self, features: torch.Tensor | None) -> np.ndarray | None:
+        """The graph over the AUs from their features `[num_aus, hidden_size]`; `None` in models without one."""
+        num_neighbors = getattr(self.model.config, "num_neighbors", None)
+        if features is None or num_neighbors is None:
+            return None
+        return adjacency(features[None], num_neighbors)[0].numpy()
 
 
 def _square(tokens: torch.Tensor) -> np.ndarray:
