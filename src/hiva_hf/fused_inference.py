@@ -14,11 +14,11 @@
 """HiVA folded for inference: the same outputs from less arithmetic, where the descriptions don't change.
 
 At inference, every key, value and query that comes from the text is a constant, and so is what batch norms do.
-Attention between a map and constants needs no projection of the map: its scores are the map times one small matrix, and
-its values are projected after they were pooled. This is algebra, not approximation: outputs differ by rounding alone.
+Attention between a map and constants needs no projection of the map: its scores are the map times one small matrix,
+and its values are projected after they were pooled. This is algebra, not approximation: only rounding differs.
 
-All of it is in buffers that are not part of the state dict. Shapes: B images, N AUs, T visual tokens, K keys of an AU's
-text memory, d = `config.hidden_size`. Maps of AUs are `(N, B * T, d)` here, so that each AU's matrices meet one block.
+All of it is in buffers that are not part of the state dict. Shapes: B images, N AUs, T visual tokens, K keys of an
+AU's text memory, d = `config.hidden_size`. Maps of AUs are `(N, B * T, d)` here, a block of tokens for each AU.
 """
 
 import torch
@@ -40,7 +40,7 @@ def _exact(tensor: torch.Tensor) -> torch.Tensor:
 
 def _constant(tensor: torch.Tensor, like: torch.Tensor) -> nn.Buffer:
     """A folded tensor as a buffer: it moves with the model and is not saved."""
-    return nn.Buffer(tensor.to(like.dtype).contiguous(), persistent=False)
+    return nn.Buffer(tensor.to(like.dtype, copy=True).contiguous(), persistent=False)
 
 
 def _fold_batch_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
@@ -204,8 +204,8 @@ class FusedInteraction(nn.Module):
             bias = bias + memory[:, :1] @ (weights[1] + weights[2])
             weights = [weights[0] + weights[1], weights[2]]
         self.weight, self.bias = _constant(torch.cat(weights, dim=1), like), _constant(bias, like)
-        self.classifier_weight = _constant(classifier.weight, like)
-        self.classifier_bias = _constant(classifier.bias, like)
+        self.classifier_weight = _constant(_exact(classifier.weight), like)
+        self.classifier_bias = _constant(_exact(classifier.bias), like)
 
     def forward(
         self, global_map: torch.Tensor, au_maps: torch.Tensor

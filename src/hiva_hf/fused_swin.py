@@ -27,6 +27,11 @@ import torch
 from torch import nn
 
 
+def _positions(num_tokens: int) -> torch.Tensor:
+    # Index lists are worked out where their values can be read, whatever device a model is built on.
+    return torch.arange(num_tokens, device="cpu")
+
+
 def _window_order(block: nn.Module) -> torch.Tensor:
     """
     The tokens of a map, by their row-major position, in the order in which a block's windows hold them, `(W * M,)`;
@@ -35,7 +40,7 @@ def _window_order(block: nn.Module) -> torch.Tensor:
     height, width = block.input_resolution
     window_height, window_width = block.window_size
     shifts = [-shift for shift in block.shift_size]
-    positions = torch.arange(height * width).view(height, width).roll(shifts, dims=(0, 1))
+    positions = _positions(height * width).view(height, width).roll(shifts, dims=(0, 1))
     padding = (0, -width % window_width, 0, -height % window_height)
     positions = nn.functional.pad(positions, padding, value=height * width)
     return positions.unflatten(0, (-1, window_height)).unflatten(2, (-1, window_width)).transpose(1, 2).flatten()
@@ -44,7 +49,7 @@ def _window_order(block: nn.Module) -> torch.Tensor:
 def _merging_order(resolution: tuple[int, int]) -> torch.Tensor:
     """The four positions that `PatchMerging` makes each of its tokens of, `(T / 4, 4)`; the position T is padding."""
     height, width = resolution
-    positions = torch.arange(height * width).view(height, width)
+    positions = _positions(height * width).view(height, width)
     positions = nn.functional.pad(positions, (0, width % 2, 0, height % 2), value=height * width)
     # Down the columns, as timm concatenates them.
     return positions.unflatten(0, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 2, 3, 1).reshape(-1, 4)
@@ -52,9 +57,9 @@ def _merging_order(resolution: tuple[int, int]) -> torch.Tensor:
 
 def _places(order: torch.Tensor, num_tokens: int) -> torch.Tensor:
     """Where the positions 0 to T stand in an order, `(T + 1,)`; padding has the place T."""
-    places = torch.full((num_tokens + 1,), num_tokens)
+    places = torch.full((num_tokens + 1,), num_tokens, device="cpu")
     is_token = order < num_tokens
-    places[order[is_token]] = torch.arange(len(order))[is_token]
+    places[order[is_token]] = _positions(len(order))[is_token]
     return places
 
 
@@ -65,7 +70,7 @@ def _resident_order(block: nn.Module) -> torch.Tensor:
     """
     height, width = block.input_resolution
     windows = _window_order(block)
-    return windows if len(windows) == height * width else torch.arange(height * width)
+    return windows if len(windows) == height * width else _positions(height * width)
 
 
 def _device(module: nn.Module) -> torch.device:
@@ -86,7 +91,7 @@ class Reordering(nn.Module):
 
     def __init__(self, indices: torch.Tensor, num_tokens: int, device: torch.device):
         super().__init__()
-        self.is_needed = not torch.equal(indices, torch.arange(num_tokens))
+        self.is_needed = not torch.equal(indices, _positions(num_tokens))
         self.needs_padding = bool((indices == num_tokens).any())
         self.indices = nn.Buffer(indices.to(device), persistent=False) if self.is_needed else None
 
@@ -103,7 +108,7 @@ class FusedSwinAttention(nn.Module):
     def __init__(self, block: nn.Module):
         super().__init__()
         self.num_heads, self.window_area = block.attn.num_heads, block.attn.window_area
-        bias = block.attn._get_rel_pos_bias()
+        bias = block.attn._get_rel_pos_bias().detach()
         if block.attn_mask is not None:
             bias = bias + block.attn_mask.unsqueeze(1)
         # (W or 1, H, M, M)
@@ -170,12 +175,12 @@ class FusedSwin(nn.Module):
         super().__init__()
         self.patch_size = swin.patch_embed.patch_size
         device, num_tokens = _device(swin), swin.patch_embed.num_patches
-        order = torch.arange(num_tokens)
+        order = _positions(num_tokens)
         # The first list takes patches to where the first block wants them, the others those that are merged.
         self.gatherings, self.blocks = nn.ModuleList(), nn.ModuleList()
         for stage in swin.layers:
             num_tokens, first_order = len(order), _resident_order(stage.blocks[0])
-            sources = torch.arange(num_tokens)
+            sources = _positions(num_tokens)
             if not isinstance(stage.downsample, nn.Identity):
                 sources = _merging_order(stage.input_resolution)
             places = _places(order, num_tokens)[sources[first_order]]
@@ -196,9 +201,9 @@ class FusedSwin(nn.Module):
                 Any backbone.
         """
         swin = getattr(backbone, "timm_model", None)
-        if type(swin).__name__ != "SwinTransformer" or swin.dynamic_img_size:
-            return None
-        return cls(swin)
+        # By name: checkpoints with other backbones need no timm.
+        is_swin = (type(swin).__module__, type(swin).__name__) == ("timm.models.swin_transformer", "SwinTransformer")
+        return cls(swin) if is_swin and swin.patch_embed.strict_img_size else None
 
     def _embed(self, patch_embed: nn.Module, pixel_values: torch.Tensor) -> torch.Tensor:
         """Images -> tokens of the first stage: the convolution over patches that don't overlap is a linear layer."""

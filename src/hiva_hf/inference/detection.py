@@ -12,6 +12,7 @@ import torch
 from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ..modeling_hiva import HiVAForAUDetection
 from ..pipeline_au_detection import AUDetectionPipeline
 from .engine import STAGES, DetectionEngine, EngineReport, FrameResult
 from .explanations import ExplanationFile
@@ -136,13 +137,19 @@ def load_detector(
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
 ) -> AUDetectionPipeline:
-    """The au-detection pipeline of a checkpoint; of the package's starter checkpoint if none is named."""
+    """The au-detection pipeline of a checkpoint; of the package's starter checkpoint if none is named.
+
+    What is loaded here is fused for inference; a pipeline that is passed is taken as it is.
+    """
     if isinstance(model, AUDetectionPipeline):
         return model
     from transformers import pipeline
 
     chosen = {"model": None if model is None else os.fspath(model), "device": device, "dtype": dtype}
-    return pipeline("au-detection", **{name: value for name, value in chosen.items() if value is not None})
+    detector = pipeline("au-detection", **{name: value for name, value in chosen.items() if value is not None})
+    if isinstance(detector.model, HiVAForAUDetection):
+        detector.model.fuse()
+    return detector
 
 
 class DetectionJob:

@@ -1,0 +1,123 @@
+"""timm's Swin in window order is timm's Swin."""
+
+import copy
+
+import pytest
+import torch
+from transformers import AutoModel, Dinov2Config, TimmWrapperConfig
+
+from hiva_hf.fused_swin import FusedSwin
+
+
+SWIN = {"embed_dim": 16, "depths": (2, 2), "num_heads": (1, 2)}
+# Arguments of timm's Swin, and what they are about.
+ARCHITECTURES = {
+    "224 px as published, four stages": {"img_size": 224, "depths": (2, 2, 3, 1), "num_heads": (1, 2, 4, 4)},
+    "no window is shifted": {"img_size": 56, "depths": (1, 1)},
+    "odd depth": {"img_size": 112, "depths": (3, 2)},
+    "windows larger than the last maps": {"img_size": 56, "depths": (2, 2, 2), "num_heads": (1, 2, 2)},
+    "windows reach over the edge": {"img_size": 100},
+    "odd maps are merged": {"img_size": 76, "window_size": 5, "depths": (2, 2, 2), "num_heads": (1, 2, 2)},
+    "one window in all, shifted": {"img_size": 32, "always_partition": True},
+    "windows that are not square": {"img_size": 112, "window_size": (4, 7)},
+    "another patch size": {"img_size": 112, "patch_size": 8},
+    "384 px windows": {"img_size": 96, "window_size": 12},
+    "heads of another width": {"img_size": 56, "head_dim": 5},
+    "no bias of queries, keys and values": {"img_size": 56, "qkv_bias": False},
+}
+
+
+def make_backbone(**arguments):
+    """A Swin none of whose weights is the identity or zero."""
+    config = TimmWrapperConfig(
+        architecture="swin_tiny_patch4_window7_224", model_args=SWIN | arguments, do_pooling=False
+    )
+    backbone = AutoModel.from_config(config).eval()
+    with torch.no_grad():
+        for name, parameter in backbone.named_parameters():
+            if "norm" in name or "bias" in name:
+                parameter += 0.5 * torch.randn_like(parameter)
+    return backbone
+
+
+@pytest.fixture
+def backbone():
+    return make_backbone(img_size=112)
+
+
+@pytest.mark.parametrize("arguments", ARCHITECTURES.values(), ids=ARCHITECTURES.keys())
+@torch.no_grad()
+def test_tokens_are_those_of_timm(arguments):
+    backbone = make_backbone(**arguments)
+    fused = FusedSwin.of(backbone)
+    size = arguments["img_size"]
+    for batch_size in (1, 3):
+        images = torch.randn(batch_size, 3, size, size)
+        expected = backbone(images).last_hidden_state.flatten(1, 2)
+        tokens = fused(backbone.timm_model, images)
+        torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_timms_default_attention_gives_the_same(backbone):
+    images = torch.randn(2, 3, 112, 112)
+    fused = FusedSwin.of(backbone)(backbone.timm_model, images)
+    for stage in backbone.timm_model.layers:
+        for block in stage.blocks:
+            assert not block.attn.fused_attn
+    expected = backbone(images).last_hidden_state.flatten(1, 2)
+    torch.testing.assert_close(fused, expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_images_may_be_in_any_memory_format(backbone):
+    images = torch.randn(2, 3, 112, 112)
+    fused = FusedSwin.of(backbone)
+    expected = fused(backbone.timm_model, images)
+    channels_last = images.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(fused(backbone.timm_model, channels_last), expected)
+
+
+def test_weights_are_not_copied(backbone):
+    fused = FusedSwin.of(backbone)
+    assert not list(fused.parameters())
+    assert not fused.state_dict()
+    images = torch.randn(1, 3, 112, 112)
+    with torch.no_grad():
+        before = fused(backbone.timm_model, images)
+        backbone.timm_model.layers[1].blocks[1].mlp.fc2.bias += 1
+        assert not torch.allclose(fused(backbone.timm_model, images), before)
+
+
+@torch.no_grad()
+def test_biases_follow_the_dtype_of_the_model(backbone):
+    images = torch.randn(2, 3, 112, 112)
+    fused = FusedSwin.of(backbone)
+    exact = fused(backbone.timm_model, images)
+    fused.to(torch.bfloat16)
+    tokens = fused(copy.deepcopy(backbone).to(torch.bfloat16).timm_model, images.bfloat16())
+    assert tokens.dtype == torch.bfloat16
+    assert (tokens - exact).abs().mean() < 0.05 * exact.std()
+
+
+def test_gradients_reach_image_and_weights(backbone):
+    fused = FusedSwin.of(backbone)
+    image = torch.randn(1, 3, 112, 112, requires_grad=True)
+    gradients = []
+    for tokens in (fused(backbone.timm_model, image), backbone(image).last_hidden_state.flatten(1, 2)):
+        inputs = [image, backbone.timm_model.patch_embed.proj.weight]
+        gradients.append(torch.autograd.grad(tokens.square().sum(), inputs))
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
+
+
+def test_other_backbones_are_left_alone():
+    assert FusedSwin.of(make_backbone(img_size=56, strict_img_size=False)) is None
+    for config in (
+        TimmWrapperConfig(architecture="resnet18", do_pooling=False),
+        TimmWrapperConfig(
+            architecture="swinv2_tiny_window8_256",
+            model_args={"embed_dim": 16, "depths": (1, 1), "num_heads": (1, 2), "img_size": 64},
+        ),
+        Dinov2Config(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=56),
+    ):
+        assert FusedSwin.of(AutoModel.from_config(config)) is None
