@@ -31,7 +31,7 @@ def test_two_sentences_are_allowed():
     [
         # What it is about.
         ("Both of its ends are pulled back and up toward the cheekbones.", 12, "does not name its region (mouth)"),
-        ("Upward lip corners and a mouth like a rising crescent moon.", 12, "has no verb that says what moves"),
+        ("Lip corners high up and a mouth like a crescent moon.", 12, "has no verb that says what moves"),
         ("The lip corners are pulled a good way toward the ears.", 12, "has no cue that sets AU12 apart"),
         ("The lip corners are not pulled back and up toward the cheekbones.", 12, "something is not there: not"),
         ("Nothing pulls the lip corners back and up toward the cheekbones.", 12, "something is not there: Nothing"),
@@ -141,10 +141,10 @@ def test_number_or_emotion_spoils_a_description(au):
 
 def test_tokenizer_counts_its_own_pieces():
     tokenizer = AutoTokenizer.from_pretrained(packaged_text_tower(), local_files_only=True)
-    text = "Zygomaticus major contracts and " + "lip corners go up and " * 6 + "up."
-    assert count_tokens(text) <= 40
+    text = "Obliquely upturned, the lip corners are pulled up zygomatically" + ", zygomatically" * 10 + "."
+    assert count_tokens(text) == 31
     assert validate_description(text, 12) == []
-    assert "word pieces" in reasons_of(text, tokenizer=tokenizer)
+    assert reasons_of(text, tokenizer=tokenizer) == "has 78 word pieces; 9 to 40 are allowed"
 
 
 def test_unknown_au_is_refused():
@@ -181,10 +181,10 @@ def test_aus_that_are_described_alike_are_found():
     high = "The red edge of the upper lip is pulled off the teeth toward the nose."
     report = validate_bank({16: [low], 10: [high]})
     assert report.reasons == [
-        ("AU10", high, f"is too similar (0.60; 0.50 is allowed) to a description of AU16: {low!r}")
+        ("AU10", high, f"is too similar (0.56; 0.50 is allowed) to a description of AU16: {low!r}")
     ]
     assert validate_bank({16: [low], 10: [high]}, max_similarity=0.7).is_good
-    assert report.max_similarity == pytest.approx(6 / 10)
+    assert report.max_similarity == pytest.approx(5 / 9)
 
 
 def test_candidate_is_compared_with_a_bank():

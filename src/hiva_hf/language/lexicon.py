@@ -147,7 +147,7 @@ ACTION_STEMS: tuple[str, ...] = tuple(
         "cutting darken deepen depressed depression descend dimpling dip disappear drag draw drift driv droop "
         "drop ease elevat elongat etch evert expos exten fall flar flatten flick flung forc funnel gape gapes "
         "gather hang harden hardens haul heav hid hitch hoist jam jerk jut kept knit lengthen let lift lost "
-        "lowered lowering lowers meet melt move narrowed narrowing narrows open opens parted parting parts peel "
+        "lowered lowering lowers mask meet melt move narrowed narrowing narrows open opens parted parting parts peel "
         "pinch press protrud pucker puff pull purs push raise raising rays reach relax releas retract rise rises "
         "rising roll sag scrunch seal separat sharpen shift shorten shov shrink shut sink slack slid slip snap "
         "spread squash squeez steepen straighten strain stretch suck swallow sweep swell swept swing taut tensed "
@@ -189,7 +189,7 @@ LEXICON: dict[int, AULexicon] = {
         relations=(2, 4, 7),
         own_cues=r"inner(most)?|inside|medial|central|middle|root of the nose|closest to the nose|brow heads",
         unique_cues=r"(inner|innermost|medial|central) (\w+ ){0,3}(eye)?brows?|brow heads?|medial frontalis",
-        confusing_cues=r"outer|lateral|tails?|lower(ed|s)?|together",
+        confusing_cues=r"outer|lateral|tails?|lower(ed|s)?|together|converg\w*|sinks?|drops?|down and|slide down",
     ),
     2: AULexicon(
         regions=_many("the outer ends of the eyebrows", "the brow tails", "the outer halves of both brows")
@@ -262,7 +262,7 @@ LEXICON: dict[int, AULexicon] = {
         own_cues=r"wid(e|er|en|ens|ening)|lift(ed|s)?|rise(s|n)?|rising|raised|hoisted|upward|uncover(s|ed)?|move up"
         r"|elevation|high(er)?",
         unique_cues=r"white (\w+ ){0,3}(shows?|appears?|visible)|wide-open eyes|stares?|staring|superior tarsal",
-        confusing_cues=r"tight\w*|tens\w+|shut|clos\w+|narrow\w*",
+        confusing_cues=r"tight\w*|tens\w+|shut|clos\w+|narrow\w*|cheeks?|lower|nose|nasal",
     ),
     6: AULexicon(
         regions=_many("the cheeks", "both cheeks", "the tops of the cheeks", "the upper cheeks")
@@ -377,7 +377,7 @@ LEXICON: dict[int, AULexicon] = {
         own_cues=r"upper (front )?(lip|teeth)",
         unique_cues=r"upper front teeth|upper gums|philtrum|(raised|lifted|elevated) upper lip"
         r"|upper lip (is )?(\w+ )?(curls|lifts|rises|raised|elevated|hoisted)",
-        confusing_cues=r"lower lip|lip corners?|chin",
+        confusing_cues=r"lower lip|lip corners?|chin|furrows?|folds?|slightly outward|narrow|corner",
     ),
     11: AULexicon(
         regions=_many(
@@ -405,7 +405,7 @@ LEXICON: dict[int, AULexicon] = {
         relations=(4, 12, 25),
         own_cues=r"nasolabial|furrows?|folds?|creases?|grooves?",
         unique_cues=r"nasolabial|zygomaticus minor|lesser zygomatic",
-        confusing_cues=r"pulled back|teeth|dimpl\w+|wings|bulg\w+",
+        confusing_cues=r"pulled back|teeth|dimpl\w+|wings|bulg\w+|flat|lower lip|both lips|thin\w*|arc",
     ),
     12: AULexicon(
         regions=_many("the lip corners", "the corners of the mouth", "both lip corners"),
@@ -428,7 +428,8 @@ LEXICON: dict[int, AULexicon] = {
         relations=(4, 6, 25),
         own_cues=r"up|upward|upturned|rising|rises?|curves?|crescent",
         unique_cues=r"crescent|upturned|upward curve|zygomaticus major|greater zygomatic",
-        confusing_cues=r"down\w*|straight|vertical\w*|dimpl\w+|puff\w*|horizontal\w*|level line",
+        confusing_cues=r"down\w*|straight|vertical\w*|dimpl\w+|puff\w*|horizontal\w*|level line|chin|upper lip|slim"
+        r"|sideways|tens\w+|neck",
     ),
     13: AULexicon(
         regions=_many("the ends of the lips", "the tips of the lips", "the pointed mouth corners"),
@@ -451,7 +452,7 @@ LEXICON: dict[int, AULexicon] = {
         relations=(4, 6, 25),
         own_cues=r"straight up\w*|vertical\w*|steep\w*|abruptly|puff\w*|upright",
         unique_cues=r"puff\w*|balloon\w*|anguli oris lifts|levator anguli oris",
-        confusing_cues=r"down\w*|oblique\w*|diagonal\w*|dimpl\w+|widen\w*|broaden\w*",
+        confusing_cues=r"down\w*|oblique\w*|diagonal\w*|dimpl\w+|widen\w*|broaden\w*|center|upper lip|nostrils?",
     ),
     14: AULexicon(
         regions=_many("the mouth corners", "both mouth corners", "the lip corners"),
@@ -473,8 +474,9 @@ LEXICON: dict[int, AULexicon] = {
         ),
         relations=(4, 17, 25),
         own_cues=r"dimpl\w+|dent\w*|pits?|in|into|inward|sink|tuck(ed)?|curved wrinkle",
-        unique_cues=r"dimpl\w*|buccinator|molars",
-        confusing_cues=r"up\w*|downward|puff\w*|widen\w*",
+        unique_cues=r"dimpl\w*|buccinator|molars|corners (are )?tucked",
+        confusing_cues=r"up\w*|downward|puff\w*|widen\w*|red|roll\w*|wrap\w*|jaw|chin|nose|nostrils?|apart|wide"
+        r"|both lips|borders?|level|knot|moisten|edges|slim",
     ),
     15: AULexicon(
         regions=_many("both ends of the mouth", "the ends of the mouth line", "the corners of the mouth"),
@@ -498,7 +500,8 @@ LEXICON: dict[int, AULexicon] = {
         own_cues=r"down\w*|sag|sinks?|drop|droops?|depressed|lowered|low|depressor|beneath|below",
         unique_cues=r"droop\w*|upside-down|inverted bow|depressor anguli oris"
         r"|(corners?|ends) (\w+ ){0,4}(pulled|dragged|lowered|tugged) down\w*",
-        confusing_cues=r"upward|up|rais\w+|ris(e|es|ing)|lift\w*|teeth",
+        confusing_cues=r"upward|up|rais\w+|ris(e|es|ing)|lift\w*|teeth|upper|tight\w*|red|thin|jaw tears|pocket"
+        r"|dragged after",
     ),
     16: AULexicon(
         regions=_one(
@@ -524,7 +527,7 @@ LEXICON: dict[int, AULexicon] = {
         own_cues=r"(lower|bottom) (front )?(lip|teeth|gums)|chin",
         unique_cues=r"(lower|bottom) gums|lower front teeth|labii inferioris draws|depressor labii inferioris"
         r"|(lower|bottom) lip (\w+ ){0,3}(pulled|dragged|hauled|tugged) down\w*",
-        confusing_cues=r"upper|corners?|raised|upward",
+        confusing_cues=r"upper|corners?|raised|upward|up|nose|tongue|open",
     ),
     17: AULexicon(
         regions=_one("the chin", "the chin boss", "the pad of the chin", "the skin of the chin"),
@@ -548,7 +551,7 @@ LEXICON: dict[int, AULexicon] = {
         own_cues=r"chin",
         unique_cues=r"chin boss|boss of the chin|mentalis|orange peel|peach stone"
         r"|(raised|wrinkled|pitted|bunched) chin",
-        confusing_cues=r"down\w*|flatten\w*|teeth|press\w*",
+        confusing_cues=r"down\w*|flatten\w*|teeth|press\w*|nose|dragging|shows?|loses|flat|wide",
     ),
     18: AULexicon(
         regions=_many("the lips", "both lips", "the rims of the lips", "the upper and the lower lip"),
@@ -580,7 +583,7 @@ LEXICON: dict[int, AULexicon] = {
         relations=(4, 9, 26),
         own_cues=r"pucker\w*|purse\w*|small(er)?|midline|kiss|width|rosette|whistling|drawstring|centers?|shorter",
         unique_cues=r"pucker\w*|purs(e|ed|es|ing)|rosette|kiss|whistling|incisive muscles?",
-        confusing_cues=r"flar\w+|funnel\w*|stretch\w*|press\w*|teeth",
+        confusing_cues=r"flar\w+|funnel\w*|stretch\w*|press\w*|teeth|dent|hole|tight\w*|hooks?|pouches",
     ),
     20: AULexicon(
         regions=_many("the lips", "both lips", "the two sides of the mouth"),
@@ -603,7 +606,8 @@ LEXICON: dict[int, AULexicon] = {
         relations=(1, 4, 26),
         own_cues=r"sideways|sides?|horizontal\w*|lateral\w*|level|wide|apart|longer",
         unique_cues=r"sideways|risorius|earlobes?|horizontally",
-        confusing_cues=r"up|upward|down\w*|round\w*|protrud\w*|raised",
+        confusing_cues=r"up|upward|down\w*|round\w*|protrud\w*|raised|teeth|gap|oval|chin|hollows?|dent|seam|ajar"
+        r"|seal",
     ),
     22: AULexicon(
         regions=_many("the lips", "both lips", "the rims of the lips", "the edges of the lips"),
@@ -626,7 +630,8 @@ LEXICON: dict[int, AULexicon] = {
         relations=(1, 4, 9),
         own_cues=r"funnel\w*|flar\w+|outward|evert\w*|inside out|trumpet",
         unique_cues=r"funnel\w*|evert\w*|flar\w+|trumpet|spout",
-        confusing_cues=r"pucker\w*|purs\w+|kiss\w*|press\w*|inward|tight\w*",
+        confusing_cues=r"pucker\w*|purs\w+|kiss\w*|press\w*|inward|tight\w*|corners?|furrows?|strip|below the chin"
+        r"|crease",
     ),
     23: AULexicon(
         regions=_many("the lips", "both lips", "the red parts of the lips", "the rims of the lips"),
@@ -649,7 +654,8 @@ LEXICON: dict[int, AULexicon] = {
         relations=(4, 17, 26),
         own_cues=r"tight\w*|tens\w+|hard\w*|thin\w*|narrow\w*|slim|stiff\w*",
         unique_cues=r"vermilion (\w+ )?tight\w*|tight\w* (\w+ )?lips?|lips? (\w+ ){0,2}tight\w*|hardened lips",
-        confusing_cues=r"press\w*|clamp\w*|teeth|shut|protrud\w*|stretch\w*",
+        confusing_cues=r"press\w*|clamp\w*|teeth|shut|protrud\w*|stretch\w*|corners?|jaw|gap|opening|sides?"
+        r"|horizontal\w*|seam",
     ),
     24: AULexicon(
         regions=_many("the lips", "both lips", "the upper and the lower lip", "the closed lips"),
@@ -670,9 +676,11 @@ LEXICON: dict[int, AULexicon] = {
             "the seam of the mouth keeps its curves",
         ),
         relations=(4, 14, 17),
-        own_cues=r"press\w*|pressure|compress\w*|squeez\w*|squash\w*|clamp\w*|jam\w*|push\w*|forces|bears? (on|against)",
+        own_cues=r"press\w*|pressure|compress\w*|squeez\w*|squash\w*|clamp\w*|jam\w*|push\w*|forces|bears? (on"
+        r"|against)",
         unique_cues=r"press\w* (\w+ )?(together|against)|clamp\w*|lips? (\w+ )?press\w*|pressed lips|blotting",
-        confusing_cues=r"tight\w*|inward|teeth|part|apart|narrow\w*|protrud\w*",
+        confusing_cues=r"tight\w*|inward|teeth|part|apart|narrow\w*|protrud\w*|chin|corners?|nose|nostrils?|edge"
+        r"|horn|thin",
     ),
     25: AULexicon(
         regions=_many("the lips", "both lips", "the upper and the lower lip", "the edges of the lips"),
@@ -699,7 +707,8 @@ LEXICON: dict[int, AULexicon] = {
         relations=(4, 12, 26),
         own_cues=r"part(ed|ing|s)?|apart|separat(e|es|ed|ing|ion)|ajar|away|open(s|ed|ing)?|gap",
         unique_cues=r"parted lips|lips (are )?(\w+ )?parted|ajar",
-        confusing_cues=r"press\w*|jaw|wide|stretch\w*|chin",
+        confusing_cues=r"press\w*|jaw|wide|stretch\w*|chin|deep|furrows?|crease|hidden|gums|tall|vast|extreme"
+        r"|full\w*|horizontal|tucked|tensed|bottom",
     ),
     26: AULexicon(
         regions=_one("the jaw", "the lower jaw", "the mandible", "the jaw with the chin"),
@@ -752,7 +761,8 @@ LEXICON: dict[int, AULexicon] = {
         r"|huge",
         unique_cues=r"yawn\w*|gap(e|es|ing)|cavernous|wide open mouth|mouth (\w+ ){0,2}wide open"
         r"|digastric|pterygoids?",
-        confusing_cues=r"relax\w*|loose\w*|slack\w*|slightly|little",
+        confusing_cues=r"relax\w*|loose\w*|slack\w*|slightly|little|crease|sideways|wide and flat|flat mouth|upward"
+        r"|chin, the|chin pad",
     ),
     28: AULexicon(
         regions=_many("the lips", "both lips", "the red edges of the lips", "the rims of the lips"),
@@ -775,7 +785,8 @@ LEXICON: dict[int, AULexicon] = {
         relations=(4, 12, 17),
         own_cues=r"suck\w*|suction|into the mouth|inside|in|inward|own lips|oral cavity|within the mouth",
         unique_cues=r"suck\w*|suction|oral cavity|swallow\w*|in over the teeth|lips into the mouth",
-        confusing_cues=r"outward|protrud\w*|narrow\w*|press\w*",
+        confusing_cues=r"outward|protrud\w*|narrow\w*|press\w*|corners?|apart|wide|tens\w+|stiff|hard\w*|furrows?"
+        r"|chin fl\w+|sinks?|midline|level|bud|fold that",
     ),
     43: AULexicon(
         regions=_many("the eyes", "both eyes", "the lids of both eyes", "the eyelids"),
@@ -799,7 +810,8 @@ LEXICON: dict[int, AULexicon] = {
         own_cues=r"stay\w*|for a (long )?while|(at )?rest\w*|remain\w*|still|lasting|kept|keeps?|sustained|sleep\w*",
         unique_cues=r"eyes (stay|remain|keep|rest) (closed|shut)|sleep\w*|for a while|for a lasting time"
         r"|sustained (eye )?closure",
-        confusing_cues=r"instant|moment(ary|arily)|again|blink\w*|brief\w*|quick\w*|tight\w*",
+        confusing_cues=r"instant|moment(ary|arily)|again|blink\w*|brief\w*|quick\w*|tight\w*|wid(e|er|en|ening)"
+        r"|tension",
     ),
     45: AULexicon(
         regions=_many("the eyes", "both eyes", "the eyeballs", "the pupils of the eyes"),
