@@ -11,7 +11,6 @@ from pathlib import Path
 import datasets
 import numpy as np
 import torch
-from hiva_hf.export import export_detector, load_exported
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 from transformers.image_processing_utils import BaseImageProcessor
@@ -25,6 +24,7 @@ from hiva_hf.evaluation.metrics import (
     mean_over_aus,
     tune_thresholds,
 )
+from hiva_hf.export import export_detector, load_exported
 from hiva_hf.facs import get_action_unit
 from hiva_hf.inference.detection import load_detector
 
