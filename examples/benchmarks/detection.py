@@ -16,7 +16,7 @@ from .timing import Table, interleave, median_ratio, ratio
 
 NUM_PHOTOS = 24
 # Of the videos that all others are compared with.
-NUM_FRAMES = 100
+NUM_FRAMES = 80
 # Faces and frames of each video.
 VIDEOS = ((1, NUM_FRAMES // 2), (1, NUM_FRAMES), (1, 2 * NUM_FRAMES), (3, NUM_FRAMES))
 SEARCHES = (1, 10, 30)
