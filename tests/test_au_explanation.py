@@ -92,14 +92,14 @@ def test_a_map_on_the_aus_own_region_agrees():
     explanation = explain_face(evidence)["explanations"][1]
     assert (explanation["region"], explanation["region_agrees"], explanation["side"]) == ("mouth", True, None)
     assert explanation["region_share"] == pytest.approx(0.71, abs=0.01)
-    assert "Its attention map lies mostly on the mouth (71 % of it), where this AU shows." in explanation["sentence"]
+    assert "Its attention map lies most on the mouth (71 % of it), where this AU shows." in explanation["sentence"]
 
 
 def test_sensitivity_is_called_so_and_attention_attention():
     facts = {"maps": np.stack([make_map(), make_map(MOUTH), np.zeros((8, 8))]), "landmarks": TEMPLATE}
     first, second, third = explain_face(make_evidence(kind="sensitivity", **facts))["explanations"]
     assert "What it depends on is not specific: no part of the face stands out." in first["sentence"]
-    assert "It depends mostly on the mouth (71 % of its sensitivity), where this AU shows." in second["sentence"]
+    assert "It depends most on the mouth (71 % of its sensitivity), where this AU shows." in second["sentence"]
     assert [explanation["evidence"] for explanation in (first, second, third)] == ["sensitivity", "sensitivity", None]
     # A map of nothing: it was not measured.
     assert "depends" not in third["sentence"]
@@ -206,7 +206,7 @@ def test_labels_that_the_catalogue_lacks_are_explained_by_their_figures():
     evidence = with_maps(make_map(MOUTH), make_map(MOUTH), **facts)
     result = explain_face(evidence)
     assert result["explanations"][0]["sentence"] == (
-        "smile: it is there (probability 0.90, threshold 0.50). Its attention map lies mostly on the mouth (71 % of it)."
+        "smile: it is there (probability 0.90, threshold 0.50). Its attention map lies most on the mouth (71 % of it)."
     )
     assert result["explanations"][0]["region_agrees"] is None
     assert result["summary"] == "The lip corners are pulled up. Active: smile (0.90) and AU12 (0.90)."

@@ -342,7 +342,7 @@ def _place_sentence(place: MapPlace, kind: str) -> str:
     where = _TEXT_OF_REGION.get(place.region, f"the {place.region}")
     if not place.is_specific:
         return f"{subject} is not specific: it lies on {where}, as it does for AUs that show elsewhere."
-    verb, what = ("Its attention map lies mostly", "it") if is_attention else ("It depends mostly", "its sensitivity")
+    verb, what = ("Its attention map lies most", "it") if is_attention else ("It depends most", "its sensitivity")
     side = f", on the image's {place.side}" if place.side else ""
     fit = {True: ", where this AU shows", False: ", although this AU shows elsewhere", None: ""}[place.agrees]
     return f"{verb} on {where} ({100 * place.share:.0f} % of {what}{side}){fit}."
