@@ -38,8 +38,10 @@ def make_detector(config: HiVAConfig) -> HiVAForAUDetection:
         config.text_memory_length = 6 if config.text_level == "token" else 1
     model = HiVAForAUDetection(config).eval()
     for name, parameter in model.named_parameters():
-        is_folded = not name.startswith("vision_model.backbone.")
-        parameter += (0.3 if is_folded else 0.1) * torch.randn_like(parameter)
+        if not name.startswith("vision_model.backbone."):
+            parameter += 0.3 * torch.randn_like(parameter)
+        elif parameter.ndim < 4:
+            parameter += 0.1 * torch.randn_like(parameter)
     for name, buffer in model.named_buffers():
         if name.endswith(("running_mean", "running_var")):
             buffer.uniform_(0.2, 2)
