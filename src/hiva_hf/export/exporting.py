@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from packaging.version import Version
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
@@ -26,6 +27,7 @@ from ..pipeline_au_detection import AUDetectionPipeline
 from ..remote_code import drop_local_towers
 from .calibration import SYNTHFACS, calibration_faces
 from .formats import MANIFEST_FILE, Format, add_to_manifest, check_target
+from .openvino_swin import arrange_for_openvino
 from .runtime import load_exported
 
 
@@ -42,6 +44,8 @@ _PACKAGES = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "torch": (),
 }
+# The first with exports that can be saved.
+_TRANSFORMERS = Version("5.23")
 # Of which packages an export needs which modules, to tell so before any work.
 _MODULES = {"openvino": ("openvino",), "onnx": ("onnx", "onnxscript", "onnxruntime"), "torch": ()}
 
@@ -161,6 +165,11 @@ def export_detector(
 
 
 def _check_packages(format: str, dtype: str, target: Format) -> None:
+    if Version(version("transformers")) < _TRANSFORMERS:
+        raise ImportError(
+            f"Exporting needs transformers {_TRANSFORMERS} or newer, found {version('transformers')}: "
+            "`pip install --upgrade transformers`."
+        )
     modules = _MODULES[format] + (("nncf",) if format == "openvino" and dtype == "int8" else ())
     for module in modules:
         import_from_extra(module, target.extra, f"Exporting to {target.title}")
@@ -186,8 +195,10 @@ def _prepared(model: HiVAForAUDetection) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(attention)
-        if not was_fused:
-            model.unfuse()
+        # Exporters may have rearranged what is folded.
+        model.unfuse()
+        if was_fused:
+            model.fuse()
 
 
 @contextmanager
@@ -228,6 +239,7 @@ def _to_openvino(
 
         config = NNCFQuantizationConfig(preset=nncf.QuantizationPreset.MIXED, subset_size=len(faces))
         quantizer = NNCFOpenVINOQuantizer(config, [{"pixel_values": face[None]} for face in faces])
+    arrange_for_openvino(model.fused_detector, model.vision_model)
     return OpenVINOExporter().export(model, sample, OpenVINOConfig(quantizer=quantizer, **settings))
 
 
