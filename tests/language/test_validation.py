@@ -60,6 +60,7 @@ def test_two_sentences_are_allowed():
             12,
             "a number of an Action Unit or of something",
         ),
+        ("Au 12, the lip corners are pulled back and up into a curve.", 12, "else: 'Au 12'"),
         ("The 2 lip corners are pulled back and up into a curve.", 12, "else: '2'"),
         # Emotions.
         ("The lip corners are pulled back and up into a happy curve.", 12, "words for emotions: happy"),

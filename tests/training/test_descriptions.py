@@ -1,8 +1,10 @@
+import pytest
 import torch
 
 from hiva_hf import HiVAForAUDetection
 from hiva_hf.facs import get_action_unit
-from hiva_hf.training.descriptions import DescriptionBank
+from hiva_hf.language.augmentation import GrammarWriter, augment
+from hiva_hf.training.descriptions import NUM_GENERATED, DescriptionBank, description_variants
 
 
 def test_the_bank_holds_every_sentence_of_every_au(tiny_detector, tokenizer):
@@ -45,3 +47,40 @@ def test_names_only_reads_the_names(make_config, tokenizer):
     assert bank.counts == [1] * 4
     longest_name = max(len(tokenizer(get_action_unit(label).name)["input_ids"]) for label in model.config.au_labels)
     assert bank.attention_mask.shape[1] == longest_name
+
+
+def test_written_variants_are_those_of_the_catalogue():
+    assert description_variants("written", ["AU12", "AU4"]) == {
+        "AU12": get_action_unit(12).variants,
+        "AU4": get_action_unit(4).variants,
+    }
+
+
+def test_bank_reads_generated_descriptions(tiny_detector, tokenizer):
+    bank = DescriptionBank(tiny_detector, tokenizer, "generated")
+    assert bank.counts == [1 + NUM_GENERATED] * 4
+    written = DescriptionBank(tiny_detector, tokenizer).canonical()["text_hidden_states"]
+    torch.testing.assert_close(bank.canonical()["text_hidden_states"], written)
+
+
+def test_bank_reads_the_accepted_lines_of_a_review_file(tiny_detector, tokenizer, tmp_path):
+    path = tmp_path / "review.jsonl"
+    augment(tiny_detector.config.au_labels, GrammarWriter(), path, 3)
+    assert DescriptionBank(tiny_detector, tokenizer, str(path)).counts == [4] * 4
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0].replace('"accepted"', '"rejected"'), *lines[1:]]))
+    assert DescriptionBank(tiny_detector, tokenizer, str(path)).counts == [3, 4, 4, 4]
+
+
+def test_ablation_without_augmentation_reads_no_file(tiny_detector, tokenizer):
+    tiny_detector.config.variant = "no_augmentation"
+    assert DescriptionBank(tiny_detector, tokenizer, "no_such_file").counts == [1] * 4
+
+
+def test_missing_descriptions_are_named(tmp_path):
+    path = tmp_path / "review.jsonl"
+    augment([12], GrammarWriter(), path, 1)
+    with pytest.raises(ValueError, match="accepts no description of AU4, AU6, which are trained on. Add some: "):
+        description_variants(str(path), ["AU4", "AU6", "AU12"])
+    with pytest.raises(FileNotFoundError, match="'sentences', which is neither `written` nor `generated` nor a file"):
+        description_variants("sentences", ["AU4"])

@@ -12,7 +12,7 @@ from .. import __version__
 
 # Modules of this folder, in the order of the help. Each has `add_parser(commands)`, which sets `run`: a function of
 # the parsed arguments that imports what it works with and returns the exit code.
-COMMANDS = ("detect", "demo", "export", "prepare", "push", "convert")
+COMMANDS = ("detect", "demo", "export", "prepare", "describe", "push", "convert")
 
 # Exit codes: in the work, in what was asked for, and what shells expect of a program that Ctrl-C ended.
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130

@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -23,7 +23,7 @@ MAX_SIMILARITY = 0.5
 _CONTRAST = re.compile(
     rf",? \b(?:while|whereas|although|though)\b[^,.;:]*\b(?:{NEGATION}|{STANDSTILL})\b[^,.;:]*", re.IGNORECASE
 )
-_NUMBER = re.compile(r"\b(?:AUs?|action units?)\b\W*\d*|\d+", re.IGNORECASE)
+_NUMBER = re.compile(r"\b(?:AUs?|action units?)(?:\W*\d+|\b)|\d+", re.IGNORECASE)
 _MARKUP = re.compile(r"https?:|www\.|[\"\u201c\u201d\u2018\u00ab\u00bb`*_#<>\[\]{}|\\/@=~^$%&+]|(?<!\w)'|'(?!\w)")
 _LIST_MARK = re.compile(r"\s*(?:[-\u2022\u2013\u2014*]|\(?[0-9a-zA-Z][.)])\s")
 _ALLOWED = re.compile(r"[A-Za-z ,.:;'\u2019!?-]+")
@@ -149,6 +149,7 @@ def similarities(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
     return common / np.maximum(union, 1)
 
 
+@lru_cache(maxsize=100_000)
 def folded(text: str) -> str:
     """A text without its case and punctuation: two that differ in these alone are one description."""
     return " ".join(re.findall(r"[a-z0-9']+", text.lower().replace("\u2019", "'")))
@@ -276,8 +277,9 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[a-z]+(?:'[a-z]+)?", text.lower().replace("\u2019", "'"))
 
 
-def _content_words(text: str) -> set[str]:
-    return {word for word in _words(_CONTRAST.sub("", text)) if word not in _FUNCTION_WORDS}
+@lru_cache(maxsize=100_000)
+def _content_words(text: str) -> frozenset[str]:
+    return frozenset(word for word in _words(_CONTRAST.sub("", text)) if word not in _FUNCTION_WORDS)
 
 
 def _starting_with(stems: tuple[str, ...], text: str) -> list[str]:

@@ -84,6 +84,13 @@ class AUTrainingArguments:
     variant: str = field(
         default="full", metadata={"help": "Ablation or control, see HiVAConfig; VL-FAU's are in VLFAUConfig."}
     )
+    descriptions: str = field(
+        default="written",
+        metadata={
+            "help": "What training draws beside the canonical description of each AU: written (the package's "
+            "variants), generated (by its grammar), or the accepted lines of a review FILE of `hiva-hf describe`."
+        },
+    )
     decoder_hidden_size: int = field(default=128, metadata={"help": "VL-FAU: width of the language decoders."})
     decoder_layers: int = field(default=2, metadata={"help": "VL-FAU: layers of each language decoder."})
     local_loss_weight: float = field(default=1.0, metadata={"help": "VL-FAU: weight of the sentences about AUs."})

@@ -1,5 +1,6 @@
 """The sentences that stage 2 reads: the frozen part of the text encoder sees each of them once, ever."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,46 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..facs import get_action_unit
+from ..language.grammar import generate_descriptions
+from ..language.review import accepted_descriptions
 from ..modeling_hiva import HiVAForAUDetection, evaluation_mode
 
 
 # Folder of a run with `H`, one file for each stage-2 epoch.
 EMBEDDINGS_FOLDER = "description_embeddings"
+
+
+# Drawn once for a run; more would only lengthen its start.
+NUM_GENERATED = 100
+
+
+def description_variants(source: str, au_labels: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The descriptions that training draws beside the canonical ones, by label of the AU.
+
+    Args:
+        source: "written", "generated" or a review file, see `AUTrainingArguments.descriptions`.
+        au_labels: The AUs.
+
+    Raises:
+        FileNotFoundError: if the review file is not there.
+        ValueError: if it is no review file, or accepts no description of an AU.
+    """
+    if source == "written":
+        return {label: get_action_unit(label).variants for label in au_labels}
+    if source == "generated":
+        return {label: tuple(generate_descriptions(label, NUM_GENERATED)) for label in au_labels}
+    if not Path(source).is_file():
+        raise FileNotFoundError(
+            f"`descriptions` is {source!r}, which is neither `written` nor `generated` nor a file that is there."
+        )
+    accepted = accepted_descriptions(source)
+    missing = [label for label in au_labels if label not in accepted]
+    if missing:
+        raise ValueError(
+            f"{source} accepts no description of {', '.join(missing)}, which are trained on. Add some: "
+            f"`hiva-hf describe --aus {' '.join(missing)} --output {source} ...`."
+        )
+    return {label: accepted[label] for label in au_labels}
 
 
 class DescriptionBank:
@@ -20,15 +56,17 @@ class DescriptionBank:
     Args:
         model: A detector whose configuration says whether variants are used (`config.augments_descriptions`).
         tokenizer: Tokenizer of its text encoder.
+        source: Where the variants come from, see `description_variants`.
     """
 
-    def __init__(self, model: HiVAForAUDetection, tokenizer: PreTrainedTokenizerBase):
+    def __init__(self, model: HiVAForAUDetection, tokenizer: PreTrainedTokenizerBase, source: str = "written"):
         self.tokenizer, self.canonical_sentences = tokenizer, []
         sentences, self.counts = [], []
+        variants = description_variants(source, model.config.au_labels) if model.config.augments_descriptions else {}
         for label in model.config.au_labels:
             unit = get_action_unit(label)
             own = [unit.name] if model.config.variant == "names_only" else [unit.description]
-            own += list(unit.variants) if model.config.augments_descriptions else []
+            own += variants.get(label, ())
             sentences += own
             self.canonical_sentences.append(own[0])
             self.counts.append(len(own))

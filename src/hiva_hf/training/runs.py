@@ -28,7 +28,7 @@ from .arguments import AUTrainingArguments
 from .augmentation import AugmentedFaces, EvaluationFaces, FaceAugmentation
 from .batches import evaluation_loader, resolve_batch_size
 from .deepspeed_updates import DeepSpeedUpdates, take_over_deepspeed
-from .descriptions import DescriptionBank, write_description_embeddings
+from .descriptions import DescriptionBank, description_variants, write_description_embeddings
 from .distributed import any_process, check_num_processes, take_over_fsdp
 from .engine import Stage, StageTrainer
 from .environment import PeakMemory, describe_environment
@@ -167,6 +167,8 @@ class TrainingRun:
         """The stage-2 network on pretrained towers, and the tokenizer of its text tower."""
         vision, text = self._vision_tower(), self._text_tower()
         arguments = self.arguments
+        # Stage 2 reads them; a fault in the file is told before stage 1.
+        description_variants(arguments.descriptions, self.au_labels)
         detector = HiVAForAUDetection.from_vision_text_pretrained(
             vision,
             text,
@@ -212,7 +214,7 @@ class TrainingRun:
         model.vision_model.load_state_dict(HiVAForPreTraining.from_pretrained(stage1).vision_model.state_dict())
         model.to(self.accelerator.device)
         if model.config.reads_descriptions:
-            bank = DescriptionBank(model, tokenizer)
+            bank = DescriptionBank(model, tokenizer, self.arguments.descriptions)
             # From here on the text memory is part of the state that a stopped run restores.
             bank.renew_text_memory(model)
             stage = replace(

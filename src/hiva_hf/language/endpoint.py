@@ -1,0 +1,156 @@
+"""A client of endpoints that speak the OpenAI protocol: `POST URL/chat/completions`."""
+
+import http.client
+import json
+import logging
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+
+logger = logging.getLogger(__name__)
+
+_RETRIED = frozenset((408, 429, 500, 502, 503, 504))
+_LONGEST_WAIT = 60.0
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirection would carry the API key to another host."""
+
+    def redirect_request(self, *args):
+        return None
+
+
+class _Transient(Exception):
+    """A failure that may be over soon."""
+
+    def __init__(self, message: str, wait: float | None = None):
+        super().__init__(message)
+        self.wait = wait
+
+
+class ChatEndpoint:
+    """Asks a model one question at a time.
+
+    Args:
+        url: Where the protocol begins, for example "http://localhost:8000/v1".
+        model: Name of the model; None takes the first that the endpoint lists.
+        api_key: Sent as a bearer token; neither logged, nor written, nor part of an error.
+        timeout: Seconds to wait for an answer.
+        max_tries: How often a question is sent while the endpoint is busy (429), failing (5xx), silent, or answers
+            with something else than the protocol's JSON. The pauses between grow from `first_wait` seconds, or follow
+            the endpoint's Retry-After.
+        first_wait: See `max_tries`.
+
+    Raises:
+        OSError: If the endpoint is asked for its models and fails; as of `ask`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float = 120.0,
+        max_tries: int = 5,
+        first_wait: float = 1.0,
+    ):
+        self.url = url.rstrip("/")
+        self.timeout = timeout
+        self.max_tries = max_tries
+        self.first_wait = first_wait
+        self._api_key = api_key
+        self._opener = urllib.request.build_opener(_NoRedirects)
+        self.model = model if model is not None else self._first_model()
+
+    def ask(self, prompt: str, seed: int = 0) -> str:
+        """The model's answer.
+
+        Raises:
+            OSError: If the endpoint refuses the question, or still fails after `max_tries`.
+        """
+        question = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": prompt}],
+            "temperature": 0.9,
+            "top_p": 0.95,
+            "seed": seed,
+        }
+        return self._persist("/chat/completions", question, _message_of)
+
+    def _first_model(self) -> str:
+        return self._persist("/models", None, lambda answer: _text(answer["data"][0]["id"]))
+
+    def _persist(self, path: str, question: dict | None, read) -> str:
+        for attempt in range(1, self.max_tries + 1):
+            try:
+                return self._send(path, question, read)
+            except _Transient as failure:
+                if attempt == self.max_tries:
+                    raise OSError(
+                        f"{self.url}{path} failed {attempt} times; at last it {failure}. What was written is kept: "
+                        "give the command again to go on."
+                    ) from None
+                wait = self.first_wait * 2 ** (attempt - 1) if failure.wait is None else failure.wait
+                logger.info("%s%s %s; asking again in %.1f s.", self.url, path, failure, wait)
+                time.sleep(min(wait, _LONGEST_WAIT))
+        raise ValueError(f"`max_tries` is {self.max_tries}, but it must be at least 1.")
+
+    def _send(self, path: str, question: dict | None, read) -> str:
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        if self._api_key:
+            headers["Authorization"] = f"Bearer {self._api_key}"
+        body = None if question is None else json.dumps(question).encode()
+        request = urllib.request.Request(self.url + path, data=body, headers=headers)
+        try:
+            with self._opener.open(request, timeout=self.timeout) as response:
+                content = response.read()
+        except urllib.error.HTTPError as error:
+            message = f"answered {error.code} ({self._shown(error.read())})"
+            if error.code in _RETRIED:
+                raise _Transient(message, _seconds(error.headers.get("Retry-After"))) from error
+            raise OSError(f"{self.url}{path} {message}.{_advice(error.code)}") from None
+        except (TimeoutError, http.client.HTTPException, OSError) as error:
+            raise _Transient(f"could not be reached ({self._shown(str(error).encode())})") from error
+        try:
+            return read(json.loads(content))
+        except (ValueError, LookupError, TypeError) as error:
+            raise _Transient(f"answered what is not the OpenAI protocol ({self._shown(content)})") from error
+
+    def _shown(self, content: bytes) -> str:
+        """The beginning of an answer for a message, without the key in case it was sent back."""
+        text = " ".join(content.decode("utf-8", errors="replace").split())
+        if self._api_key:
+            text = text.replace(self._api_key, "***")
+        return text[:200]
+
+
+def _message_of(answer: Any) -> str:
+    return _text(answer["choices"][0]["message"]["content"])
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text was expected")
+    return value
+
+
+def _seconds(header: str | None) -> float | None:
+    try:
+        return max(float(header), 0.0)
+    except (TypeError, ValueError):
+        return None
+
+
+def _advice(code: int) -> str:
+    if code in (401, 403):
+        return " Put the API key into the environment variable that --api_key_variable names."
+    if code == 404:
+        return (
+            " Is the address complete (it usually ends in /v1), and does the endpoint have this model (--model_name)?"
+        )
+    if 300 <= code < 400:
+        return " Redirections are not followed: give the address that it redirects to."
+    return ""

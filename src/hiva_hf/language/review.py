@@ -1,0 +1,161 @@
+"""Review files: descriptions that were made by a machine, for a person to judge before training reads them.
+
+A review file has one JSON object on each line:
+
+    {"au": "AU12", "text": "...", "status": "accepted", "reasons": [], "source": "...", "prompt_version": "..."}
+
+A person opens it in an editor and changes the status, the text, or both. Only lines with the status "accepted" are
+read by training; "edit" marks a text that someone still has to change, "rejected" one that is not to be used.
+"""
+
+import json
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal, get_args
+
+from ..facs import get_action_unit
+from .validation import folded, validate_description
+
+
+logger = logging.getLogger(__name__)
+
+Status = Literal["accepted", "rejected", "edit"]
+
+
+@dataclass(frozen=True)
+class ReviewRow:
+    """One description of a review file.
+
+    Attributes:
+        au: Label of the Action Unit, for example "AU12".
+        text: The description.
+        status: "accepted", "rejected" or "edit".
+        reasons: What is wrong with it, see `validate_description`; empty if nothing was found.
+        source: Who wrote it: a model, an endpoint, or "grammar".
+        prompt_version: Name of the prompt that asked for it; empty if there was none.
+    """
+
+    au: str
+    text: str
+    status: Status
+    reasons: tuple[str, ...] = ()
+    source: str = ""
+    prompt_version: str = ""
+
+
+def read_review(path: str | Path) -> list[ReviewRow]:
+    """All rows of a review file, in order.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a line is no row; the message names it and says what is expected.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no review file {path}. `hiva-hf describe` writes one.")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.strip():
+            rows.append(_read_row(line, f"{path}, line {number}"))
+    return rows
+
+
+def accepted_descriptions(path: str | Path) -> dict[str, tuple[str, ...]]:
+    """The accepted descriptions of a review file, by label of the Action Unit.
+
+    Whoever reviewed it has the last word: a text that the validators would refuse is read with a warning.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a line is no row, or a description is there twice.
+    """
+    accepted: dict[str, list[str]] = defaultdict(list)
+    seen: dict[str, str] = {}
+    for row in read_review(path):
+        if row.status != "accepted":
+            continue
+        key = folded(row.text)
+        if key in seen:
+            raise ValueError(
+                f"{path} accepts {row.text!r} for {seen[key]} and again for {row.au}. Reject one of the two lines."
+            )
+        seen[key] = row.au
+        for reason in validate_description(row.text, row.au):
+            logger.warning("%s: an accepted description of %s %s: %r", path, row.au, reason, row.text)
+        accepted[row.au].append(row.text)
+    return {label: tuple(texts) for label, texts in accepted.items()}
+
+
+class ReviewFile:
+    """A review file that grows: each row is on the disk before the next one is made.
+
+    Args:
+        path: The file; one that is there is continued. What an interruption left of a last line is removed.
+
+    Raises:
+        ValueError: If it is there and a line is no row.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            self._remove_broken_line()
+        self.rows = read_review(self.path) if self.path.exists() else []
+
+    def append(self, row: ReviewRow) -> None:
+        """Adds a row and waits until it is on the disk."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.rows.append(row)
+
+    def texts(self, statuses: Iterable[Status] = get_args(Status)) -> dict[str, list[str]]:
+        """The texts with one of these statuses, by label of the Action Unit."""
+        statuses = set(statuses)
+        texts: dict[str, list[str]] = defaultdict(list)
+        for row in self.rows:
+            if row.status in statuses:
+                texts[row.au].append(row.text)
+        return texts
+
+    def _remove_broken_line(self) -> None:
+        content = self.path.read_bytes()
+        complete, newline, rest = content.rpartition(b"\n")
+        if not rest:
+            return
+        try:
+            _read_row(rest.decode("utf-8"), str(self.path))
+        except ValueError:
+            logger.warning("%s: the last line was cut off by an interruption and is left out.", self.path)
+            with self.path.open("r+b") as file:
+                file.truncate(len(complete) + len(newline))
+        else:
+            # An editor left out the line break.
+            with self.path.open("ab") as file:
+                file.write(b"\n")
+
+
+def _read_row(line: str, place: str) -> ReviewRow:
+    expected = 'a line is {"au": "AU12", "text": "...", "status": "accepted"} with further fields'
+    try:
+        values = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{place} is no JSON ({error}); {expected}.") from error
+    if not isinstance(values, dict) or not all(isinstance(values.get(name), str) for name in ("au", "text", "status")):
+        raise ValueError(f"{place} lacks au, text or status; {expected}.")
+    if values["status"] not in get_args(Status):
+        raise ValueError(f"{place} has the status {values['status']!r}; it is one of {', '.join(get_args(Status))}.")
+    if not values["text"].strip() and values["status"] == "accepted":
+        raise ValueError(f"{place} accepts an empty text.")
+    try:
+        label = get_action_unit(values["au"]).label
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
+    known = {field.name: values[field.name] for field in fields(ReviewRow) if field.name in values}
+    return ReviewRow(**known | {"au": label, "reasons": tuple(values.get("reasons") or ())})

@@ -1,0 +1,100 @@
+"""A review file grows row by row, survives an interruption, and is read as its reviewer left it."""
+
+import json
+import logging
+
+import pytest
+
+from hiva_hf.language.review import ReviewFile, ReviewRow, accepted_descriptions, read_review
+
+
+GOOD = ReviewRow("AU12", "The lip corners are pulled back and up toward the cheekbones.", "accepted", (), "me", "v1")
+BAD = ReviewRow("AU12", "A happy face.", "rejected", ("is short",), "me", "v1")
+UNREADY = ReviewRow("AU4", "The eyebrows are pulled down and inward, or so.", "edit", (), "me", "v1")
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = ReviewFile(tmp_path / "new" / "review.jsonl")
+    for row in (GOOD, BAD, UNREADY):
+        file.append(row)
+    return file.path
+
+
+def test_rows_are_read_back(path):
+    assert read_review(path) == ReviewFile(path).rows == [GOOD, BAD, UNREADY]
+    assert json.loads(path.read_text().splitlines()[1]) == {
+        "au": "AU12",
+        "text": "A happy face.",
+        "status": "rejected",
+        "reasons": ["is short"],
+        "source": "me",
+        "prompt_version": "v1",
+    }
+
+
+def test_only_accepted_rows_are_descriptions(path):
+    assert accepted_descriptions(path) == {"AU12": (GOOD.text,)}
+
+
+def test_reviewer_edits_with_any_editor(path):
+    lines = path.read_text().splitlines()
+    lines[0] = lines[0].replace('"accepted"', '"rejected"')
+    lines[2] = '{"au": "au04", "text": "The eyebrows are pulled down and inward.", "status": "accepted"}'
+    path.write_text("\n".join([*lines, "", ""]))
+    assert accepted_descriptions(path) == {"AU4": ("The eyebrows are pulled down and inward.",)}
+
+
+def test_reviewer_has_the_last_word_but_is_warned(path, caplog):
+    path.write_text(path.read_text().replace('"rejected"', '"accepted"'))
+    with caplog.at_level(logging.WARNING):
+        assert "A happy face." in accepted_descriptions(path)["AU12"]
+    assert "AU12 has words for emotions: happy: 'A happy face.'" in caplog.text
+
+
+def test_interrupted_line_is_removed_and_the_file_goes_on(path, caplog):
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole.splitlines()[0][:40])
+    file = ReviewFile(path)
+    assert path.read_bytes() == whole
+    assert "cut off by an interruption" in caplog.text
+    file.append(GOOD)
+    assert read_review(path) == [GOOD, BAD, UNREADY, GOOD]
+
+
+def test_missing_line_break_at_the_end_is_added(path):
+    path.write_bytes(path.read_bytes().rstrip())
+    ReviewFile(path).append(GOOD)
+    assert len(read_review(path)) == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("nonsense", "line 2 is no JSON"),
+        ("[1, 2]", "line 2 lacks au, text or status"),
+        ('{"au": "AU12", "text": 5, "status": "accepted"}', "line 2 lacks au, text or status"),
+        ('{"au": "AU3", "text": "a", "status": "edit"}', "line 2: 'AU3' is not the label of a known Action Unit"),
+        ('{"au": "AU12", "text": "a", "status": "ok"}', "line 2 has the status 'ok'; it is one of accepted, rejected"),
+        ('{"au": "AU12", "text": " ", "status": "accepted"}', "line 2 accepts an empty text"),
+    ],
+)
+def test_line_that_is_no_row_is_named(path, line, message):
+    first = path.read_text().splitlines()[0]
+    path.write_text(f"{first}\n{line}\n")
+    for read in (read_review, ReviewFile, accepted_descriptions):
+        with pytest.raises(ValueError, match=message) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+
+
+def test_text_accepted_twice_is_refused(path):
+    again = json.dumps({"au": "AU6", "text": GOOD.text.upper(), "status": "accepted"})
+    path.write_text(path.read_text() + again + "\n")
+    with pytest.raises(ValueError, match="for AU12 and again for AU6. Reject one"):
+        accepted_descriptions(path)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no review file .*no.jsonl"):
+        accepted_descriptions(tmp_path / "no.jsonl")
