@@ -116,6 +116,37 @@ def test_the_fused_network_is_measured_beside_its_backbone(part, quick, monkeypa
         check_table(vars(table))
 
 
+@pytest.fixture
+def two_modes(part, monkeypatch) -> ModuleType:
+    """The module of the modes, with two that need no preparation."""
+    exports = part("exports")
+    monkeypatch.setattr(exports, "QUICK_MODES", (exports.PLAIN, "PyTorch, fused, eager, fp32"))
+    return exports
+
+
+@pytest.mark.slow
+def test_modes_are_measured_beside_the_plain_network(two_modes, part, quick, monkeypatch):
+    monkeypatch.setattr(two_modes, "make_detector", partial(part("networks").make_detector, SMALL_SWIN))
+    monkeypatch.setattr(two_modes, "QUICK_ROUNDS", {1: 2, 2: 1})
+    monkeypatch.setattr(two_modes, "NUM_FACES", 2)
+    tables = list(two_modes.modes(quick))
+    assert [list(table.figures) for table in tables] == [["best_cpu_speedup_b1"], ["best_cpu_speedup_b2"]]
+    for table in tables:
+        check_table(vars(table))
+        assert [row[0] for row in table.rows] == list(two_modes.QUICK_MODES)
+        assert float(table.rows[0][-1]) == 0 < float(table.rows[1][-1]) < 1e-3
+
+
+@pytest.mark.slow
+def test_the_accuracy_of_a_mode_is_that_of_the_plain_network_where_it_computes_the_same(two_modes, quick):
+    (table,) = two_modes.accuracy(quick)
+    plain, fused = table.rows
+    assert plain[1:4] == fused[1:4]
+    # The detector of the package was trained on other people of this set.
+    assert float(plain[3]) > 0.9
+    assert float(fused[4]) < 1e-3
+
+
 def test_the_random_network_tells_faces_apart(part):
     networks = part("networks")
     model = networks.make_detector(SMALL_SWIN)
