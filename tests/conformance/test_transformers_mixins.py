@@ -64,14 +64,22 @@ SKIPPED_TIMM_TESTS = {
     "test_gradient_checkpointing_enable_disable": TIMM_CHECKPOINTING,
     "test_training_gradient_checkpointing": TIMM_CHECKPOINTING,
 }
+NO_GENERATION_TESTER = (
+    "transformers' source distribution lacks GenerationTesterMixin; tests/test_modeling_vl_fau.py tests `generate`"
+)
 SKIPPED_VL_FAU_TESTS = SKIPPED_MODEL_TESTS | {
-    "test_attention_outputs": "expects one map per layer and head; tests/test_modeling_vl_fau.py checks the spatial maps",
+    "test_attention_outputs": "expects one map per layer and head; tests/test_modeling_vl_fau.py checks VL-FAU's maps",
     "test_eager_matches_sdpa_inference": (
-        "compares hidden states, unless the class is a ...Classification; tests/test_modeling_vl_fau.py compares logits"
+        "compares hidden states, unless the class is a ...Classification; tests/test_modeling_vl_fau.py has logits"
     ),
     "test_model_get_set_embeddings": "images are the main input; the embeddings are the decoders' own",
+    "test_generation_tester_mixin_inheritance": NO_GENERATION_TESTER,
 }
-SKIPPED_VL_FAU_TEXT_TESTS: dict[str, str] = {}
+SKIPPED_VL_FAU_TEXT_TESTS = {
+    "test_eager_matches_sdpa_inference": "without a face to read about; tests/test_modeling_vl_fau.py compares logits",
+    "test_generation_tester_mixin_inheritance": NO_GENERATION_TESTER,
+    "test_model_base_model_prefix": "there is no decoder without its head",
+}
 SKIPPED_IMAGE_PROCESSING_TESTS = {
     "test_pil_can_": (
         "in a new process that does not import hiva_hf; tests/test_image_processing_hiva.py does it in one that does"
@@ -300,7 +308,6 @@ class VLFAUTextModelTester:
     num_hidden_layers = 2
     hidden_size = 16
     num_attention_heads = 2
-    encoder_seq_length = 5
 
     def __init__(self, parent):
         self.parent = parent
@@ -317,7 +324,7 @@ class VLFAUTextModelTester:
 
     def prepare_config_and_inputs_for_common(self):
         ids = torch.randint(3, 99, (self.batch_size, self.seq_length))
-        face = floats_tensor([self.batch_size, self.encoder_seq_length, 12])
+        face = floats_tensor([self.batch_size, 5, 12])
         return self.get_config(), {"input_ids": ids, "encoder_hidden_states": face}
 
 

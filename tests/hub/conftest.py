@@ -87,3 +87,21 @@ def _facts(dataset: str, arguments: AUTrainingArguments) -> dict:
 @pytest.fixture
 def results_of() -> Callable[[Path], dict]:
     return lambda run: json.loads((run / "all_results.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def make_vl_fau_run(make_run, tiny_vl_fau_dir, tmp_path_factory) -> Callable[..., Path]:
+    """A finished run of a VL-FAU: `make_vl_fau_run("synthfacs")`."""
+
+    def make(dataset: str) -> Path:
+        folder = make_run(dataset, model="vl_fau")
+        shutil.rmtree(folder / "stage2")
+        for path in tiny_vl_fau_dir.iterdir():
+            shutil.copy(path, folder)
+        results = json.loads((folder / "all_results.json").read_text())
+        scores = {"test_local_mean_text_f1": 0.625, "test_local_bleu": 0.75, "test_global_mean_text_f1": 0.5}
+        (folder / "all_results.json").write_text(json.dumps(results | scores))
+        (folder / "sentences_test.jsonl").write_text('{"face": "Neutral face."}\n')
+        return folder
+
+    return make

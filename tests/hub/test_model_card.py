@@ -143,3 +143,19 @@ def test_a_wrong_measurement_on_photos_is_refused(tmp_path, content):
     path.write_text(content)
     with pytest.raises(ValueError, match="agreement.json is no measurement on photos"):
         read_photo_agreement(path)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "limit"), [("synthfacs", "never saw a real face"), ("disfa", "27 people are few")]
+)
+def test_the_card_of_a_vl_fau_follows_from_its_model_and_its_data(make_vl_fau_run, dataset, limit):
+    card = card_of_run(read_finished_run(make_vl_fau_run(dataset)), "org/name")
+    assert "# VL-FAU" in card.text
+    assert "vlfau2024" in bibtex(card)
+    assert "explain=True" in section(card, "Use")
+    assert "It can be fluent and wrong" in section(card, "Limits")
+    assert limit in section(card, "Limits")
+    assert "BP4D are frontal" not in card.text
+    assert "| about each AU | 0.625 | n/a | n/a | n/a | 0.750 | n/a | n/a |" in section(card, "Results")
+    # It reads no text.
+    assert "MiniLM" not in str(card.data.base_model)

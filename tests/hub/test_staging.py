@@ -3,8 +3,9 @@
 import json
 
 import pytest
+import torch
 import yaml
-from transformers import AutoTokenizer
+from transformers import AutoModel, AutoTokenizer
 
 from hiva_hf import HiVAForAUDetection
 from hiva_hf.cli.main import main
@@ -155,3 +156,22 @@ def test_a_dry_run_writes_what_would_be_published(make_run, tmp_path, capsys):
     assert files_of(folder) >= CHECKPOINT | RECORDS
     assert main(["push", str(make_run("disfa")), "org/name", "--dry_run", str(folder)]) == 2
     assert "is not empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dataset", ["synthfacs", "disfa"])
+def test_a_vl_fau_is_published_with_what_it_writes_with(make_vl_fau_run, tmp_path, dataset):
+    stage_run(read_finished_run(make_vl_fau_run(dataset)), tmp_path, "org/name")
+    code = {path.name for path in code_files("vl_fau")}
+    writer = {"tokenizer.json", "tokenizer_config.json", "generation_config.json"}
+    of_rendered_faces = PREDICTIONS | {"sentences_test.jsonl"} if dataset == "synthfacs" else set()
+    assert files_of(tmp_path) == CHECKPOINT | RECORDS | writer | code | of_rendered_faces | PICTURES
+    model, tokenizer = AutoModel.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    ids = model.generate(torch.zeros(1, 3, 56, 56), max_new_tokens=2)
+    assert len(tokenizer.batch_decode(ids)) == 4
+    card = (tmp_path / "README.md").read_text()
+    assert card.split("---")[2].strip().startswith("# VL-FAU")
+
+
+def test_a_vl_fau_has_no_training_checkpoint_of_its_own(make_vl_fau_run, tmp_path):
+    with pytest.raises(ValueError, match="VL-FAU.*leave `training_checkpoint` out"):
+        stage_run(read_finished_run(make_vl_fau_run("synthfacs")), tmp_path, "org/name", training_checkpoint=True)

@@ -37,6 +37,11 @@ class FinishedRun:
     environment: Mapping[str, Any]
 
     @property
+    def model_type(self) -> str:
+        """`"hiva"` or `"vl_fau"`."""
+        return self.config["model_type"]
+
+    @property
     def dataset(self) -> str:
         """The data set that it was tested on."""
         return self.results["dataset"]

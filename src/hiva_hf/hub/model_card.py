@@ -33,6 +33,17 @@ PACKAGED_TOWERS = {
     "text_model_name_or_path": "sentence-transformers/all-MiniLM-L6-v2",
 }
 
+VL_FAU_CARD = "vl-fau"
+# Of `evaluation.text_metrics`.
+_TEXT_MEASURES = {
+    "mean_text_f1": "F1 of what they say",
+    "agreement": "Agreement with the probabilities",
+    "unread_rate": "Not understood",
+    "contradiction_rate": "Faces with contradictions",
+    "bleu": "BLEU-4",
+    "rouge_l": "ROUGE-L",
+    "cider": "CIDEr",
+}
 _METRIC_NAMES = {"f1": "F1", "accuracy": "Accuracy", "roc_auc": "ROC-AUC"}
 _TEMPLATES = files(__package__) / "templates"
 
@@ -93,8 +104,8 @@ def card_of_run(
     training_checkpoint: bool = False,
     pictures: Sequence[str] = (),
 ) -> ModelCard:
-    """The card of a run that is pushed; which one it is follows from its data set."""
-    name = f"hiva-{run.dataset if run.dataset in AU_DATASETS else 'custom'}"
+    """The card of a run that is pushed; which one it is follows from its model, and a HiVA's from its data set."""
+    name = VL_FAU_CARD if run.model_type == "vl_fau" else _card_of_dataset(run.dataset)
     return render_card(name, run, repo_id, agreement, training_checkpoint, pictures)
 
 
@@ -123,13 +134,20 @@ def render_card(
     if name not in texts["cards"]:
         raise ValueError(f"There is no card {name!r}. Known: {', '.join(card_names())}.")
     card = texts["cards"][name]
+    about = [card]
+    if name == VL_FAU_CARD:
+        dataset = card["dataset"] if run is None else run.dataset
+        of_dataset = texts["cards"][_card_of_dataset(dataset)]
+        about.append(of_dataset)
+        card = card | {"dataset": of_dataset["dataset"]}
     if run is not None and card["dataset"] not in (run.dataset, "custom"):
         raise ValueError(f"The card {name} is about {card['dataset']}, but {run.path} was tested on {run.dataset}.")
     method = texts["methods"][card["method"]]
     repo_id = PLACEHOLDER_REPO.format(name=name) if repo_id is None else repo_id
     names = run.training_datasets if run else [card["dataset"]]
     variables = {
-        **{key: card[key].strip() for key in ("title", "summary", "limits")},
+        **{key: card[key].strip() for key in ("title", "summary")},
+        "limits": "\n".join(part["limits"].strip() for part in about),
         "recipe": card.get("recipe", "").strip(),
         "selection": card.get("selection", "Nothing was chosen on them."),
         "method": card["method"],
@@ -143,6 +161,7 @@ def render_card(
         "au_labels": run.au_labels if run else _labels_of(card["dataset"]),
         "run": None if run is None else _run_facts(run),
         "results_table": None if run is None else format_au_table(run.results, run.au_labels, prefix="test_"),
+        "sentences_table": None if run is None else _sentences_table(run.results),
         "pictures": pictures,
         "agreement": agreement,
         "agreement_table": None if agreement is None else _agreement_table(agreement),
@@ -164,6 +183,10 @@ def _texts() -> dict[str, Any]:
 def _dataset_texts(name: str) -> dict[str, str]:
     datasets = _texts()["datasets"]
     return datasets.get(name, datasets["custom"])
+
+
+def _card_of_dataset(name: str) -> str:
+    return f"hiva-{name if name in AU_DATASETS else 'custom'}"
 
 
 def _title(name: str) -> str:
@@ -240,8 +263,20 @@ def _towers(run: FinishedRun) -> list[str]:
     """Hub ids of the pretrained towers that have one; folders on the machine that trained have none."""
     if not run.settings:
         return []
-    towers = [run.settings.get(name) or PACKAGED_TOWERS[name] for name in TOWER_SETTINGS]
+    # A VL-FAU reads no text.
+    names = [name for name in TOWER_SETTINGS if run.model_type == "hiva" or not name.startswith("text")]
+    towers = [run.settings.get(name) or PACKAGED_TOWERS[name] for name in names]
     return [tower for tower in towers if is_hub_tower(tower)]
+
+
+def _sentences_table(results: Mapping[str, Any]) -> str | None:
+    """How good the sentences of a VL-FAU are; None of a run that wrote none, or did not score them."""
+    rows = []
+    for level, name in (("local", "about each AU"), ("global", "about the face")):
+        values = [results.get(f"test_{level}_{measure}") for measure in _TEXT_MEASURES]
+        if any(value is not None for value in values):
+            rows.append([name, *("n/a" if value is None else f"{value:.3f}" for value in values)])
+    return _markdown_table(["Sentences", *_TEXT_MEASURES.values()], rows) if rows else None
 
 
 def _experimental_labels(run: FinishedRun | None, agreement: PhotoAgreement | None) -> list[str]:

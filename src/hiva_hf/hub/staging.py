@@ -17,6 +17,7 @@ from ..training.run_folder import (
     RESULTS_FILE,
     SETTINGS_FILE,
     TEST_PREDICTIONS_FILE,
+    TEST_SENTENCES_FILE,
     VALIDATION_PREDICTIONS_FILE,
 )
 from ..training.towers import packaged_text_tower
@@ -29,6 +30,8 @@ CARD_FILE = "README.md"
 DESCRIPTIONS_FILE = "descriptions.json"
 # Pictures that training leaves: of the scores, and of a photo.
 RESULTS_PICTURE, PHOTO_PICTURE = "results.png", "photo.png"
+# What a VL-FAU writes with.
+WRITER_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
 # Where the network with its text encoder goes, if it is published.
 TRAINING_FOLDER = "training"
 
@@ -59,6 +62,11 @@ def stage_run(
     """
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: name a new folder.")
+    if training_checkpoint and run.model_type == "vl_fau":
+        raise ValueError(
+            f"{run.path} holds a VL-FAU, which has no other training checkpoint than the model itself: leave "
+            "`training_checkpoint` out."
+        )
     _copy_checkpoint(run.path, folder)
     shutil.copy(run.path / IMAGE_PROCESSOR_FILE, folder)
     add_remote_code(folder)
@@ -68,7 +76,10 @@ def stage_run(
             raise FileNotFoundError(f"{run.path} has no {TRAINING_CHECKPOINT}/: its training checkpoint is gone.")
         _copy_checkpoint(source, folder / TRAINING_FOLDER)
         drop_local_towers(folder / TRAINING_FOLDER)
-    if run.config.get("variant") not in ("baseline", "random_vectors"):
+    if run.model_type == "vl_fau":
+        for name in WRITER_FILES:
+            shutil.copy(run.path / name, folder)
+    elif run.config.get("variant") not in ("baseline", "random_vectors"):
         _write_descriptions(run, folder, token)
     _write_records(run, folder)
     pictures = _copy_pictures(run, folder)
@@ -106,7 +117,7 @@ def _write_records(run: FinishedRun, folder: Path):
         text = yaml.safe_dump(public_settings(run.settings), sort_keys=False)
         (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
     if not run.is_restricted:
-        for name in (TEST_PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE):
+        for name in (TEST_PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE, TEST_SENTENCES_FILE):
             if (run.path / name).is_file():
                 shutil.copy(run.path / name, folder)
 

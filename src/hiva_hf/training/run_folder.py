@@ -20,6 +20,8 @@ METRICS_FILE = "metrics.jsonl"
 RESOURCES_FILE = "resources.json"
 RESULTS_FILE = "all_results.json"
 TEST_PREDICTIONS_FILE = "predictions_test.parquet"
+# What a VL-FAU wrote about the test subjects.
+TEST_SENTENCES_FILE = "sentences_test.jsonl"
 VALIDATION_PREDICTIONS_FILE = "predictions_validation.parquet"
 
 VL_FAU_STAGE = "training"

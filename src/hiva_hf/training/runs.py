@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from datasets import Dataset
+from torch.utils.data import DataLoader
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from ..data import MISSING_LABEL, au_numbers, load_au_datasets
@@ -311,17 +312,20 @@ class TrainingRun:
             path: Parquet file to write.
         """
         model = AutoModel.from_pretrained(self.output_dir).to(self.accelerator.device)
-        loader = evaluation_loader(
-            self.accelerator,
-            EvaluationFaces(faces, self.image_processor),
-            self.arguments.per_device_eval_batch_size,
-            self.arguments.dataloader_num_workers,
-        )
+        loader = self._evaluation_loader(faces)
         labels, probabilities = predict(self.accelerator, model, loader, description, self._stop_if_asked)
         if self.accelerator.is_main_process:
             rows = {name: faces[name][:] for name in ROW_COLUMNS}
             write_predictions(path, rows, labels, probabilities, self.au_labels)
         return labels, probabilities
+
+    def _evaluation_loader(self, faces: Dataset) -> DataLoader:
+        return evaluation_loader(
+            self.accelerator,
+            EvaluationFaces(faces, self.image_processor),
+            self.arguments.per_device_eval_batch_size,
+            self.arguments.dataloader_num_workers,
+        )
 
     def _stop_if_asked(self):
         if any_process(self.accelerator, self.stop_request.is_set):
@@ -339,11 +343,15 @@ class TrainingRun:
         self.predict(self.splits["validation"], "validation", self.output_dir / VALIDATION_PREDICTIONS_FILE)
         faces = self.load_split("test")
         labels, probabilities = self.predict(faces, "test", self.output_dir / TEST_PREDICTIONS_FILE)
-        metrics = {f"test_{name}": value for name, value in self._metrics(labels, probabilities).items()}
-        return metrics | {"test_subjects": _subjects(faces)}
+        metrics = self._metrics(labels, probabilities) | self._further_metrics(faces, labels, probabilities)
+        return {f"test_{name}": value for name, value in metrics.items()} | {"test_subjects": _subjects(faces)}
 
     def _metrics(self, labels: np.ndarray, probabilities: np.ndarray) -> dict:
         return compute_au_metrics(labels, probabilities, self.au_labels)
+
+    def _further_metrics(self, faces: Dataset, labels: np.ndarray, probabilities: np.ndarray) -> dict:
+        """What else is measured on the test subjects."""
+        return {}
 
     def train_and_export(self):
         """All stages, and the checkpoint that goes out."""

@@ -2,14 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
+from accelerate.utils import broadcast_object_list
+from datasets import Dataset
+from transformers import AutoModel
+
 from ..language.tokenizer import build_state_tokenizer
 from ..modeling_vl_fau import VLFAUForAUDetection
 from .arguments import AUTrainingArguments
 from .augmentation import AugmentedFaces
 from .engine import Stage
-from .run_folder import VL_FAU_STAGE
+from .run_folder import TEST_SENTENCES_FILE, VL_FAU_STAGE
 from .runs import TrainingRun
 from .sentences import DescribedFaces, StateSentences
+from .written_sentences import save_sentences, score_sentences, write_sentences
 
 
 class VLFAUTrainingRun(TrainingRun):
@@ -79,6 +85,18 @@ class VLFAUTrainingRun(TrainingRun):
             self.image_processor.save_pretrained(self.output_dir)
             self.tokenizer.save_pretrained(self.output_dir)
         self.accelerator.wait_for_everyone()
+
+    def _further_metrics(self, faces: Dataset, labels: np.ndarray, probabilities: np.ndarray) -> dict:
+        """Scores of what the exported checkpoint writes about the test subjects; the sentences stay in the folder."""
+        model = AutoModel.from_pretrained(self.output_dir).to(self.accelerator.device)
+        written = write_sentences(
+            self.accelerator, model, self.tokenizer, self._evaluation_loader(faces), "writing", self._stop_if_asked
+        )
+        scores = [None]
+        if self.accelerator.is_main_process:
+            save_sentences(self.output_dir / TEST_SENTENCES_FILE, faces, written, self.au_labels)
+            scores = [score_sentences(written, labels, probabilities, self.au_labels)]
+        return broadcast_object_list(scores)[0]
 
     def train_and_export(self):
         self.export(self.train())
