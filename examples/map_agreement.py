@@ -25,7 +25,7 @@ from hiva_hf.sensitivity import read_with_sensitivity
 
 
 KINDS = {"ddca": "attention", "cdca": "attention", "sensitivity": "sensitivity"}
-BATCH_SIZE = 16
+BATCH_SIZE = 8
 
 
 def parse_options() -> argparse.Namespace:

@@ -119,8 +119,8 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
             Whether to return the features from which the AUs are read.
         explain (`bool`, *optional*, defaults to `False`):
             Whether to explain the results in plain English. Of a HiVA no language model is asked; a VL-FAU is quoted,
-            which writes about each AU and about the face itself. The same photo gives the same sentences. Each AU
-            that is active in a batch costs about two more runs of the network.
+            which writes about each AU and about the face itself. The same photo gives the same sentences. Each
+            active AU costs about two more runs of the network.
         timeout (`float`, *optional*, defaults to 30):
             Seconds that a URL may take to answer.
     """

@@ -33,37 +33,42 @@ def read_with_sensitivity(
 ) -> tuple[Any, torch.Tensor | None]:
     """Runs a detector, and finds what each active AU of each face depends on.
 
+    A face with an active AU is read once more, and each of its active AUs costs a backward pass. One face after the
+    other, because the memory of a large batch with all its gradients is more than most machines have to spare.
+
     Args:
         model: In evaluation mode.
         pixel_values: Tensor `[batch_size, 3, height, width]`.
-        thresholds: Tensor `[num_aus]`, the probabilities from which an AU is active. Each AU that is active in any of
-            the faces costs one backward pass over the batch.
+        thresholds: Tensor `[num_aus]`, the probabilities from which an AU is active.
         kwargs: Further arguments of the model.
 
     Returns:
-        The model's outputs, without gradients, and maps `[batch_size, num_aus, GRID, GRID]` that sum to 1, or are 0
-        for an AU that is not active. None instead of maps for a model that has no gradients, such as an exported one.
+        The model's outputs, and maps `[batch_size, num_aus, GRID, GRID]` that sum to 1, or are 0 for an AU that is not
+        active. None instead of maps for a model that has no gradients, such as an exported one.
     """
-    with torch.enable_grad():
-        pixels = pixel_values.detach().requires_grad_()
-        outputs = model(pixel_values=pixels, **kwargs)
-        logits = outputs["logits"]
-        maps = _maps(logits, pixels, thresholds) if logits.requires_grad else None
-    for name, values in outputs.items():
-        if isinstance(values, torch.Tensor):
-            outputs[name] = values.detach()
+    with torch.no_grad():
+        outputs = model(pixel_values=pixel_values, **kwargs)
+    logits = outputs["logits"]
+    active = logits.float().sigmoid() >= thresholds.to(logits.device)
+    maps = torch.zeros(*active.shape, GRID, GRID, device=logits.device)
+    for row, is_active in enumerate(active):
+        # The first face also tells whether there are gradients at all.
+        if row > 0 and not is_active.any():
+            continue
+        with torch.enable_grad():
+            pixels = pixel_values[row : row + 1].detach().requires_grad_()
+            scores = model(pixel_values=pixels)["logits"][0]
+        if not scores.requires_grad:
+            return outputs, None
+        for index in is_active.nonzero().flatten().tolist():
+            (gradient,) = torch.autograd.grad(scores[index], pixels, retain_graph=True)
+            maps[row, index] = _energy(gradient[0])
     return outputs, maps
 
 
-def _maps(logits: torch.Tensor, pixels: torch.Tensor, thresholds: torch.Tensor) -> torch.Tensor:
-    active = logits.detach().float().sigmoid() >= thresholds.to(logits.device)
-    maps = torch.zeros(*active.shape, GRID, GRID, device=logits.device)
-    for index in active.any(dim=0).nonzero().flatten().tolist():
-        # Faces don't depend on each other: one pass gives the gradient of each face's own score.
-        (gradient,) = torch.autograd.grad(logits[active[:, index], index].sum(), pixels, retain_graph=True)
-        energy = gradient.float().pow(2).sum(dim=1, keepdim=True)
-        energy = nn.functional.adaptive_avg_pool2d(energy, GRID).squeeze(1)
-        # Tiny gradients must not vanish in the sum; a gradient of exactly 0 gives no map.
-        total = energy.sum(dim=(1, 2), keepdim=True)
-        maps[:, index] = torch.where(total > 0, energy / total.clamp(min=torch.finfo(total.dtype).tiny), 0)
-    return maps
+def _energy(gradient: torch.Tensor) -> torch.Tensor:
+    """The squares of a gradient `[3, height, width]`, by cells: `[GRID, GRID]` that sum to 1, or 0 if all are 0."""
+    # In units of the largest, of which squares don't vanish.
+    scaled = gradient.float() / gradient.float().abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+    energy = nn.functional.adaptive_avg_pool2d(scaled.pow(2).sum(dim=0, keepdim=True), GRID)[0]
+    return energy / energy.sum().clamp(min=torch.finfo(torch.float32).tiny)
