@@ -3,10 +3,15 @@
 import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..extras import import_from_extra
+
+
+# Large first: what is left of a batch is read one by one.
+BATCH_SIZES = (8, 1)
 
 
 class Program(ABC):
@@ -35,7 +40,10 @@ class Program(ABC):
 
 
 class OpenVINOProgram(Program):
-    """An OpenVINO model, compiled for this CPU.
+    """An OpenVINO model, compiled for this CPU when the first faces come.
+
+    Code for a fixed number of faces is faster than code for any number. So there are two, for batches of
+    [`BATCH_SIZES`], and faces are read in these portions; the one for large batches is compiled when it is needed.
 
     Args:
         path: The `.xml`; its weights lie beside it.
@@ -47,23 +55,44 @@ class OpenVINOProgram(Program):
     def __init__(self, path: Path, precision: str, num_threads: int | None = None):
         super().__init__()
         openvino = import_from_extra("openvino", "openvino", "Running OpenVINO programs")
-        core = openvino.Core()
-        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self._core = openvino.Core()
+        has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if precision == "bf16" and has_bf16 else "f32"
-        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
+        self._options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
         if num_threads is not None:
-            options["INFERENCE_NUM_THREADS"] = num_threads
-        self.compiled = core.compile_model(core.read_model(path), "CPU", options)
-        self._names = [output.any_name for output in self.compiled.outputs]
-        self._request = self.compiled.create_infer_request()
+            self._options["INFERENCE_NUM_THREADS"] = num_threads
+        self._model = self._core.read_model(path)
+        self._names = [output.any_name for output in self._model.outputs]
+        self._requests = {}
+
+    def _request(self, shape: torch.Size) -> Any:
+        if shape not in self._requests:
+            model = self._model.clone()
+            model.reshape(list(shape))
+            self._requests[shape] = self._core.compile_model(model, "CPU", self._options).create_infer_request()
+        return self._requests[shape]
 
     def _run(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
-        self._request.infer({0: pixel_values.contiguous().numpy()}, share_inputs=True)
-        # Copies: the next call overwrites the request's own memory.
-        return {
-            name: torch.from_numpy(self._request.get_output_tensor(index).data.copy())
-            for index, name in enumerate(self._names)
-        }
+        portions = []
+        for faces in _portions(pixel_values):
+            request = self._request(faces.shape)
+            request.infer({0: faces.contiguous().numpy()}, share_inputs=True)
+            # Copies: the next call overwrites the request's own memory.
+            portions.append([torch.from_numpy(output.data.copy()) for output in request.output_tensors])
+        values = portions[0] if len(portions) == 1 else [torch.cat(parts) for parts in zip(*portions, strict=True)]
+        return dict(zip(self._names, values, strict=True))
+
+
+def _portions(pixel_values: torch.Tensor) -> list[torch.Tensor]:
+    """A batch in portions of [`BATCH_SIZES`]; an empty batch is refused."""
+    portions = []
+    for size in BATCH_SIZES:
+        while len(pixel_values) >= size:
+            portions.append(pixel_values[:size])
+            pixel_values = pixel_values[size:]
+    if not portions:
+        raise ValueError("`pixel_values` holds no face.")
+    return portions
 
 
 class OnnxProgram(Program):
