@@ -114,8 +114,8 @@ def _describe(report: "ExportReport", output_dir: Path) -> str:
     size = sum(file.stat().st_size for file in output_dir.iterdir()) / 1e6
     return (
         f"{output_dir}: {report.format} {report.dtype}, {size:.0f} MB. On {report.num_comparison_faces} faces "
-        f"({report.calibration}) probabilities differ from the detector's by {report.largest_probability_change:.4f} at "
-        f"most, {report.mean_probability_change:.4f} on average."
+        f"({report.calibration}) probabilities differ from the detector's by "
+        f"{report.largest_probability_change:.4f} at most, {report.mean_probability_change:.4f} on average."
     )
 
 
