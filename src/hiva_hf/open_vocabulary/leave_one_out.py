@@ -1,0 +1,428 @@
+"""A new Action Unit from a sentence: each in turn is left out of training, and scored from its description alone.
+
+The head is fitted to all other Action Units of the training subjects and tested on the test subjects, whom it never
+saw, with the canonical description of the one that was left out, which it never read. Nothing else could have told
+it: the towers are frozen and saw no label, and the one setting that is chosen, how much the reading of text is held
+back, is chosen by leaving the *other* Action Units out in turn and scoring them on the validation subjects. Two
+controls say how much of a score is the sentence: the description of another Action Unit in its place, and a random
+vector.
+
+A seed draws four fifths of the training subjects and half of the sentences of each Action Unit, and the controls.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import normalize
+from tqdm.auto import tqdm
+
+from .. import __version__
+from ..data import au_numbers, load_au_dataset
+from ..data.manifest import title_of
+from ..evaluation.bootstrap import BootstrapScores, bootstrap_scores
+from ..evaluation.metrics import compute_roc_auc
+from ..evaluation.predictions import Predictions
+from ..evaluation.protocol import FoldPredictions, none_if_undefined
+from ..evaluation.report import write_report_file
+from ..evaluation.tables import OURS, SOURCE_COLUMN, Column, Table
+from ..facs import au_label, get_action_unit
+from .head import TextConditionedAUConfig
+from .towers import FrozenTowers
+from .training import (
+    Ridges,
+    check_labels,
+    fit_head,
+    fit_patterns,
+    fit_readout,
+    standardize,
+    token_statistics,
+    training_sentences,
+)
+
+
+CHANCE = 0.5
+# What a head that never saw an AU is asked for it.
+OWN, OTHER, RANDOM = "own", "other", "random"
+QUERIES = {OWN: "Its description", OTHER: "Another AU's description", RANDOM: "A random vector"}
+ABOVE, BELOW, NOT_SHOWN = "above chance", "below chance", "not shown"
+
+TEXT_RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+_SHARE_OF_SUBJECTS = 0.8
+_ROW_COLUMNS = ("subject", "task", "frame", "fold")
+_SETTINGS_FILE = "settings.json"
+_DECIMALS = 3
+
+
+@dataclass(frozen=True)
+class LeaveOneOutSettings:
+    """What makes the result.
+
+    Attributes:
+        dataset: Name of the data set.
+        data_dir: Its folder; the embedded set needs none.
+        fold: The part of the subjects that is tested.
+        seeds: Seeds to train each head with.
+        image_size: Side of the face that the vision tower reads, in pixels.
+        vision_model_name_or_path: See [`FrozenTowers`].
+        text_model_name_or_path: See [`FrozenTowers`].
+        vision_layer: See [`FrozenTowers`].
+        face_ridge: See [`Ridges`].
+        max_faces: Use the first faces of each split only; None uses all.
+    """
+
+    dataset: str = "synthfacs"
+    data_dir: str | None = None
+    fold: int = 1
+    seeds: tuple[int, ...] = (42, 43, 44)
+    image_size: int = 98
+    vision_model_name_or_path: str | None = None
+    text_model_name_or_path: str | None = None
+    vision_layer: int = 8
+    face_ridge: float = Ridges.face
+    max_faces: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """The faces of a split as the frozen tower sees them.
+
+    Attributes:
+        tokens: `[n, num_patches, V]` float16.
+        labels: `[n, N]`.
+        rows: The columns that tell faces apart.
+    """
+
+    tokens: torch.Tensor
+    labels: torch.Tensor
+    rows: dict[str, list]
+
+
+class LeaveOneOut:
+    """The whole experiment, in a folder that it goes on with.
+
+    Args:
+        output_dir: Where features, scores and the report go.
+        settings: What makes the result.
+
+    Raises:
+        ValueError: If the folder holds scores of other settings, or there are fewer than two seeds.
+    """
+
+    def __init__(self, output_dir: str | Path, settings: LeaveOneOutSettings | None = None):
+        self.output_dir = Path(output_dir)
+        self.settings = settings or LeaveOneOutSettings()
+        if len(set(self.settings.seeds)) < 2:
+            raise ValueError("Give at least two different seeds, better three: their spread is part of the interval.")
+        self.aus = au_numbers(self.settings.dataset, self.settings.data_dir)
+        self._towers: FrozenTowers | None = None
+        self._check_settings()
+
+    @property
+    def towers(self) -> FrozenTowers:
+        """The frozen towers, loaded when they are first needed."""
+        if self._towers is None:
+            settings = self.settings
+            self._towers = FrozenTowers(
+                settings.vision_model_name_or_path,
+                settings.text_model_name_or_path,
+                settings.vision_layer,
+                settings.image_size,
+            )
+        return self._towers
+
+    def pending(self) -> list[int]:
+        """Seeds without scores."""
+        return [seed for seed in self.settings.seeds if not self._scores_path(seed).is_file()]
+
+    def run(self):
+        """Makes what is not there yet: features of the faces, scores of each seed, and a head for all AUs."""
+        self._write_settings()
+        train, validation, test = (self.faces(split) for split in ("train", "validation", "test"))
+        check_labels(train.labels, [au_label(au) for au in self.aus])
+        sentences = {au_label(au): self.towers.sentence_embeddings(training_sentences(au)) for au in self.aus}
+        for seed in tqdm(self.pending(), desc="seeds, leaving out each AU in turn", leave=False):
+            scores = self._score_left_out(seed, train, validation, test, list(sentences.values()))
+            self._scores_path(seed).parent.mkdir(exist_ok=True)
+            _save_whole(scores, self._scores_path(seed))
+        if not self.head_folder.exists():
+            texts = torch.stack([each.mean(dim=0) for each in sentences.values()])
+            canonical = torch.stack([each[0] for each in sentences.values()])
+            patterns, mean, scale = self._fit_patterns(train.tokens, train.labels)
+            scores = standardize(validation.tokens, mean, scale) @ patterns
+            text_ridge = choose_text_ridge(scores, validation.labels, texts, canonical)
+            ridges = Ridges(self.settings.face_ridge, text_ridge)
+            head = fit_head(self._config(train), train.tokens, train.labels, sentences, ridges)
+            head.save_pretrained(self.head_folder)
+
+    @property
+    def head_folder(self) -> Path:
+        """A head that was trained on all AUs, for [`OpenVocabularyDetector`]."""
+        return self.output_dir / "head"
+
+    def faces(self, split: str) -> Faces:
+        """The faces of a split; their features are computed once."""
+        settings = self.settings
+        dataset = load_au_dataset(settings.dataset, settings.data_dir, settings.fold, split)
+        if settings.max_faces is not None:
+            dataset = dataset.select(range(min(settings.max_faces, len(dataset))))
+        path = self.output_dir / f"features-{split}.safetensors"
+        if not path.is_file():
+            _save_whole({"tokens": self.towers.patch_tokens(dataset["image"], progress=f"{split} faces")}, path)
+        return Faces(
+            tokens=load_file(path)["tokens"],
+            labels=torch.tensor(np.array(dataset["labels"])),
+            rows={name: list(dataset[name]) for name in _ROW_COLUMNS},
+        )
+
+    def predictions(self, query: str) -> list[FoldPredictions]:
+        """For each seed the scores of all left-out AUs, each by the head that never saw it.
+
+        Args:
+            query: What the head was asked: `"own"` description, an`"other"` AU's, or a `"random"` vector.
+        """
+        test = self.faces("test")
+        predictions = []
+        for seed in self.settings.seeds:
+            scores = load_file(self._scores_path(seed))[query]
+            faces = Predictions(
+                subject=np.array(test.rows["subject"], dtype=object),
+                task=np.array(test.rows["task"], dtype=object),
+                frame=np.array(test.rows["frame"], dtype=np.int32),
+                fold=np.array(test.rows["fold"], dtype=np.int8),
+                labels=test.labels.numpy().astype(np.int8),
+                probabilities=scores.numpy(),
+                au_labels=tuple(au_label(au) for au in self.aus),
+            )
+            predictions.append(FoldPredictions(self.settings.fold, seed, faces))
+        return predictions
+
+    def report(self, command: str = "") -> str:
+        """Scores everything and writes `new_au.md` and `new_au.json`.
+
+        Args:
+            command: What made the scores, for the record.
+
+        Returns:
+            The report in Markdown.
+
+        Raises:
+            ValueError: If a seed is not finished.
+        """
+        if self.pending():
+            raise ValueError(f"The seeds {self.pending()} have no scores yet: run it first.")
+        scores = {query: bootstrap_scores(self.predictions(query), "roc_auc", over_seeds=True) for query in QUERIES}
+        table = _make_table(title_of(self.settings.dataset), scores)
+        answer = _answer(scores[OWN])
+        heading = [
+            f"## New Action Units from a sentence on {title_of(self.settings.dataset)}",
+            f"    {command}",
+            f"Written on {datetime.now(UTC).date().isoformat()} by hiva_hf {__version__}, seeds "
+            f"{', '.join(map(str, self.settings.seeds))}.",
+        ]
+        markdown = "\n\n".join([*(part for part in heading if part.strip()), table.to_markdown(), answer])
+        record = {
+            "command": command,
+            "settings": asdict(self.settings),
+            "table": table.as_dict(),
+            "mean": {query: _mean(result) for query, result in scores.items()},
+            "answer": answer,
+        }
+        write_report_file(self.output_dir / "new_au.json", json.dumps(record, indent=2))
+        write_report_file(self.output_dir / "new_au.md", markdown + "\n")
+        return markdown
+
+    def _score_left_out(
+        self, seed: int, train: Faces, validation: Faces, test: Faces, sentences: list[torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Scores `[n, N]` of the test faces for each query, each AU's by a head without it."""
+        generator = torch.Generator().manual_seed(seed)
+        rows = _draw_subjects(train.rows["subject"], generator)
+        texts = torch.stack([_draw_sentences(each, generator).mean(dim=0) for each in sentences])
+        canonical = torch.stack([each[0] for each in sentences])
+        patterns, mean, scale = self._fit_patterns(train.tokens[rows], train.labels[rows])
+        of_validation = standardize(validation.tokens, mean, scale) @ patterns
+        of_test = standardize(test.tokens, mean, scale) @ patterns
+        columns: dict[str, list[torch.Tensor]] = {query: [] for query in QUERIES}
+        for left_out in range(len(self.aus)):
+            others = [column for column in range(len(self.aus)) if column != left_out]
+            ridge = choose_text_ridge(
+                of_validation[:, others], validation.labels[:, others], texts[others], canonical[others]
+            )
+            other = others[int(torch.randint(len(others), (), generator=generator))]
+            queries = {
+                OWN: canonical[left_out],
+                OTHER: canonical[other],
+                RANDOM: normalize(torch.randn(canonical.shape[1], generator=generator), dim=0),
+            }
+            for query, sentence in queries.items():
+                columns[query].append(score_sentence(of_test[:, others], texts[others], ridge, sentence))
+        return {query: torch.stack(scores, dim=1).sigmoid() for query, scores in columns.items()}
+
+    def _fit_patterns(
+        self, tokens: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Patterns of all AUs, each from its own labels alone, and how tokens are standardised."""
+        mean, scale = token_statistics(tokens)
+        return fit_patterns(standardize(tokens, mean, scale), labels, self.settings.face_ridge), mean, scale
+
+    def _config(self, faces: Faces) -> TextConditionedAUConfig:
+        settings = self.settings
+        return TextConditionedAUConfig(
+            num_patches=faces.tokens.shape[1],
+            vision_hidden_size=faces.tokens.shape[2],
+            text_hidden_size=self.towers.text_model.config.hidden_size,
+            vision_layer=settings.vision_layer,
+            image_size=settings.image_size,
+            vision_model_name_or_path=settings.vision_model_name_or_path,
+            text_model_name_or_path=settings.text_model_name_or_path,
+        )
+
+    def _scores_path(self, seed: int) -> Path:
+        return self.output_dir / "scores" / f"seed{seed}.safetensors"
+
+    def _binding_settings(self) -> dict:
+        """What all scores of a folder must share; more seeds may be added."""
+        binding = asdict(self.settings)
+        return json.loads(json.dumps({name: value for name, value in binding.items() if name not in ("seeds",)}))
+
+    def _check_settings(self):
+        path = self.output_dir / _SETTINGS_FILE
+        if path.is_file() and json.loads(path.read_text()) != self._binding_settings():
+            raise ValueError(
+                f"{self.output_dir} holds scores of other settings (see {_SETTINGS_FILE}): use another folder."
+            )
+
+    def _write_settings(self):
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        write_report_file(self.output_dir / _SETTINGS_FILE, json.dumps(self._binding_settings(), indent=2))
+
+
+def score_sentence(
+    pattern_scores: torch.Tensor, texts: torch.Tensor, ridge: float, sentence: torch.Tensor
+) -> torch.Tensor:
+    """Logits `[n]` of a sentence `[T]`, from scores `[n, N]` of the patterns of N AUs with the sentences `[N, T]`."""
+    return pattern_scores @ (fit_readout(texts, ridge) @ (sentence - texts.mean(dim=0)))
+
+
+def choose_text_ridge(
+    pattern_scores: torch.Tensor, labels: torch.Tensor, texts: torch.Tensor, canonical: torch.Tensor
+) -> float:
+    """The ridge with which AUs that are left out in turn are scored best from their sentences.
+
+    Args:
+        pattern_scores: `[n, N]`, scores of the patterns on validation faces.
+        labels: `[n, N]`, theirs.
+        texts: `[N, T]`, mean sentence of each AU.
+        canonical: `[N, T]`, canonical sentence of each AU.
+
+    Returns:
+        One of `TEXT_RIDGES`, by the mean ROC-AUC over AUs.
+    """
+    num_aus = len(texts)
+    means = []
+    for ridge in TEXT_RIDGES:
+        scores = []
+        for left_out in range(num_aus):
+            others = [column for column in range(num_aus) if column != left_out]
+            scores.append(score_sentence(pattern_scores[:, others], texts[others], ridge, canonical[left_out]))
+        means.append(np.nanmean(compute_roc_auc(labels.numpy(), torch.stack(scores, dim=1).sigmoid().numpy())))
+    return TEXT_RIDGES[int(np.argmax(means))]
+
+
+def _draw_subjects(subjects: Sequence[str], generator: torch.Generator) -> torch.Tensor:
+    """Rows of the faces of some of the subjects."""
+    names = sorted(set(subjects))
+    order = torch.randperm(len(names), generator=generator)[: round(_SHARE_OF_SUBJECTS * len(names))]
+    drawn = {names[index] for index in order.tolist()}
+    return torch.tensor([row for row, subject in enumerate(subjects) if subject in drawn])
+
+
+def _draw_sentences(sentences: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Half of the sentences of an AU."""
+    return sentences[torch.randperm(len(sentences), generator=generator)[: (len(sentences) + 1) // 2]]
+
+
+def _make_table(title: str, scores: dict[str, BootstrapScores]) -> Table:
+    own = scores[OWN]
+    rows = []
+    for index, label in enumerate(own.au_labels):
+        interval = tuple(map(float, own.intervals[index]))
+        rows.append(
+            (
+                f"{label} {get_action_unit(label).name}",
+                OURS,
+                none_if_undefined(own.estimate[index]),
+                interval,
+                verdict(interval),
+                *(none_if_undefined(scores[query].estimate[index]) for query in (OTHER, RANDOM)),
+            )
+        )
+    rows.append(
+        (
+            "Mean",
+            OURS,
+            none_if_undefined(own.mean_estimate),
+            own.mean_interval,
+            verdict(own.mean_interval),
+            *(none_if_undefined(scores[query].mean_estimate) for query in (OTHER, RANDOM)),
+        )
+    )
+    columns = (
+        Column("AU that was left out"),
+        Column(SOURCE_COLUMN),
+        Column(QUERIES[OWN], _DECIMALS),
+        Column("95% interval", _DECIMALS),
+        Column(f"Against {CHANCE}"),
+        Column(QUERIES[OTHER], _DECIMALS),
+        Column(QUERIES[RANDOM], _DECIMALS),
+    )
+    notes = (
+        "ROC-AUC of heads that saw no label and no sentence of the AU, mean over seeds (each another four fifths of "
+        "the training subjects and half of the sentences). Interval: "
+        f"{len(own.mean_samples)} draws of test subjects and of seeds.",
+        "Controls, asked of the same heads: the description of another AU, drawn for each AU and seed, and a random "
+        "vector. Means over AUs with intervals: "
+        + "; ".join(f"{QUERIES[query].lower()} {_in_words(scores[query])}" for query in (OTHER, RANDOM))
+        + ".",
+    )
+    return Table("new_au", f"{title}: ROC-AUC of Action Units that were never labelled", columns, tuple(rows), notes)
+
+
+def verdict(interval: Sequence[float]) -> str:
+    """Whether an interval of ROC-AUC lies above or below chance."""
+    low, high = interval
+    if low > CHANCE:
+        return ABOVE
+    return BELOW if high < CHANCE else NOT_SHOWN
+
+
+def _answer(own: BootstrapScores) -> str:
+    verdicts = [verdict(interval) for interval in own.intervals]
+    named = {
+        kind: [label for label, each in zip(own.au_labels, verdicts, strict=True) if each == kind]
+        for kind in (ABOVE, BELOW, NOT_SHOWN)
+    }
+    parts = [f"{len(labels)} {kind} ({', '.join(labels)})" for kind, labels in named.items() if labels]
+    return f"Of {len(verdicts)} Action Units {'; '.join(parts)}. Mean {_in_words(own)}."
+
+
+def _in_words(scores: BootstrapScores) -> str:
+    low, high = scores.mean_interval
+    return f"{scores.mean_estimate:.{_DECIMALS}f} [{low:.{_DECIMALS}f}, {high:.{_DECIMALS}f}]"
+
+
+def _mean(scores: BootstrapScores) -> dict:
+    return {"roc_auc": none_if_undefined(scores.mean_estimate), "interval": list(scores.mean_interval)}
+
+
+def _save_whole(tensors: dict[str, torch.Tensor], path: Path):
+    """Writes a file in one step: an interrupted run leaves none that a later one would trust."""
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial)
+    partial.replace(path)

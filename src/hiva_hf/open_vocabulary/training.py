@@ -1,0 +1,138 @@
+"""Fits a text-conditioned head to Action Units that are labelled: two ridge regressions, solved exactly."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..facs import MISSING_LABEL, get_action_unit
+from ..facs_states import state_sentences
+from .head import TextConditionedAUConfig, TextConditionedAUHead
+
+
+@dataclass(frozen=True)
+class Ridges:
+    """How much both regressions are held back.
+
+    Attributes:
+        face: Of the patterns, relative to the mean squared length of a face.
+        text: Of what a sentence asks for; sentences have unit length.
+    """
+
+    face: float = 0.1
+    text: float = 0.3
+
+
+def training_sentences(au: int | str) -> list[str]:
+    """The sentences that say that an Action Unit is there: its canonical description, its variants, its states.
+
+    Raises:
+        ValueError: If there is no such Action Unit in the catalogue.
+    """
+    unit = get_action_unit(au)
+    return [unit.description, *unit.variants, *state_sentences(unit.number, present=True)]
+
+
+def fit_head(
+    config: TextConditionedAUConfig,
+    patch_tokens: torch.Tensor,
+    labels: torch.Tensor,
+    sentences: Mapping[str, torch.Tensor],
+    ridges: Ridges | None = None,
+) -> TextConditionedAUHead:
+    """Fits a head.
+
+    Args:
+        config: Of the head; its sizes must fit, `num_patterns` and `trained_aus` are set.
+        patch_tokens: `[n, num_patches, V]`, of the training faces.
+        labels: `[n, N]`, 1 present, 0 absent, -100 unknown.
+        sentences: By AU label, in the order of the columns of `labels`: vectors of sentences `[number, T]`, of which
+            the mean is taken.
+        ridges: How much the regressions are held back.
+
+    Returns:
+        The head, in evaluation mode.
+
+    Raises:
+        ValueError: If shapes do not fit, there are fewer than two AUs, or one has no positive or no negative label.
+    """
+    ridges = ridges or Ridges()
+    _check(config, patch_tokens, labels, sentences)
+    config.num_patterns, config.trained_aus = len(sentences), list(sentences)
+    head = TextConditionedAUHead(config)
+    mean, scale = token_statistics(patch_tokens)
+    head.token_mean.copy_(mean)
+    head.token_scale.copy_(scale)
+    head.patterns.data = fit_patterns(standardize(patch_tokens, mean, scale), labels, ridges.face)
+    texts = torch.stack([each.mean(dim=0) for each in sentences.values()])
+    head.text_mean.copy_(texts.mean(dim=0))
+    head.readout.data = fit_readout(texts, ridges.text)
+    return head.eval()
+
+
+def token_statistics(patch_tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean of each place `[num_patches, V]`, and spread around it `[V]`, of faces `[n, num_patches, V]`."""
+    tokens = patch_tokens.float()
+    mean = tokens.mean(dim=0)
+    return mean, (tokens - mean).square().mean(dim=(0, 1)).sqrt().clamp(min=1e-6)
+
+
+def standardize(patch_tokens: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Faces `[n, num_patches, V]` as rows `[n, num_patches * V]`."""
+    return ((patch_tokens.float() - mean) / scale).flatten(1)
+
+
+def fit_patterns(faces: torch.Tensor, labels: torch.Tensor, ridge: float) -> torch.Tensor:
+    """The pattern of each AU: ridge regression of its label, standardised, on standardised faces.
+
+    Each AU's pattern depends on its own labels alone, so leaving an AU out leaves the others' as they are.
+
+    Args:
+        faces: `[n, D]`.
+        labels: `[n, N]`; unknown ones count as the AU's mean.
+        ridge: Relative to the mean squared length of a face.
+
+    Returns:
+        `[D, N]`.
+    """
+    known = labels != MISSING_LABEL
+    rate = ((labels == 1).sum(dim=0) / known.sum(dim=0)).float()
+    targets = torch.where(known, labels.float() - rate, 0.0) / (rate * (1 - rate)).sqrt()
+    # n faces are fewer than D numbers each: solved in the space of faces.
+    products = faces @ faces.T
+    size = products.diagonal().mean()
+    products.diagonal().add_(ridge * size)
+    return faces.T @ torch.cholesky_solve(targets, torch.linalg.cholesky(products))
+
+
+def fit_readout(texts: torch.Tensor, ridge: float) -> torch.Tensor:
+    """How much of each AU's pattern a sentence asks for: ridge regression of patterns on sentences `[N, T]`.
+
+    Returns:
+        `[N, T]`, to be applied to a sentence minus the mean of `texts`.
+    """
+    centered = texts - texts.mean(dim=0)
+    identity = torch.eye(len(texts), dtype=texts.dtype)
+    return torch.linalg.solve(centered @ centered.T + ridge * identity, centered)
+
+
+def _check(config: TextConditionedAUConfig, patch_tokens: torch.Tensor, labels: torch.Tensor, sentences: Mapping):
+    expected = (config.num_patches, config.vision_hidden_size)
+    if patch_tokens.shape[1:] != expected or labels.shape != (len(patch_tokens), len(sentences)):
+        raise ValueError(
+            f"The head needs patch tokens [n, {expected[0]}, {expected[1]}] and labels [n, {len(sentences)}], got "
+            f"{list(patch_tokens.shape)} and {list(labels.shape)}."
+        )
+    if len(sentences) < 2:
+        raise ValueError("The head needs at least two AUs: it learns what tells their sentences apart.")
+    check_labels(labels, list(sentences))
+    for label, texts in sentences.items():
+        if texts.ndim != 2 or texts.shape[1] != config.text_hidden_size or len(texts) == 0:
+            raise ValueError(f"{label} needs sentences [number, {config.text_hidden_size}], got {list(texts.shape)}.")
+
+
+def check_labels(labels: torch.Tensor, au_labels: Sequence[str]):
+    """Raises a ValueError if an AU has no positive or no negative label."""
+    for column, label in enumerate(au_labels):
+        if not (labels[:, column] == 1).any() or not (labels[:, column] == 0).any():
+            raise ValueError(f"{label} can't be learned: it needs faces that show it and faces that do not.")
