@@ -57,8 +57,9 @@ def read_with_sensitivity(
             continue
         with torch.enable_grad():
             pixels = pixel_values[row : row + 1].detach().requires_grad_()
-            scores = model(pixel_values=pixels)["logits"][0]
-        if not scores.requires_grad:
+            # Single scores, each with its way back to the pixels.
+            scores = model(pixel_values=pixels)["logits"][0].unbind()
+        if not scores[0].requires_grad:
             return outputs, None
         for index in is_active.nonzero().flatten().tolist():
             (gradient,) = torch.autograd.grad(scores[index], pixels, retain_graph=True)

@@ -73,7 +73,7 @@ class Handlers:
         """
         if image is None:
             return _empty("")
-        return self._show(read_photo(self._detector, image, "webcam"), face, au)
+        return self._show(read_photo(self._detector, image, "webcam", explain=False), face, au)
 
     def choose_face(self, photo: ReadPhoto | None, face: int | None) -> tuple[str, str, str | None]:
         """Shows another face of a photo; returns bars, card and chosen AU."""

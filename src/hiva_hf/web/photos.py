@@ -71,19 +71,22 @@ class ReadPhoto:
     records: list[FaceRecord]
 
 
-def read_photo(detector: AUDetectionPipeline, photo: str | NDArray[np.uint8], name: str) -> ReadPhoto:
+def read_photo(
+    detector: AUDetectionPipeline, photo: str | NDArray[np.uint8], name: str, explain: bool = True
+) -> ReadPhoto:
     """Finds and reads all faces.
 
     Args:
         detector: The au-detection pipeline.
         photo: Its path, or RGB `[height, width, 3]`.
         name: What the table calls it.
+        explain: Whether to say in words what the results rest on, which takes longer than the reading.
 
     Raises:
         ImageLoadError: The photo can't be used; the message tells why.
     """
     image = np.asarray(load_image(photo))
-    faces = detector(image, return_attention=True, explain=True)
+    faces = detector(image, return_attention=True, explain=explain)
     records = records_of_frame(faces, name)
     return ReadPhoto(name, marked(image, records), [_read_face(image, face) for face in faces], records)
 
@@ -115,4 +118,4 @@ def write_tables(records: Sequence[FaceRecord], labels: Sequence[str], folder: P
 def _read_face(image: NDArray[np.uint8], face: dict[str, Any]) -> ReadFace:
     maps = {kind: face[f"{kind}_attention"] for kind in ("ddca", "cdca") if f"{kind}_attention" in face}
     view = aligned_view(image, face) if maps else None
-    return ReadFace(face["aus"], view, maps, face["summary"], face["warnings"])
+    return ReadFace(face["aus"], view, maps, face.get("summary", ""), face.get("warnings", ()))
