@@ -20,6 +20,7 @@ def test_descriptions_of_the_grammar_are_counted_and_kept(tmp_path, capsys):
     assert str(path) in output
 
 
+@pytest.mark.slow
 def test_all_aus_can_be_asked_for(tmp_path):
     path = tmp_path / "review.jsonl"
     assert describe("--aus", "all", "--llm", "grammar", "--number", 1, "--output", path) == 0

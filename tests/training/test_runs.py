@@ -14,7 +14,7 @@ from hiva_hf.evaluation.checkpoint_evaluation import read_subject_record
 from hiva_hf.evaluation.metrics import compute_au_metrics
 from hiva_hf.evaluation.predictions import read_predictions
 from hiva_hf.training.arguments import AUTrainingArguments
-from hiva_hf.training.descriptions import DescriptionBank
+from hiva_hf.training.descriptions import NUM_GENERATED
 from hiva_hf.training.run_folder import read_metrics
 from hiva_hf.training.runs import TrainingRun
 
@@ -181,14 +181,20 @@ def test_description_embeddings_of_every_epoch_are_kept(finished_run):
 
 
 def test_the_frozen_text_layers_run_once_for_each_sentence(make_arguments, tmp_path):
-    run = TrainingRun(make_arguments(tmp_path, stage1_epochs=1))
+    run = TrainingRun(make_arguments(tmp_path, stage1_epochs=1, descriptions="generated"))
     detector, tokenizer = run.build_detector()
-    num_sentences = sum(DescriptionBank(detector, tokenizer).counts)
+    num_sentences = len(detector.config.au_labels) * (1 + NUM_GENERATED)
     sentences = []
     for layer in detector.text_model.frozen_modules:
         layer.register_forward_hook(lambda module, inputs, output: sentences.append(len(output)))
     run.train_stage2(run.train_stage1(detector), detector, tokenizer)
     assert sentences == [num_sentences] * len(detector.text_model.frozen_modules)
+
+
+def test_missing_file_of_descriptions_is_told_before_training(make_arguments, tmp_path):
+    run = TrainingRun(make_arguments(tmp_path / "run", descriptions=str(tmp_path / "review.jsonl")))
+    with pytest.raises(FileNotFoundError, match="review.jsonl', which is neither `written` nor `generated`"):
+        run.build_detector()
 
 
 def test_towers_of_timm_come_from_a_folder(make_arguments, tmp_path):

@@ -17,7 +17,11 @@ MIN_PIECES, MAX_PIECES = 9, 40
 """Word pieces of a description: the length that the text encoder reads in training."""
 
 MAX_SIMILARITY = 0.5
-"""Highest similarity (see `similarities`) of two descriptions of different Action Units."""
+"""Highest similarity (see `similarities`) of two descriptions of different Action Units.
+
+At 0.5 they have as many content words in common as apart. Of the 546 written ones, the nearest of another Action Unit
+is at 0.21 in the median, below 0.34 for 99 of 100, and at 0.36 at most: a plainer text may come closer, a copy may not.
+"""
 
 # "while the lip corners stay level": says of another Action Unit that it is not there.
 _CONTRAST = re.compile(
@@ -98,8 +102,7 @@ def validate_bank(
         bank: Descriptions by number or label of the Action Unit.
         present: As of `validate_description`.
         tokenizer: As of `validate_description`.
-        max_similarity: Bound of `similarities` between Action Units. Over all pairs of the package's written
-            descriptions that describe different ones, see MAX_SIMILARITY.
+        max_similarity: Bound of `similarities` between Action Units.
 
     Raises:
         ValueError: If an Action Unit is not in the catalogue.
