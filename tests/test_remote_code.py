@@ -60,6 +60,13 @@ def test_users_of_the_package_get_its_classes(published, trust):
     assert type(AutoModel.from_pretrained(published, **trust)) is HiVAForAUDetection
 
 
+def test_labels_stay_in_the_order_of_the_logits(make_config, tmp_path):
+    labels = [f"AU{number}" for number in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17)]
+    make_config(id2label=dict(enumerate(labels))).save_pretrained(tmp_path)
+    add_remote_code(tmp_path)
+    assert list(json.loads((tmp_path / "config.json").read_text())["id2label"].values()) == labels
+
+
 def test_flat_files_import_each_other_in_the_one_form_that_is_followed(published):
     """The Hub's clients fetch what `from .x import y` names; anything else would be missing there."""
     names = {path.name for path in published.glob("*.py")}

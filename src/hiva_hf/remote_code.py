@@ -64,7 +64,7 @@ def add_remote_code(folder: str | os.PathLike) -> None:
         if path.is_file():
             content = _read(path)
             content |= entries_of(content)
-            path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     drop_local_towers(folder)
 
 
@@ -83,7 +83,7 @@ def drop_local_towers(folder: str | os.PathLike) -> None:
         source = tower.get("_name_or_path", "")
         if os.path.isabs(source) or os.path.isdir(source):
             del tower["_name_or_path"]
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def code_files(model_type: str = "hiva") -> list[Path]:
