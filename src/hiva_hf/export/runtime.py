@@ -10,7 +10,7 @@ from transformers.utils import CONFIG_NAME, cached_file, logging
 from transformers.utils.generic import can_return_tuple
 
 from ..configuration_hiva import HiVAConfig
-from ..modeling_hiva import HiVAAUDetectionOutput, HiVAPreTrainedModel
+from ..modeling_hiva import HiVAAUDetectionOutput, HiVAPreTrainedModel, au_detection_loss
 from .formats import MANIFEST_FILE, Manifest, read_manifest
 from .programs import OnnxProgram, OpenVINOProgram, Program, TorchProgram
 
@@ -41,6 +41,7 @@ class ExportedDetector(HiVAPreTrainedModel):
     def __init__(self, config: HiVAConfig, folder: Path, manifest: Manifest, program: Program):
         super().__init__(config)
         self.manifest = manifest
+        self.loss_function = au_detection_loss
         self._folder, self._program = folder, program
         self.post_init()
         self.eval()
