@@ -127,8 +127,13 @@ class FusedDDCA(nn.Module):
         """What both layer norms add, `(N, 1, d)`: it is left to the bias of the fusion layer."""
         return _exact(ddca.text_to_vision.norm.bias) + _exact(ddca.vision_to_text.norm.bias)
 
-    def forward(self, au_maps: torch.Tensor, num_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maps `(N, B * T, d)` -> `D` without its shift `(N, B, d)`, and the attention `(N, B, T)`."""
+    def forward(
+        self, au_maps: torch.Tensor, num_tokens: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """
+        Maps `(N, B * T, d)` -> `D` without its shift `(N, B, d)`, the attention `(N, B, T)`, and the mean attention to
+        the keys `(N, B, K)`, None where there is one key.
+        """
         num_labels, _, hidden_size = au_maps.shape
         scores = torch.baddbmm(self.score_bias, au_maps, self.score_weight)
 
@@ -136,13 +141,16 @@ class FusedDDCA(nn.Module):
         pooled = torch.bmm(attentions.view(-1, 1, num_tokens), au_maps.view(-1, num_tokens, hidden_size))
         textual = torch.baddbmm(self.residual, pooled.view(num_labels, -1, hidden_size), self.value_weight)
 
+        words = None
         if self.has_one_key:
             visual = au_maps + self.values
         else:
-            visual = torch.baddbmm(au_maps, scores[..., 1:].softmax(dim=-1), self.values)
+            reads = scores[..., 1:].softmax(dim=-1)
+            words = reads.unflatten(1, (-1, num_tokens)).mean(dim=2)
+            visual = torch.baddbmm(au_maps, reads, self.values)
         visual = _normalize(visual, self.eps).view(num_labels, -1, num_tokens, hidden_size).mean(dim=2)
         features = visual * self.visual_scale + _normalize(textual, self.eps) * self.textual_scale
-        return features, attentions
+        return features, attentions, words
 
 
 class FusedCDCA(nn.Module):
@@ -209,24 +217,25 @@ class FusedInteraction(nn.Module):
 
     def forward(
         self, global_map: torch.Tensor, au_maps: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
         """
         Args:
             global_map (`torch.Tensor` of shape `(B, T, d)`).
             au_maps (`torch.Tensor` of shape `(N, B * T, d)`).
 
         Returns:
-            Logits `(B, N)`, fused features `(B, N, d)`, and the attention of DDCA and of CDCA `(B, N, T)`, None in
-            variants without them.
+            Logits `(B, N)`, fused features `(B, N, d)`, the attention of DDCA and of CDCA `(B, N, T)`, None in
+            variants without them, and DDCA's mean attention to words `(B, N, K)`, None where there is one key.
         """
         num_labels, _, hidden_size = au_maps.shape
         num_tokens = global_map.shape[1]
-        ddca_attentions = cdca_attentions = None
+        ddca_attentions = cdca_attentions = word_attentions = None
         parts = [au_maps.view(num_labels, -1, num_tokens, hidden_size).mean(dim=2)]
         if self.ddca is not None:
-            features, attentions = self.ddca(au_maps, num_tokens)
+            features, attentions, words = self.ddca(au_maps, num_tokens)
             parts.append(features)
             ddca_attentions = attentions.transpose(0, 1)
+            word_attentions = None if words is None else words.transpose(0, 1)
         if self.cdca is not None:
             features, attentions = self.cdca(global_map)
             parts.append(features)
@@ -235,7 +244,7 @@ class FusedInteraction(nn.Module):
             parts.append(global_map.mean(dim=1).expand_as(parts[0]))
         fused = torch.baddbmm(self.bias, torch.cat(parts, dim=-1), self.weight)
         logits = torch.baddbmm(self.classifier_bias, fused, self.classifier_weight).squeeze(2)
-        return logits.transpose(0, 1), fused.transpose(0, 1), ddca_attentions, cdca_attentions
+        return logits.transpose(0, 1), fused.transpose(0, 1), ddca_attentions, cdca_attentions, word_attentions
 
 
 class FusedDetector(nn.Module):
@@ -270,7 +279,7 @@ class FusedDetector(nn.Module):
 
     def forward(
         self, vision_model: nn.Module, pixel_values: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
         """
         Args:
             vision_model (`HiVAVisionModel`):

@@ -1143,8 +1143,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         if self.is_fused and input_ids is None and text_hidden_states is None:
             logits, fused, *attentions = self.fused_detector(self.vision_model, pixel_values)
             if not kwargs["output_attentions"]:
-                attentions = (None, None)
-            attentions = (*attentions, None)
+                attentions = (None, None, None)
         else:
             global_map, au_maps = self.vision_model(pixel_values)
             text = self._get_text_memory(input_ids, attention_mask, text_hidden_states)

@@ -17,7 +17,7 @@ from .programs import OnnxProgram, OpenVINOProgram, Program, TorchProgram
 
 logger = logging.get_logger(__name__)
 
-ATTENTIONS = ("ddca_attentions", "cdca_attentions")
+ATTENTIONS = ("ddca_attentions", "cdca_attentions", "word_attentions")
 # Of `from_pretrained`, for repositories.
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
