@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import importlib.util
 import itertools
 import re
@@ -60,9 +61,14 @@ def words_of(sentence: str) -> list[str]:
     return re.findall(r"[a-z']+", sentence.lower())
 
 
+@functools.cache
+def word_set(sentence: str) -> frozenset[str]:
+    return frozenset(words_of(sentence))
+
+
 def word_overlap(first: str, second: str) -> float:
     """Jaccard index of the two word sets."""
-    first_words, second_words = set(words_of(first)), set(words_of(second))
+    first_words, second_words = word_set(first), word_set(second)
     return len(first_words & second_words) / len(first_words | second_words)
 
 

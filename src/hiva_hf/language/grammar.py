@@ -141,14 +141,19 @@ def _long(slots: AULexicon) -> Iterator[str]:
 # The same for one that is not there.
 
 
+def _denied_cores(slots: AULexicon) -> Iterator[tuple[NounPhrase, str, str]]:
+    # "both lips are not pressed" could mean that one is.
+    return (core for core in _cores(slots) if not core[0].text.startswith("both "))
+
+
 def _denials(slots: AULexicon) -> list[str]:
-    return [f"{place.text} {place.be} not {verb} {direction}" for place, verb, direction in _cores(slots)]
+    return [f"{place.text} {place.be} not {verb} {direction}" for place, verb, direction in _denied_cores(slots)]
 
 
 def _short_absent(slots: AULexicon) -> Iterator[str]:
     for opener, denial in product(_OPENERS, _denials(slots)):
         yield opener + denial
-    for place, verb, direction in _cores(slots):
+    for place, verb, direction in _denied_cores(slots):
         yield f"nothing {THIRD_PERSON[verb]} {place.text} {direction}"
 
 

@@ -361,7 +361,7 @@ LEXICON: dict[int, AULexicon] = {
         directions=("toward the nose", "up below the nostrils", "upward to bare the teeth"),
         muscles=("levator labii superioris", "the levator of the upper lip", "contraction under the eye sockets"),
         appearances=(
-            "the upper front teeth are bared",
+            "the upper front teeth show",
             "the outline of the mouth bends",
             "the skin beside the nostrils is pouched",
             "the space below the nose shrinks",
