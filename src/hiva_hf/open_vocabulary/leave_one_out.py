@@ -52,7 +52,7 @@ OWN, OTHER, RANDOM = "own", "other", "random"
 QUERIES = {OWN: "Its description", OTHER: "Another AU's description", RANDOM: "A random vector"}
 ABOVE, BELOW, NOT_SHOWN = "above chance", "below chance", "not shown"
 
-TEXT_RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+TEXT_RIDGES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 _SHARE_OF_SUBJECTS = 0.8
 _ROW_COLUMNS = ("subject", "task", "frame", "fold")
 _SETTINGS_FILE = "settings.json"
@@ -184,7 +184,7 @@ class LeaveOneOut:
         """For each seed the scores of all left-out AUs, each by the head that never saw it.
 
         Args:
-            query: What the head was asked: `"own"` description, an`"other"` AU's, or a `"random"` vector.
+            query: What the head was asked: its `"own"` description, an `"other"` AU's, or a `"random"` vector.
         """
         test = self.faces("test")
         predictions = []
@@ -388,7 +388,7 @@ def _make_table(title: str, scores: dict[str, BootstrapScores]) -> Table:
         f"{len(own.mean_samples)} draws of test subjects and of seeds.",
         "Controls, asked of the same heads: the description of another AU, drawn for each AU and seed, and a random "
         "vector. Means over AUs with intervals: "
-        + "; ".join(f"{QUERIES[query].lower()} {_in_words(scores[query])}" for query in (OTHER, RANDOM))
+        + "; ".join(f"{QUERIES[query]} {_in_words(scores[query])}" for query in (OTHER, RANDOM))
         + ".",
     )
     return Table("new_au", f"{title}: ROC-AUC of Action Units that were never labelled", columns, tuple(rows), notes)
