@@ -50,6 +50,8 @@ CHANCE = 0.5
 # What a head that never saw an AU is asked for it.
 OWN, OTHER, RANDOM = "own", "other", "random"
 QUERIES = {OWN: "Its description", OTHER: "Another AU's description", RANDOM: "A random vector"}
+# For comparison: the pattern of the AU itself, fitted to its labels.
+LABELLED = "labelled"
 ABOVE, BELOW, NOT_SHOWN = "above chance", "below chance", "not shown"
 
 TEXT_RIDGES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
@@ -184,7 +186,8 @@ class LeaveOneOut:
         """For each seed the scores of all left-out AUs, each by the head that never saw it.
 
         Args:
-            query: What the head was asked: its `"own"` description, an `"other"` AU's, or a `"random"` vector.
+            query: What the head was asked: its `"own"` description, an `"other"` AU's, or a `"random"` vector;
+                `"labelled"` gives the scores of the patterns that were fitted to the AUs' own labels.
         """
         test = self.faces("test")
         predictions = []
@@ -216,7 +219,10 @@ class LeaveOneOut:
         """
         if self.pending():
             raise ValueError(f"The seeds {self.pending()} have no scores yet: run it first.")
-        scores = {query: bootstrap_scores(self.predictions(query), "roc_auc", over_seeds=True) for query in QUERIES}
+        scores = {
+            query: bootstrap_scores(self.predictions(query), "roc_auc", over_seeds=True)
+            for query in (*QUERIES, LABELLED)
+        }
         table = _make_table(title_of(self.settings.dataset), scores)
         answer = _answer(scores[OWN])
         heading = [
@@ -262,7 +268,8 @@ class LeaveOneOut:
             }
             for query, sentence in queries.items():
                 columns[query].append(score_sentence(of_test[:, others], texts[others], ridge, sentence))
-        return {query: torch.stack(scores, dim=1).sigmoid() for query, scores in columns.items()}
+        scores = {query: torch.stack(each, dim=1) for query, each in columns.items()} | {LABELLED: of_test}
+        return {query: each.sigmoid().contiguous() for query, each in scores.items()}
 
     def _fit_patterns(
         self, tokens: torch.Tensor, labels: torch.Tensor
@@ -360,7 +367,7 @@ def _make_table(title: str, scores: dict[str, BootstrapScores]) -> Table:
                 none_if_undefined(own.estimate[index]),
                 interval,
                 verdict(interval),
-                *(none_if_undefined(scores[query].estimate[index]) for query in (OTHER, RANDOM)),
+                *(none_if_undefined(scores[query].estimate[index]) for query in (OTHER, RANDOM, LABELLED)),
             )
         )
     rows.append(
@@ -370,7 +377,7 @@ def _make_table(title: str, scores: dict[str, BootstrapScores]) -> Table:
             none_if_undefined(own.mean_estimate),
             own.mean_interval,
             verdict(own.mean_interval),
-            *(none_if_undefined(scores[query].mean_estimate) for query in (OTHER, RANDOM)),
+            *(none_if_undefined(scores[query].mean_estimate) for query in (OTHER, RANDOM, LABELLED)),
         )
     )
     columns = (
@@ -381,6 +388,7 @@ def _make_table(title: str, scores: dict[str, BootstrapScores]) -> Table:
         Column(f"Against {CHANCE}"),
         Column(QUERIES[OTHER], _DECIMALS),
         Column(QUERIES[RANDOM], _DECIMALS),
+        Column("With its labels", _DECIMALS),
     )
     notes = (
         "ROC-AUC of heads that saw no label and no sentence of the AU, mean over seeds (each another four fifths of "
@@ -390,6 +398,7 @@ def _make_table(title: str, scores: dict[str, BootstrapScores]) -> Table:
         "vector. Means over AUs with intervals: "
         + "; ".join(f"{QUERIES[query]} {_in_words(scores[query])}" for query in (OTHER, RANDOM))
         + ".",
+        "With its labels: the same faces and regression, fitted to the AU's own labels; no words are read.",
     )
     return Table("new_au", f"{title}: ROC-AUC of Action Units that were never labelled", columns, tuple(rows), notes)
 
