@@ -43,6 +43,14 @@ ORDERS = {
         "from hiva_hf.configuration_hiva import HiVAConfig; from transformers import AutoModel",
         "AutoModel.from_pretrained(folder)",
     ),
+    "our network first": (
+        "from hiva_hf.modeling_hiva import HiVAForAUDetection; from transformers import AutoModel",
+        "AutoModel.from_pretrained(folder)",
+    ),
+    "our network that writes first": (
+        "from hiva_hf.modeling_vl_fau import VLFAUForAUDetection; from transformers import AutoModel",
+        "AutoModel.from_pretrained(folder)",
+    ),
     "our pipeline first": (
         "from hiva_hf.pipeline_au_detection import AUDetectionPipeline; from transformers import pipeline",
         "pipeline('au-detection', model=folder)",
@@ -97,11 +105,20 @@ def run_python(*arguments) -> str:
     ).stdout.strip()
 
 
+def load_in_every_order(folder) -> dict[str, str]:
+    """The class that each order loaded, or its traceback."""
+    lines = run_python("-c", TRY_ORDERS, folder, json.dumps(ORDERS)).splitlines()
+    return dict(json.loads(line) for line in lines if line.startswith("["))
+
+
 @pytest.fixture(scope="module")
 def loaded_classes(tiny_model_dir) -> dict[str, str]:
-    """Of what each order loaded, or its traceback."""
-    lines = run_python("-c", TRY_ORDERS, tiny_model_dir, json.dumps(ORDERS)).splitlines()
-    return dict(json.loads(line) for line in lines if line.startswith("["))
+    return load_in_every_order(tiny_model_dir)
+
+
+@pytest.fixture(scope="module")
+def loaded_classes_of_vl_fau(tiny_vl_fau_dir) -> dict[str, str]:
+    return load_in_every_order(tiny_vl_fau_dir)
 
 
 def test_importing_the_package_imports_nothing_heavy():
@@ -115,6 +132,14 @@ def test_importing_the_package_imports_nothing_heavy():
 def test_the_classes_are_registered_in_every_order_of_imports(loaded_classes, order):
     auto_class = ORDERS[order][1].split(".")[0].split("(")[0]
     assert loaded_classes[order] == EXPECTED[auto_class]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_classes_of_vl_fau_are_registered_in_every_order_of_imports(loaded_classes_of_vl_fau, order):
+    auto_class = ORDERS[order][1].split(".")[0].split("(")[0]
+    expected = EXPECTED[auto_class].replace("configuration_hiva.HiVA", "configuration_vl_fau.VLFAU")
+    assert loaded_classes_of_vl_fau[order] == expected.replace("modeling_hiva.HiVA", "modeling_vl_fau.VLFAU")
 
 
 @pytest.mark.slow

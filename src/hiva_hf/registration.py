@@ -24,8 +24,8 @@ def register_with_transformers() -> None:
     # `modeling_layers`, which our model needs, may be what imports `modeling_auto`, half-way: wait for its end.
     _tie("transformers.models.auto.modeling_auto", "transformers.modeling_layers")
     _tie("transformers.modeling_layers", "hiva_hf.modeling_hiva")
-    # `generation`, which our model that writes needs, comes after the layers.
-    _tie("transformers.modeling_layers", "hiva_hf.modeling_vl_fau")
+    # It is built on parts of HiVA: were it to follow transformers itself, HiVA might be half-way.
+    _tie("hiva_hf.modeling_hiva", "hiva_hf.modeling_vl_fau")
     _tie("transformers.models.auto.image_processing_auto", "hiva_hf.image_processing_hiva")
     _tie("transformers.pipelines", "hiva_hf.pipeline_au_detection")
 
