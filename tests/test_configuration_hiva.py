@@ -145,6 +145,12 @@ def test_contradictions_are_refused(settings, message):
     assert re.search(message, str(error.value), flags=re.DOTALL)
 
 
+def test_labels_are_in_the_order_of_the_logits_whatever_the_order_of_the_file(make_config):
+    labels = [f"AU{number}" for number in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17)]
+    config = make_config(id2label={key: labels[int(key)] for key in sorted(map(str, range(12)))})
+    assert list(config.id2label.values()) == config.au_labels == labels
+
+
 def test_variants_say_what_they_use(make_config):
     for variant in ("full", "shuffled_descriptions", "names_only", "random_vectors"):
         config = make_config(variant=variant)

@@ -62,6 +62,9 @@ class AUDetectionConfigMixin:
             self.backbone_config = {"num_classes": 2} | self.backbone_config
         if self.id2label is None and kwargs.get("num_labels") is None:
             self.id2label = dict(enumerate(BP4D_LABELS))
+        if self.id2label is not None:
+            # JSON that was sorted by its keys has "10" before "2".
+            self.id2label = dict(sorted(self.id2label.items(), key=lambda item: int(item[0])))
         if self.id2label is not None and self.label2id is None:
             self.label2id = {label: int(index) for index, label in self.id2label.items()}
 
