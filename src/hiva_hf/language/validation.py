@@ -21,8 +21,6 @@ MAX_SIMILARITY = 0.5
 
 At 0.5 they have as many content words in common as apart. Of the 546 written ones, the nearest of another Action Unit
 is at 0.21 in the median, below 0.34 for 99 of 100, and at 0.36 at most: a plainer text may come closer, no copy may.
-At 0.5 they have as many content words in common as apart. Of the 546 written ones, the nearest of another Action Unit is
-at 0.21 in the median, below 0.34 for 99 of 100, and at 0.36 at most: a plainer text may come closer, a copy may not.
 """
 
 # "while the lip corners stay level": says of another Action Unit that it is not there.
