@@ -16,7 +16,9 @@ hiva_over_backbone_fp32_b1, hiva_over_backbone_fp32_b16
 backbone_over_timm_eager_fp32_b1
     How many times as fast that backbone is as timm's own, as timm runs it: time of timm's over time of ours.
 best_cpu_speedup_b1, best_cpu_speedup_b16
-    How many times as fast the fastest mode on this processor is as the plain network: PyTorch, eager, fp32.
+    How many times as fast the fastest mode on this processor is as PyTorch, eager, fp32, with the attention that timm
+    takes by default; best_cpu_speedup_over_plain_b1 and _b16: as this package's plain network, which takes timm's
+    faster one.
 fused_macs
     Multiply-adds of the fused network for one face.
 fused_max_abs_diff
