@@ -922,7 +922,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             )
         return descriptions
 
-    def set_text_memory(self, text: HiVATextMemory, tokenizer=None, descriptions: Sequence[str] | None = None):
+    def keep_text_memory(self, text: HiVATextMemory, tokenizer=None, descriptions: Sequence[str] | None = None):
         """
         Keeps a text memory as buffers, and in the configuration which words it was made of.
 
@@ -981,7 +981,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             descriptions = None
         with evaluation_mode([self.text_model]):
             text = self._encode_text(input_ids, attention_mask)
-        self.set_text_memory(text, tokenizer, descriptions)
+        self.keep_text_memory(text, tokenizer, descriptions)
 
     @property
     def is_fused(self) -> bool:

@@ -101,7 +101,7 @@ class DescriptionBank:
         canonical = self.canonical()
         with evaluation_mode([model.text_model]):
             text = model.text_model(canonical["text_hidden_states"], canonical["attention_mask"])
-        model.set_text_memory(text, self.tokenizer, self.canonical_sentences)
+        model.keep_text_memory(text, self.tokenizer, self.canonical_sentences)
         return text.description_embeddings
 
 
