@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from hiva_hf import detect
+from hiva_hf import detect, starter_checkpoint
 from hiva_hf.cli import export, main
 
 
@@ -36,6 +36,10 @@ def test_starter_checkpoint_keeps_its_probabilities(tmp_path, monkeypatch, capsy
     pytest.importorskip("nncf")
     monkeypatch.chdir(tmp_path)
     assert run("starter", "--to", "openvino", "--dtype", "int8", "--num_calibration_faces", 32) == 0
-    assert (tmp_path / "starter-openvino-int8" / "openvino_model.bin").stat().st_size < 20e6
+    weights = tmp_path / "starter-openvino-int8" / "openvino_model.bin"
+    # The checkpoint has two bytes for each weight.
+    assert weights.stat().st_size < 0.6 * (starter_checkpoint() / "model.safetensors").stat().st_size
     printed = capsys.readouterr().out
-    assert float(printed.split("detector's by ")[1].split(" at most")[0]) < 0.2
+    # Single probabilities move; most hardly do.
+    assert float(printed.split("detector's by ")[1].split(" at most")[0]) < 0.4
+    assert float(printed.split(" at most, ")[1].split(" on average")[0]) < 0.02
