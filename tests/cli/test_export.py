@@ -1,4 +1,5 @@
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_starter_checkpoint_keeps_its_probabilities(tmp_path, monkeypatch, capsy
     assert run("starter", "--to", "openvino", "--dtype", "int8", "--num_calibration_faces", 32) == 0
     weights = tmp_path / "starter-openvino-int8" / "openvino_model.bin"
     # The checkpoint has two bytes for each weight.
-    assert weights.stat().st_size < 0.6 * (starter_checkpoint() / "model.safetensors").stat().st_size
+    assert weights.stat().st_size < 0.6 * (Path(starter_checkpoint()) / "model.safetensors").stat().st_size
     printed = capsys.readouterr().out
     # Single probabilities move; most hardly do.
     assert float(printed.split("detector's by ")[1].split(" at most")[0]) < 0.4
