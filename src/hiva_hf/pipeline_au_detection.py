@@ -127,6 +127,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
 
     _load_processor = False
     _load_image_processor = True
+    _load_video_processor = False
     _load_feature_extractor = False
     _load_tokenizer = False
 
@@ -432,8 +433,11 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     def _writing_tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer of the model's sentences, which lies beside it; loaded when it is first needed."""
         if self.tokenizer is None:
-            revision = getattr(self.model.config, "_commit_hash", None)
-            self.tokenizer = AutoTokenizer.from_pretrained(self.model.name_or_path, revision=revision)
+            config = self.model.config
+            # With the configuration at hand none is loaded, for which published code would need to be trusted again.
+            self.tokenizer = AutoTokenizer.from_pretrained(
+                self.model.name_or_path, config=config, revision=getattr(config, "_commit_hash", None)
+            )
         return self.tokenizer
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
