@@ -1,14 +1,17 @@
-"""Whether what was pushed is what was trained: loaded back from the Hub, it must give the same numbers, bit by bit."""
+"""Whether what was pushed is what was trained: loaded back from the Hub, it must give the same numbers, bit by bit,
+and write the same sentences.
+"""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
 from huggingface_hub import HfApi
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from ..image_processing_hiva import HiVAImageProcessor
-from ..modeling_hiva import HiVAForAUDetection
 
 
 class PublishedModelError(OSError):
@@ -32,27 +35,47 @@ def verify_published_model(
         The logits `[2, N]` of two pictures of noise that both gave.
 
     Raises:
-        PublishedModelError: if files are missing, or pixel values or logits differ in a single bit.
+        PublishedModelError: if files are missing, pixel values or logits differ in a single bit, or a model that
+            writes gives other sentences.
     """
     wanted = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     missing = wanted - set(HfApi(token=token).list_repo_files(repo_id, revision=revision))
     if missing:
         raise PublishedModelError(f"{repo_id} lacks {', '.join(sorted(missing))}. Push again.")
     pictures = list(np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), dtype=np.uint8))
-    local = _logits(str(run_dir), pictures)
+    local = _readings(str(run_dir), pictures)
     with TemporaryDirectory() as cache:
-        published = _logits(repo_id, pictures, revision=revision, token=token, cache_dir=cache)
-    for name, ours, theirs in zip(("pixel values", "logits"), local, published, strict=True):
-        if not torch.equal(ours, theirs):
+        published = _readings(repo_id, pictures, revision=revision, token=token, cache_dir=cache)
+    for name in ("pixel values", "logits"):
+        if not torch.equal(local[name], published[name]):
             raise PublishedModelError(
                 f"{repo_id} at {revision} gives other {name} than {run_dir}, by up to "
-                f"{float((ours - theirs).abs().max()):.3g}. Don't use it; push again."
+                f"{float((local[name] - published[name]).abs().max()):.3g}. Don't use it; push again."
             )
-    return local[1]
+    if local["sentences"] != published["sentences"]:
+        raise PublishedModelError(
+            f"{repo_id} at {revision} writes other sentences than {run_dir}. Don't use it; push again."
+        )
+    return local["logits"]
 
 
-def _logits(name_or_path: str, pictures: list[np.ndarray], **options) -> tuple[torch.Tensor, torch.Tensor]:
+def _readings(name_or_path: str, pictures: list[np.ndarray], **options) -> dict[str, Any]:
     processor = HiVAImageProcessor.from_pretrained(name_or_path, **options)
-    model = HiVAForAUDetection.from_pretrained(name_or_path, **options).eval()
+    # The network of either model type: the package has registered both.
+    model = AutoModel.from_pretrained(name_or_path, **options).eval()
     pixel_values = processor(images=pictures, return_tensors="pt")["pixel_values"]
-    return pixel_values, model(pixel_values=pixel_values.to(model.dtype)).logits
+    outputs = model(pixel_values=pixel_values.to(model.dtype))
+    sentences = []
+    # CODEPATH: VL-FAU writes its own sentences, HiVA does not.
+    if model.can_generate():
+        sentences = _sentences(model, outputs, AutoTokenizer.from_pretrained(name_or_path, **options))
+    return {"pixel values": pixel_values, "logits": outputs.logits, "sentences": sentences}
+
+
+def _sentences(model: PreTrainedModel, outputs: Any, tokenizer: Any) -> list[str]:
+    """What the model writes about the faces of `outputs`, at each level that it has a decoder for."""
+    levels = {"local": model.config.writes_local_sentences, "global": model.config.writes_global_sentence}
+    sentences = []
+    for level in (level for level, is_written in levels.items() if is_written):
+        sentences += tokenizer.batch_decode(model.generate(encoder_outputs=outputs, level=level))
+    return sentences
