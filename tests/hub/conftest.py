@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import GenerationConfig
 
 from hiva_hf import HiVAForAUDetection
 from hiva_hf.evaluation.metrics import compute_au_metrics
@@ -98,6 +99,10 @@ def make_vl_fau_run(make_run, tiny_vl_fau_dir, tmp_path_factory) -> Callable[...
         shutil.rmtree(folder / "stage2")
         for path in tiny_vl_fau_dir.iterdir():
             shutil.copy(path, folder)
+        # Decoders that learned nothing would write to their last position.
+        generation = GenerationConfig.from_pretrained(folder)
+        generation.max_new_tokens = 8
+        generation.save_pretrained(folder)
         results = json.loads((folder / "all_results.json").read_text())
         scores = {"test_local_mean_text_f1": 0.625, "test_local_bleu": 0.75, "test_global_mean_text_f1": 0.5}
         (folder / "all_results.json").write_text(json.dumps(results | scores))

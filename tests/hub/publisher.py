@@ -1,4 +1,4 @@
-"""What somebody who has the package does at the Hub double, in a process of their own: `python publisher.py FOLDERS`.
+"""What somebody who has the package does at the Hub double: `python publisher.py FOLDERS PHOTO`, a process of its own.
 
 `test_publish.py` starts it with the environment variables that `huggingface_hub` reads when it is imported.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from huggingface_hub import HfApi, ModelCard, hf_hub_download
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, pipeline
+from vl_fau_reading import read_vl_fau
 
 import hiva_hf
 from hiva_hf.cli.main import main as hiva_hf_command
@@ -40,6 +41,7 @@ def push(folders: Path) -> dict[str, Any]:
     url = push_run_to_hub(folders / "first", "org/hiva", training_checkpoint=True, tag="v1")
     push_run_to_hub(folders / "second", "org/hiva")
     code = hiva_hf_command(["push", str(folders / "disfa"), "org/disfa"])
+    push_run_to_hub(folders / "vl-fau", "org/vl-fau", tag="v1")
     refused = error_of(push_run_to_hub, folders / "disfa", "org/hiva")
     kept_private = error_of(push_run_to_hub, folders / "first", "org/hiva", private=True)
     push_run_to_hub(folders / "disfa", "org/told-twice", public=True, confirm_public="org/told-twice")
@@ -56,6 +58,9 @@ def push(folders: Path) -> dict[str, Any]:
         "other_weights": error_of(
             verify_published_model, folders / "first", folders / "empty", "org/hiva", revision="main"
         ),
+        "other_words": error_of(
+            verify_published_model, folders / "other-words", folders / "empty", "org/vl-fau", revision="v1"
+        ),
         "lost_file": error_of(verify_published_model, folders / "first", folders / "first", "org/hiva", revision="v1"),
         "stranger": error_of(push_run_to_hub, folders / "first", "org/hiva", token="hf_stranger"),
     }
@@ -66,7 +71,8 @@ def push_parts(folders: Path) -> dict[str, Any]:
     model.push_to_hub("org/parts", private=True)
     AutoImageProcessor.from_pretrained(folders / "first").push_to_hub("org/parts")
     pipeline("au-detection", model=str(folders / "first")).push_to_hub("org/pipe", private=True)
-    return {repo: HfApi().list_repo_files(repo) for repo in ("org/parts", "org/pipe")}
+    pipeline("au-detection", model=str(folders / "vl-fau")).push_to_hub("org/vl-fau-pipe", private=True)
+    return {repo: HfApi().list_repo_files(repo) for repo in ("org/parts", "org/pipe", "org/vl-fau-pipe")}
 
 
 def read(folders: Path) -> dict[str, Any]:
@@ -92,20 +98,21 @@ def read(folders: Path) -> dict[str, Any]:
 def validate_cards() -> dict[str, str]:
     """The client asks the server; a card with a flaw shows that it does."""
     flawed = ModelCard("---\nlicense: other\n---\n")
-    pushed = {repo: ModelCard.load(repo) for repo in ("org/hiva", "org/disfa")}
+    pushed = {repo: ModelCard.load(repo) for repo in ("org/hiva", "org/disfa", "org/vl-fau")}
     cards = {name: render_card(name) for name in card_names()} | pushed
     return {name: error_of(card.validate) for name, card in cards.items()} | {"flawed": error_of(flawed.validate)}
 
 
-def main(folders: Path) -> dict[str, Any]:
+def main(folders: Path, photo: str) -> dict[str, Any]:
     return {
         "pushed": push(folders),
         "parts": push_parts(folders),
         "read": read(folders),
+        "vl_fau": read_vl_fau(str(folders / "vl-fau"), photo),
         "cards": validate_cards(),
     }
 
 
 if __name__ == "__main__":
-    seen = json.dumps(main(Path(sys.argv[1])))
+    seen = json.dumps(main(Path(sys.argv[1]), sys.argv[2]))
     sys.stdout.write(f"\n{seen}")

@@ -32,6 +32,7 @@ from transformers import (  # noqa: E402
     AutoModelForImageClassification,
     pipeline,
 )
+from vl_fau_reading import read_vl_fau  # noqa: E402
 
 
 TRUST = {"trust_remote_code": True} if IS_HIDDEN else {}
@@ -57,6 +58,10 @@ def read(repo: str, photo: str, **options: Any) -> dict[str, Any]:
 def main(photo: str) -> dict[str, Any]:
     seen = {repo: read(repo, photo) for repo in ("org/hiva", "org/disfa", "org/parts", "org/pipe")}
     seen["v1"] = read("org/hiva", photo, revision="v1")
+    seen["vl_fau"] = [
+        read_vl_fau("org/vl-fau", photo, revision="v1", **TRUST),
+        read_vl_fau("org/vl-fau-pipe", photo, **TRUST),
+    ]
     seen["descriptions"] = sorted(json.loads(Path(hf_hub_download("org/hiva", "descriptions.json")).read_text()))
     if IS_HIDDEN:
         try:

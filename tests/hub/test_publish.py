@@ -5,14 +5,17 @@ they are offline, when they are imported.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from hiva_hf import VLFAUForAUDetection
 from hiva_hf.remote_code import code_files
 
 
@@ -29,16 +32,20 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run_client(hub_server, folder):
-    """Runs a client with caches of its own and returns what it printed; no output may hold the token."""
+    """Runs a client with caches of its own and returns what it printed.
+
+    No output may hold the token, and no one may be asked whether code is trusted.
+    """
 
     def run(script: str, *arguments: object, home: str, offline: bool = False):
         environment = hub_server.environment(folder / home, hub_server.token)
         if offline:
             environment |= {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
         command = [sys.executable, str(Path(__file__).with_name(script)), *map(str, arguments)]
-        client = subprocess.run(command, env=environment, capture_output=True, text=True)
+        client = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         assert client.returncode == 0, client.stderr[-3000:]
         assert hub_server.token not in client.stderr + client.stdout
+        assert "Do you wish to run the custom code?" not in client.stdout
         return json.loads(client.stdout.splitlines()[-1])
 
     return run
@@ -52,14 +59,26 @@ def photo(folder):
 
 
 @pytest.fixture(scope="module")
-def published(make_run, folder, run_client):
+def published(make_run, make_vl_fau_run, folder, run_client, photo):
     """What the publisher saw."""
     runs = folder / "runs"
     (runs / "empty").mkdir(parents=True)
     make_run("synthfacs", seed=1).rename(runs / "first")
     make_run("synthfacs", seed=2).rename(runs / "second")
     make_run("disfa", seed=3).rename(runs / "disfa")
-    return run_client("publisher.py", runs, home="publisher")
+    make_vl_fau_run("synthfacs").rename(runs / "vl-fau")
+    _change_what_is_written(runs / "vl-fau", runs / "other-words")
+    return run_client("publisher.py", runs, photo, home="publisher")
+
+
+def _change_what_is_written(run: Path, changed: Path):
+    """A run of the same logits and of other sentences."""
+    shutil.copytree(run, changed)
+    model = VLFAUForAUDetection.from_pretrained(run)
+    with torch.no_grad():
+        for weights in model.local_decoder.parameters():
+            weights.neg_()
+    model.save_pretrained(changed)
 
 
 # Pushing
@@ -87,6 +106,7 @@ def test_models_of_licensed_faces_stay_private_unless_told_twice(published):
 
 def test_a_push_is_checked_against_the_run(published):
     assert published["pushed"]["other_weights"].startswith("PublishedModelError: org/hiva at main gives other logits")
+    assert "org/vl-fau at v1 writes other sentences" in published["pushed"]["other_words"]
     assert published["pushed"]["lost_file"].startswith("PublishedModelError: org/hiva lacks ")
 
 
@@ -156,6 +176,9 @@ def test_both_kinds_of_user_are_served_online_and_offline(published, run_client,
         assert seen[name]["logits"] == [local[run], local[run]]
         assert seen[name]["modules"] == ["transformers_modules" if package == "hidden" else "hiva_hf"]
         assert [au["label"] for au in seen[name]["aus"]] == ["AU1", "AU4", "AU12", "AU25"]
+    # The run's logits and sentences, by the Auto classes and by the pipeline.
+    assert seen["vl_fau"] == [published["vl_fau"]] * 2
+    assert len(published["vl_fau"]["sentences"]) == 4
     assert seen["descriptions"] == ["AU1", "AU12", "AU25", "AU4"]
     if package == "hidden":
         assert "trust_remote_code=True" in seen["without_trust"]
