@@ -551,7 +551,8 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, tiny_model_di
     config = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     ViTForImageClassification(config).save_pretrained(tmp_path)
     AutoImageProcessor.from_pretrained(tiny_model_dir).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=rf"needs a HiVA model, or a VL-FAU, but '{tmp_path}' is a ViTForImageClassification"):
+    refusal = rf"needs a HiVA model, or a VL-FAU, but '{tmp_path}' is a ViTForImageClassification"
+    with pytest.raises(ValueError, match=refusal):
         pipeline("au-detection", model=str(tmp_path))
 
 
