@@ -1,7 +1,7 @@
 """The folded Swin once more, arranged for OpenVINO's kernels. The algebra is the same; what differs, and why:
 
 - The attention of a window has 49 keys, and a softmax over rows of 49 numbers takes longer than the products around
-  it. Scores that stand as (keys, queries) have their softmax down the columns, which is four times as fast.
+  it. Scores that stand as (keys, queries) have their softmax down the columns, which was faster where it was tried.
 - One linear layer for each of queries, keys and values, rather than one that is split: the split is a copy.
 - Scale and shift of the layer norms, and the scale of the queries, belong to the weights that follow.
 - The mask of shifted windows is added by broadcasting over images, so that nothing grows with the batch.
