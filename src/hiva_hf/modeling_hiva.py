@@ -52,8 +52,9 @@ from .word_pieces import name_word_pieces
 logger = logging.get_logger(__name__)
 
 # What transformers' exporters write beside a program.
-_EXPORT_MANIFEST_FILE = "export.json"
-_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+EXPORT_MANIFEST_FILE = "export.json"
+# Of `from_pretrained`, for repositories.
+HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
 _PICKLE_ADVICE = (
     "HiVA reads safetensors only, because a pickle can run any code: `hiva-hf convert CHECKPOINT OUTPUT_DIR` makes a "
@@ -261,6 +262,15 @@ def evaluation_mode(modules: Sequence[nn.Module]):
             part.training = mode
 
 
+def check_pixel_values(pixel_values: torch.Tensor, image_size: int):
+    """Raises a `ValueError` if a batch is not `(batch_size, 3, image_size, image_size)`."""
+    if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, image_size, image_size):
+        raise ValueError(
+            f"`pixel_values` has the shape {tuple(pixel_values.shape)}, but this model reads batches of "
+            f"(3, {image_size}, {image_size}): pass the faces through its image processor."
+        )
+
+
 class HiVAGroupedLinear(nn.Module):
     """
     `num_groups` linear layers at once, one for each AU.
@@ -351,11 +361,7 @@ class HiVAVisionBackbone(nn.Module):
 
     def check_pixel_values(self, pixel_values: torch.Tensor):
         """Raises a `ValueError` if a batch has not the shape that the model reads."""
-        if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, self.image_size, self.image_size):
-            raise ValueError(
-                f"`pixel_values` has the shape {tuple(pixel_values.shape)}, but this model reads batches of "
-                f"(3, {self.image_size}, {self.image_size}): pass the faces through its image processor."
-            )
+        check_pixel_values(pixel_values, self.image_size)
 
 
 class HiVAVisionModel(HiVAVisionBackbone):
@@ -861,10 +867,10 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         try:
             return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         except OSError:
-            hub_arguments = {name: kwargs[name] for name in _HUB_ARGUMENTS if kwargs.get(name) is not None}
+            hub_arguments = {name: kwargs[name] for name in HUB_ARGUMENTS if kwargs.get(name) is not None}
             manifest = cached_file(
                 pretrained_model_name_or_path,
-                _EXPORT_MANIFEST_FILE,
+                EXPORT_MANIFEST_FILE,
                 _raise_exceptions_for_missing_entries=False,
                 _raise_exceptions_for_connection_errors=False,
                 _raise_exceptions_for_gated_repo=False,

@@ -10,7 +10,13 @@ from transformers.utils import CONFIG_NAME, cached_file, logging
 from transformers.utils.generic import can_return_tuple
 
 from ..configuration_hiva import HiVAConfig
-from ..modeling_hiva import HiVAAUDetectionOutput, HiVAPreTrainedModel, au_detection_loss
+from ..modeling_hiva import (
+    HUB_ARGUMENTS,
+    HiVAAUDetectionOutput,
+    HiVAPreTrainedModel,
+    au_detection_loss,
+    check_pixel_values,
+)
 from .formats import MANIFEST_FILE, Manifest, read_manifest
 from .programs import OnnxProgram, OpenVINOProgram, Program, TorchProgram
 
@@ -18,8 +24,6 @@ from .programs import OnnxProgram, OpenVINOProgram, Program, TorchProgram
 logger = logging.get_logger(__name__)
 
 ATTENTIONS = ("ddca_attentions", "cdca_attentions", "word_attentions")
-# Of `from_pretrained`, for repositories.
-HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
 
 class ExportedDetector(HiVAPreTrainedModel):
@@ -85,12 +89,7 @@ class ExportedDetector(HiVAPreTrainedModel):
         for name in ("input_ids", "attention_mask", "text_hidden_states"):
             if kwargs.get(name) is not None:
                 raise ValueError(f"`{name}` was passed to an exported detector, whose descriptions are part of it.")
-        size = self.config.image_size
-        if pixel_values.ndim != 4 or pixel_values.shape[1:] != (3, size, size):
-            raise ValueError(
-                f"`pixel_values` has the shape {tuple(pixel_values.shape)}, but this model reads batches of "
-                f"(3, {size}, {size}): pass the faces through its image processor."
-            )
+        check_pixel_values(pixel_values, self.config.image_size)
         values = self._program(pixel_values.detach().to(self.device, torch.float32))
         if not (self.config.output_attentions if output_attentions is None else output_attentions):
             values = {name: value for name, value in values.items() if name not in ATTENTIONS}
