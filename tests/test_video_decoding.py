@@ -1,5 +1,6 @@
 """Videos are read in the order of presentation, upright, with the stream's times, up to their damage."""
 
+import gc
 from fractions import Fraction
 
 import numpy as np
@@ -88,6 +89,18 @@ def test_rotation_in_the_metadata_is_applied(tmp_path, rotation, hflip):
     assert image.shape[:2] == expected.shape
     is_red = (image[..., 0] > 150) & (image[..., 1] < 70) & (image[..., 2] < 70)
     assert (is_red == expected).mean() > 0.97
+
+
+def test_pictures_are_freed_when_they_were_read(tmp_path):
+    path = write_video(tmp_path / "video.mp4", rotation=90)
+    gc.disable()
+    try:
+        for picture in decode_video(path):
+            picture.to_rgb()
+            # The first one's side data was read: it waits for the collector.
+            assert sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects()) <= 3
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

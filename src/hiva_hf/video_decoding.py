@@ -56,10 +56,11 @@ class VideoPicture:
     timestamp: float | None
     is_damaged: bool
     _picture: "av.VideoFrame"
+    _display_matrix: NDArray[np.int32] | None
 
     def to_rgb(self) -> NDArray[np.uint8]:
         """The upright picture: RGB `uint8` `[height, width, 3]`."""
-        return upright(self._picture.to_ndarray(format="rgb24"), _display_matrix(self._picture))
+        return upright(self._picture.to_ndarray(format="rgb24"), self._display_matrix)
 
 
 def decode_video(path: str | os.PathLike) -> Iterator[VideoPicture]:
@@ -78,10 +79,14 @@ def decode_video(path: str | os.PathLike) -> Iterator[VideoPicture]:
     try:
         with av.open(os.fspath(path)) as container:
             stream = _first_stream(container)
-            is_damaged = False
+            is_damaged, rotation, matrix = False, None, None
             for picture in _pictures(container, stream):
                 is_damaged = picture.is_corrupt or (is_damaged and not picture.key_frame)
-                yield VideoPicture(number, _timestamp(picture, number, stream), is_damaged, picture)
+                # A picture whose side data was read lives until Python next looks for cycles, hundreds of pictures
+                # later: so only those are read that are turned otherwise than the one before.
+                if picture.rotation != rotation:
+                    rotation, matrix = picture.rotation, _display_matrix(picture)
+                yield VideoPicture(number, _timestamp(picture, number, stream), is_damaged, picture, matrix)
                 number += 1
         if number == 0:
             raise VideoReadError("the video has no picture")
