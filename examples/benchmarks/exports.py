@@ -28,8 +28,8 @@ from hiva_hf.export import export_detector, load_exported
 from hiva_hf.facs import get_action_unit
 from hiva_hf.inference.detection import load_detector
 
-from .networks import make_detector
-from .timing import NotRun, Table, interleave, median_ratio, milliseconds, ratio
+from .networks import compile_for_inference, make_detector
+from .timing import NETWORK_TURN_SECONDS, NotRun, Table, describe_turns, interleave, median_ratio, milliseconds, ratio
 
 
 # Faces to logits.
@@ -50,7 +50,7 @@ def torch_mode(model: HiVAForAUDetection, dtype: torch.dtype, is_fused: bool, is
     """The network itself, as PyTorch runs it."""
     network = copy.deepcopy(model)
     network = (network.fuse() if is_fused else network).to(dtype)
-    run = torch.compile(network, dynamic=False) if is_compiled else network
+    run = compile_for_inference(network) if is_compiled else network
     return lambda faces: run(faces.to(dtype)).logits.float()
 
 
@@ -147,7 +147,8 @@ def largest_changes(runners: dict[str, Runner], faces: torch.Tensor) -> dict[str
 def time_modes(
     runners: dict[str, Runner], faces: torch.Tensor, changes: dict[str, float], rounds: int, missing: str
 ) -> Table:
-    seconds = interleave({name: lambda run=run: run(faces) for name, run in runners.items()}, rounds)
+    turns = {name: lambda run=run: run(faces) for name, run in runners.items()}
+    seconds = interleave(turns, rounds, turn_seconds=NETWORK_TURN_SECONDS)
     batch_size = len(faces)
     figures = {
         f"best_cpu_speedup{over}_b{batch_size}": max(median_ratio(seconds[slow], times) for times in seconds.values())
@@ -163,8 +164,8 @@ def time_modes(
             + [f"{changes[name]:.1g}"]
             for name, times in seconds.items()
         ],
-        f"Random weights, {torch.get_num_threads()} threads; medians of {rounds} rounds, in brackets the ratio of the "
-        f"minima. Changes on {NUM_FACES} faces of SynthFACS, magnified by random weights. {missing}".strip(),
+        f"{describe_turns(rounds)} Changes on {NUM_FACES} faces of SynthFACS, magnified by random weights. "
+        f"{missing}".strip(),
         seconds,
         figures,
     )

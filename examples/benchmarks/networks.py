@@ -1,5 +1,8 @@
 """The paper's network with random weights, and what it reads: the cost does not depend on what was learned."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import timm
 import torch
 from timm.models import SwinTransformer
@@ -11,6 +14,8 @@ from hiva_hf import HiVAConfig, HiVAForAUDetection
 NUM_WORD_PIECES = 24
 # Keeps the variance of what it multiplies, 1 / sqrt(512): attention is then far from uniform, and logits are near 1.
 INITIALIZER_RANGE = 0.044
+
+Network = TypeVar("Network", bound=Callable)
 
 
 def make_detector(architecture: str = "swin_base_patch4_window7_224", **settings) -> HiVAForAUDetection:
@@ -55,6 +60,11 @@ def timm_backbone(model: HiVAForAUDetection) -> SwinTransformer:
     own = timm.create_model(backbone.config.architecture, num_classes=0)
     own.load_state_dict(backbone.timm_model.state_dict(), strict=False)
     return own.eval().requires_grad_(False)
+
+
+def compile_for_inference(network: Network) -> Network:
+    """What PyTorch compiles for one size of a batch; weights are packed for the kernels, once."""
+    return torch.compile(network, dynamic=False, options={"freezing": True})
 
 
 def random_faces(model: HiVAForAUDetection, number: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -22,7 +22,7 @@ from hiva_hf.inference.detection import DetectionJob, load_detector
 from .detection import make_turns
 from .networks import make_detector, random_faces
 from .scenes import write_photos
-from .timing import NotRun, Table, interleave, milliseconds, ratio
+from .timing import NETWORK_TURN_SECONDS, NotRun, Table, describe_turns, interleave, milliseconds, ratio
 
 
 NUM_PHOTOS = 12
@@ -80,7 +80,8 @@ def count_macs(network: nn.Module, faces: torch.Tensor) -> int:
 
 @torch.inference_mode()
 def beside_me_graphau(networks: dict[str, nn.Module], macs: dict[str, int], faces: torch.Tensor, rounds: int) -> Table:
-    seconds = interleave({name: partial(network, faces) for name, network in networks.items()}, rounds)
+    turns = {name: partial(network, faces) for name, network in networks.items()}
+    seconds = interleave(turns, rounds, turn_seconds=NETWORK_TURN_SECONDS)
     stage2 = seconds["ME-GraphAU, stage 2"]
     return Table(
         f"Beside ME-GraphAU: Swin-B, {len(networks['HiVA'].config.au_labels)} AUs, batch {len(faces)}",
@@ -89,8 +90,8 @@ def beside_me_graphau(networks: dict[str, nn.Module], macs: dict[str, int], face
             [name, f"{macs[name] / 1e9:.2f}", *milliseconds(times), ratio(stage2, times)]
             for name, times in seconds.items()
         ],
-        f"Random weights, {torch.get_num_threads()} threads; medians of {rounds} rounds, in brackets the ratio of the "
-        "minima. Their code from a checkout, as it is but for one line, without which stage 2 needs a GPU.",
+        f"{describe_turns(rounds)} Their code from a checkout, as it is but for one line, without which stage 2 needs "
+        "a GPU.",
         seconds,
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from tqdm.auto import tqdm
 
 
@@ -38,22 +39,53 @@ class Table:
         return f"### {self.title}\n\n{table}\n\n{self.note}\n"
 
 
-def interleave(
-    variants: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
-) -> dict[str, list[float]]:
-    """Seconds that each variant took in each round; in a round every variant runs once.
+# Of networks: a turn of one that takes 30 ms is then about as long as that of one that takes 300, and is not a single
+# call for which all of its weights have to come back into the caches that the others' have gone through.
+NETWORK_TURN_SECONDS = 0.3
 
-    The first turn of each does not count.
+
+def interleave(
+    variants: dict[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    turn_seconds: float = 0.0,
+) -> dict[str, list[float]]:
+    """Seconds that a call of each variant took in each round; in a round every variant has one turn.
+
+    The first call of each does not count.
+
+    Args:
+        variants: What takes turns.
+        rounds: How many turns each has.
+        clock: Tells seconds.
+        turn_seconds: A turn is as many calls, one after the other, as take that long together, one at least; what
+            counts is their mean.
     """
     for variant in variants.values():
         variant()
     seconds = {name: [] for name in variants}
     for _ in tqdm(range(rounds), unit="round", leave=False, disable=None):
         for name, variant in variants.items():
-            start = clock()
-            variant()
-            seconds[name].append(clock() - start)
+            seconds[name].append(_turn(variant, clock, turn_seconds))
     return seconds
+
+
+def _turn(variant: Callable[[], object], clock: Callable[[], float], turn_seconds: float) -> float:
+    start, calls = clock(), 0
+    while True:
+        variant()
+        calls += 1
+        passed = clock() - start
+        if passed >= turn_seconds:
+            return passed / calls
+
+
+def describe_turns(rounds: int) -> str:
+    """Of networks with random weights."""
+    return (
+        f"Random weights, {torch.get_num_threads()} threads; medians of {rounds} rounds of {NETWORK_TURN_SECONDS} s "
+        "or one call, in brackets the ratio of the minima."
+    )
 
 
 def median_ratio(a: list[float], b: list[float]) -> float:

@@ -57,6 +57,14 @@ def test_variants_take_turns_and_their_first_turn_does_not_count(part):
     assert seconds == {"A": [1, 1, 1], "B": [1, 1, 1]}
 
 
+def test_a_turn_is_as_many_calls_as_fill_it(part):
+    calls, clock = [], iter(range(100))
+    seconds = part("timing").interleave({"A": partial(calls.append, "A")}, 2, lambda: next(clock), turn_seconds=3)
+    # The first one does not count; the clock is read before a turn and after every call.
+    assert len(calls) == 1 + 2 * 3
+    assert seconds == {"A": [1, 1]}
+
+
 def test_a_ratio_is_one_of_times_from_the_same_round(part):
     timing = part("timing")
     # The machine was three times as slow in the last round.

@@ -1,4 +1,4 @@
-"""A tiny detector on timm's Swin, which is folded for exports, and its export; shared by all tests here."""
+"""A small detector on timm's Swin, which is folded for exports, and its export; shared by all tests here."""
 
 import importlib.util
 
@@ -14,11 +14,14 @@ AU_LABELS = ("AU1", "AU4", "AU12", "AU25")
 
 
 def make_detector() -> HiVAForAUDetection:
-    """Weights that show every mistake: no bias, no statistic and no text vector is zero."""
+    """
+    Weights that show every mistake: no bias, no statistic and no text vector is zero. The second stage is as wide as
+    layers have to be to be computed in 8 bits.
+    """
     torch.manual_seed(0)
     backbone = TimmWrapperConfig(
         architecture="swin_tiny_patch4_window7_224",
-        model_args={"embed_dim": 8, "depths": (2, 1), "num_heads": (1, 2), "img_size": 56},
+        model_args={"embed_dim": 96, "depths": (2, 1), "num_heads": (3, 6), "img_size": 56},
         do_pooling=False,
     )
     config = HiVAConfig(
@@ -37,6 +40,9 @@ def make_detector() -> HiVAForAUDetection:
                 tensor.copy_(torch.tensor([True, True, True, True, False]))
             elif name.endswith("running_var"):
                 tensor.uniform_(0.5, 1.5)
+            elif tensor.ndim > 1 and name.endswith("weight"):
+                # Signals keep their size from layer to layer.
+                tensor.normal_(0, tensor.shape[1] ** -0.5)
             elif tensor.is_floating_point() and not name.endswith("weight"):
                 tensor.normal_(0, 0.3)
     return model

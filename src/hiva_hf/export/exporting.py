@@ -231,14 +231,13 @@ def _export_program(
 def _to_openvino(
     model: HiVAForAUDetection, sample: dict[str, Any], settings: dict[str, Any], dtype: str, faces: torch.Tensor
 ) -> "ExportedModel":
-    from transformers.exporters import NNCFOpenVINOQuantizer, NNCFQuantizationConfig, OpenVINOConfig, OpenVINOExporter
+    from transformers.exporters import OpenVINOConfig, OpenVINOExporter
 
     quantizer = None
     if dtype == "int8":
-        import nncf
+        from .openvino_quantizer import LinearLayersQuantizer
 
-        config = NNCFQuantizationConfig(preset=nncf.QuantizationPreset.MIXED, subset_size=len(faces))
-        quantizer = NNCFOpenVINOQuantizer(config, [{"pixel_values": face[None]} for face in faces])
+        quantizer = LinearLayersQuantizer(faces)
     arrange_for_openvino(model.fused_detector, model.vision_model)
     return OpenVINOExporter().export(model, sample, OpenVINOConfig(quantizer=quantizer, **settings))
 

@@ -3,6 +3,8 @@
 - The attention of a window has 49 keys, and a softmax over rows of 49 numbers takes longer than the products around
   it. Scores that stand as (keys, queries) have their softmax down the columns, which was faster where it was tried.
 - One linear layer for each of queries, keys and values, rather than one that is split: the split is a copy.
+- Images, windows and heads are one dimension before keys meet queries. Otherwise OpenVINO makes one transposition of
+  the two that queries need, which it copies number by number, while its product of matrices takes them as they are.
 - Scale and shift of the layer norms, and the scale of the queries, belong to the weights that follow.
 - The mask of shifted windows is added by broadcasting over images, so that nothing grows with the batch.
 """
@@ -67,17 +69,18 @@ class ArrangedSwinBlock(nn.Module):
         self.eps = (block.norm1.eps, block.norm2.eps)
 
     def _heads(self, windows: torch.Tensor, name: str) -> torch.Tensor:
-        """Windows `(B * W, M, c)` -> `(B * W, H, M, c / H)`."""
+        """Windows `(B * W, M, c)` -> `(B * W * H, M, c / H)`."""
         projected = nn.functional.linear(windows, getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias"))
-        return projected.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        return projected.unflatten(2, (self.num_heads, -1)).transpose(1, 2).flatten(0, 1)
 
     def _attend(self, block: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
         batch_size, num_tokens, num_channels = hidden_states.shape
         windows = hidden_states.reshape(-1, self.window_area, num_channels)
         query, key, value = (self._heads(windows, name) for name in "qkv")
-        scores = key @ query.transpose(2, 3)
+        scores = torch.bmm(key, query.transpose(1, 2)).unflatten(0, (-1, self.num_heads))
         scores = (scores.unflatten(0, (-1, self.bias.shape[0])) + self.bias).flatten(0, 1)
-        attended = scores.softmax(dim=2).transpose(2, 3) @ value
+        reads = scores.softmax(dim=2).transpose(2, 3).flatten(0, 1)
+        attended = torch.bmm(reads, value).unflatten(0, (-1, self.num_heads))
         return block.attn.proj(attended.transpose(1, 2).reshape(-1, num_tokens, num_channels))
 
     def forward(self, block: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:

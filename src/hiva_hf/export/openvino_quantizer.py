@@ -1,0 +1,54 @@
+"""What of a detector OpenVINO computes in 8 bits: the large linear layers.
+
+The rest stays in 16 bits, which is faster and more accurate there:
+
+- Products of two activations, those of attention: they take little time, and OpenVINO moves heads of 8-bit numbers
+  more slowly than heads of 16-bit ones.
+- Narrow layers, as in the first stage of a Swin, where there is more to convert than to multiply.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import nncf
+import openvino
+import torch
+from transformers.exporters import NNCFOpenVINOQuantizer, NNCFQuantizationConfig
+
+
+# Fewer channels than these, in or out, are narrow.
+_MIN_CHANNELS = 192
+# What weights may pass through before they are multiplied with.
+_ON_WEIGHTS = {"Convert", "Reshape", "Transpose", "Unsqueeze", "Broadcast"}
+
+
+class LinearLayersQuantizer(NNCFOpenVINOQuantizer):
+    """
+    Args:
+        faces (`torch.Tensor` of shape `(n, 3, image_size, image_size)`):
+            What ranges are taken from.
+    """
+
+    def __init__(self, faces: torch.Tensor):
+        # Ranges around zero: other ones cost a correction of every sum.
+        config = NNCFQuantizationConfig(preset=nncf.QuantizationPreset.PERFORMANCE, subset_size=len(faces))
+        super().__init__(config, [{"pixel_values": face[None]} for face in faces])
+
+    def quantize(self, model: openvino.Model, *args: Any) -> openvino.Model:
+        self.config.ignored_scope = nncf.IgnoredScope(names=list(_left_in_16_bits(model)))
+        return super().quantize(model, *args)
+
+
+def _left_in_16_bits(model: openvino.Model) -> Iterator[str]:
+    for node in model.get_ops():
+        if node.get_type_name() == "MatMul":
+            weights = [value for value in node.input_values() if _is_constant(value)]
+            if not weights or min(weights[0].get_shape()[-2:]) < _MIN_CHANNELS:
+                yield node.get_friendly_name()
+
+
+def _is_constant(value: openvino.Output) -> bool:
+    node = value.get_node()
+    while node.get_type_name() in _ON_WEIGHTS:
+        node = node.input_value(0).get_node()
+    return node.get_type_name() == "Constant"
