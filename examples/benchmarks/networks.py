@@ -1,11 +1,11 @@
 """The paper's network with random weights, and what it reads: the cost does not depend on what was learned."""
 
 from collections.abc import Callable
-from typing import TypeVar
 
 import timm
 import torch
 from timm.models import SwinTransformer
+from torch._inductor import config as inductor_config
 
 from hiva_hf import HiVAConfig, HiVAForAUDetection
 
@@ -14,8 +14,6 @@ from hiva_hf import HiVAConfig, HiVAForAUDetection
 NUM_WORD_PIECES = 24
 # Keeps the variance of what it multiplies, 1 / sqrt(512): attention is then far from uniform, and logits are near 1.
 INITIALIZER_RANGE = 0.044
-
-Network = TypeVar("Network", bound=Callable)
 
 
 def make_detector(architecture: str = "swin_base_patch4_window7_224", **settings) -> HiVAForAUDetection:
@@ -62,9 +60,16 @@ def timm_backbone(model: HiVAForAUDetection) -> SwinTransformer:
     return own.eval().requires_grad_(False)
 
 
-def compile_for_inference(network: Network) -> Network:
-    """What PyTorch compiles for one size of a batch; weights are packed for the kernels, once."""
-    return torch.compile(network, dynamic=False, options={"freezing": True})
+def compile_for_inference(network: Callable) -> Callable:
+    """What PyTorch compiles for one size of a batch, with weights packed for its kernels."""
+    compiled = torch.compile(network, dynamic=False)
+
+    def run(faces: torch.Tensor) -> object:
+        # As an option of `torch.compile` it comes too late for the weights to be taken for constants.
+        with inductor_config.patch(freezing=True):
+            return compiled(faces)
+
+    return run
 
 
 def random_faces(model: HiVAForAUDetection, number: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
