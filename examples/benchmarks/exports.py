@@ -164,8 +164,7 @@ def time_modes(
             + [f"{changes[name]:.1g}"]
             for name, times in seconds.items()
         ],
-        f"{describe_turns(rounds)} Changes on {NUM_FACES} faces of SynthFACS, magnified by random weights. "
-        f"{missing}".strip(),
+        f"{describe_turns(rounds)} Changes on {NUM_FACES} faces of SynthFACS. {missing}".strip(),
         seconds,
         figures,
     )

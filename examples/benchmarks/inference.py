@@ -64,7 +64,8 @@ def time_networks(
     precision = "fp32" if dtype == torch.float32 else "bf16"
     expected, tolerance = plain(faces).logits, TOLERANCE[dtype]
     difference = check_equal(f"{FUSED}, {precision}", networks[FUSED](inputs), expected, tolerance)
-    check_equal(f"{BACKBONE}, {precision}", networks[BACKBONE](inputs), networks[TIMM](inputs), tolerance)
+    for name in (BACKBONE, PLAIN_BACKBONE):
+        check_equal(f"{name}, {precision}", networks[name](inputs), networks[TIMM](inputs), tolerance)
     turns = {name: lambda run=run: run(inputs) for name, run in networks.items()}
     seconds = interleave(turns, rounds, turn_seconds=NETWORK_TURN_SECONDS)
     figures = {}
