@@ -80,7 +80,9 @@ def test_16_bit_images_are_scaled_not_clipped(photo):
     deep = grey.astype(np.uint16) * 257
     expected = Image.fromarray(grey).convert("RGB")
     image = Image.fromarray(deep)
-    for source in (deep, image, encode(image, "PNG"), encode(image, "TIFF"), image.convert("I")):
+    other_order = Image.frombytes("I;16B", image.size, deep.astype(">u2").tobytes())
+    files = [encode(image, "PNG"), encode(image, "TIFF"), encode(other_order, "TIFF")]
+    for source in (deep, deep.astype(">u2"), image, image.convert("I"), *files):
         assert difference(load_image(source), expected) == 0
     colours = np.asarray(photo).astype(np.uint16) * 257
     assert difference(load_image(colours), photo) == 0

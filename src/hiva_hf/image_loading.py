@@ -32,6 +32,8 @@ MAX_PIXELS = 128_000_000
 MAX_FILE_BYTES = 256 * 2**20
 # Formats that are programs: decoding them means running Ghostscript, or Windows' own player of drawing commands.
 PROGRAM_FORMATS = ("EPS", "WMF")
+# Of files that hold one picture each (ISO/IEC 23008-12); sequences have others.
+_HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif"))
 # 16 to 8 bits: 65535 is 257 times 255.
 _TO_8_BITS = ((np.arange(2**16) + 128) // 257).astype(np.uint8)
 URL_SCHEMES = ("http://", "https://", "data:image/")
@@ -115,6 +117,11 @@ def _open(source: ImageSource, timeout: float | None) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(BytesIO(data))
     except UnidentifiedImageError as error:
+        if _is_heif(data[:12]):
+            raise ImageLoadError(
+                "it is a HEIC or HEIF photo, as phones take them, which Pillow reads with a plugin only: "
+                "`pip install pillow-heif`, and in Python `pillow_heif.register_heif_opener()`; or save it as JPEG."
+            ) from error
         raise ImageLoadError(
             "it is not an image, is damaged, or has a format that Pillow does not know. If an image viewer shows it, "
             "save it as PNG or JPEG. Videos are read by `hiva-hf detect`."
@@ -123,6 +130,19 @@ def _open(source: ImageSource, timeout: float | None) -> Image.Image:
         raise ImageLoadError(f"it is too large ({error}). Shrink it.") from error
     except Exception as error:
         raise _damaged(error) from error
+
+
+def is_heif_photo(path: str | os.PathLike) -> bool:
+    """Whether a file is a single photo of the HEIF family (HEIC, HIF, AVIF), which video decoders open too."""
+    try:
+        with Path(path).open("rb") as file:
+            return _is_heif(file.read(12))
+    except OSError:
+        return False
+
+
+def _is_heif(beginning: bytes) -> bool:
+    return beginning[4:8] == b"ftyp" and beginning[8:12] in _HEIF_BRANDS
 
 
 def _read(source: ImageSource, timeout: float | None) -> bytes:
@@ -206,6 +226,8 @@ def _from_array(array: np.ndarray) -> Image.Image:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
         raise ImageLoadError("expected the shape [height, width], optionally followed by 1, 3 (RGB) or 4 (RGBA).")
+    # Files of the other byte order, such as ImageJ's 16-bit TIFF.
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype == np.uint16:
         array = _TO_8_BITS[array]
     elif array.dtype == bool:

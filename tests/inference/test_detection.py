@@ -1,5 +1,8 @@
 """`hiva_hf.detect`: files in, a table out, which goes on after an interruption as if there had been none."""
 
+import os
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -141,6 +144,47 @@ def test_pictures_are_drawn_beside(media, detector, tmp_path):
         times = [picture.time for picture in container.decode(video=0)]
     np.testing.assert_allclose(times[:6], [0, 0.04, 0.09, 0.13, 0.3, 0.34], atol=2e-3)
     assert len(times) == 14
+
+
+def test_drawn_copies_never_come_into_a_folder_that_is_read(media, detector, tmp_path):
+    for name in ("1.png", "2.mp4"):
+        shutil.copy(media / name, tmp_path)
+    (tmp_path / "1.jpg").write_bytes(b"somebody else's")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for source in ("1.png", "2.mp4"):
+        with pytest.raises(ValueError, match=f"{source} lies in .*, where drawn copies would come"):
+            hiva_hf.detect(tmp_path / source, detector, draw_dir=tmp_path / "x" / "..", progress=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["faces.csv", "faces"])
+def test_a_video_that_was_begun_is_finished_before_one_that_came_in_between(media, detector, tmp_path, name):
+    """Both are stopped in the middle, one after the other."""
+    folder, output = tmp_path / "in", tmp_path / name
+    folder.mkdir()
+    table_format = "openface" if name == "faces" else None
+    for video, num_frames in (("b.mp4", 5), ("a.mp4", 4)):
+        shutil.copy(media / "2.mp4", folder / video)
+        files = sorted(str(path) for path in folder.iterdir())
+        job = DetectionJob(files, [], detector, batch_size=1)
+        writer = open_table(output, job.labels, table_format, files, resume=output.exists())
+        with pytest.raises(KeyboardInterrupt), writer:
+            for record in job.run(writer, progress=False):
+                if record.source.endswith(video) and record.frame == num_frames:
+                    raise KeyboardInterrupt
+    hiva_hf.detect(folder, detector, output=output, format=table_format, resume=True, progress=False)
+    files = [output / "a.csv", output / "b.csv"] if name == "faces" else [output]
+    found = pd.concat(pd.read_csv(file).assign(file=file.name) for file in files)
+    for _, rows in found.groupby("source" if name == "faces.csv" else "file"):
+        assert rows["frame"].nunique() == rows["timestamp"].nunique() == 14
+
+
+def test_a_source_whose_name_is_no_text_is_not_done_twice(media, detector, tmp_path):
+    source = os.fsdecode(os.fsencode(tmp_path) + b"/a\xe9.png")
+    shutil.copy(media / "1.png", source)
+    for resume in (False, True):
+        found = hiva_hf.detect([source], detector, output=tmp_path / "t.csv", resume=resume, progress=False)
+        assert len(found) == 1
 
 
 def test_the_summary_tells_who_waited_for_whom(media, detector):

@@ -39,13 +39,13 @@ def test_every_face_has_a_line_and_nothing_else_has(explained, tmp_path):
     assert lines[0]["warnings"] == ["Odd."]
 
 
-@pytest.mark.parametrize("tail", ["", '{"source": "a.m'])
+@pytest.mark.parametrize("tail", [b"", b'{"source": "a.m', '{"source": "é'.encode()[:-1]])
 def test_a_file_that_goes_on_holds_every_face_once(explained, tmp_path, tail):
     write(tmp_path / "whole.jsonl", explained)
     # The table got as far as frame 2 of the second source, the explanations one frame further.
     path = tmp_path / "cut.jsonl"
     write(path, explained[:9])
-    path.write_text(path.read_text() + tail)
+    path.write_bytes(path.read_bytes() + tail)
     second = explained[6][0].source
     write(path, explained[8:], TableProgress(frozenset(["a.mp4"]), source=second, frame=2))
     assert path.read_text() == (tmp_path / "whole.jsonl").read_text()

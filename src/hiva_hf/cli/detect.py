@@ -218,7 +218,12 @@ def _positive(text: str) -> int:
 def _threshold(text: str) -> tuple[str, float]:
     """Reads "0.4" as ("", 0.4) and "AU12=0.4" as ("AU12", 0.4)."""
     label, _, value = text.rpartition("=")
-    return label, float(value)
+    try:
+        return label, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no probability (photos and videos stand before --threshold, or behind a `--`)"
+        ) from None
 
 
 def _thresholds(pairs: list[tuple[str, float]] | None) -> float | dict[str, float] | None:

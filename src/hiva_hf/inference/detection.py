@@ -16,7 +16,8 @@ from ..modeling_hiva import HiVAForAUDetection
 from ..pipeline_au_detection import AUDetectionPipeline
 from .engine import STAGES, DetectionEngine, EngineReport, FrameResult
 from .explanations import ExplanationFile
-from .records import FaceRecord
+from .records import FaceRecord, source_text
+from .row_files import TableProgress
 from .sources import count_frames, find_sources, read_frames
 from .tables import READABLE_SUFFIXES, read_table, records_to_table
 from .writers import TableWriter, check_new, open_table
@@ -215,7 +216,7 @@ class DetectionJob:
             explanations: Where explanations go, see [`ExplanationFile`]; those of what the table holds are kept.
         """
         done = None if table is None else table.progress
-        sources = [source for source in self.sources if done is None or source not in done.finished]
+        sources = self.sources if done is None else _left_to_do(self.sources, done)
         first_frame = _from_start if done is None else done.next_frame
         with ExitStack() as stack:
             drawing = explained = None
@@ -280,6 +281,12 @@ def describe(report: EngineReport) -> str:
         ]
         lines.append(f"  {STAGE_NAMES[stage]}: worked {report.work[stage]:.0%} of the time, waited {', '.join(waits)}")
     return "\n".join(lines)
+
+
+def _left_to_do(sources: Sequence[str], done: TableProgress) -> list[str]:
+    """What the table lacks, the rest of a source that was begun first: its rows have to stand together."""
+    left = [source for source in sources if not done.is_finished(source)]
+    return sorted(left, key=lambda source: source_text(source) != done.source)
 
 
 def _from_start(source: str) -> int:

@@ -1,7 +1,7 @@
 """Photos and videos with what was found drawn into them."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..image_loading import URL_SCHEMES
 from ..video_decoding import import_av
 from ..viz import annotate_frame
 from .engine import FrameResult
@@ -34,11 +35,15 @@ class AnnotatedFiles(contextlib.AbstractContextManager):
         folder: Made if need be.
         sources: All that will come.
         experimental: Labels of AUs that are drawn as unreliable.
+
+    Raises:
+        ValueError: A file would come into a folder that sources are read from.
     """
 
     def __init__(self, folder: Path, sources: Sequence[str], experimental: Sequence[str] = ()):
         self._experimental = experimental
         self._paths = paths_below(folder, sources)
+        _check_apart(self._paths)
         self._source: str | None = None
         self._video: VideoFile | None = None
 
@@ -75,6 +80,18 @@ def paths_below(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
     from .writers import openface_paths
 
     return {source: path.with_suffix("") for source, path in openface_paths(folder, sources).items()}
+
+
+def _check_apart(paths: Mapping[str, Path]) -> None:
+    """Nobody's photos may be overwritten, neither those that are read nor others beside them."""
+    read_from = {Path(source).parent.resolve(): source for source in paths if not source.startswith(URL_SCHEMES)}
+    for folder in dict.fromkeys(path.parent for path in paths.values()):
+        source = read_from.get(folder.resolve())
+        if source is not None:
+            raise ValueError(
+                f"{source} lies in {folder}, where drawn copies would come, which might overwrite it: pass another "
+                "`draw_dir`."
+            )
 
 
 class VideoFile:

@@ -60,11 +60,11 @@ def _content(record: FaceRecord) -> dict[str, Any]:
 def _lines_done(path: Path, progress: TableProgress) -> list[str]:
     """The lines of frames that will not be read again; a line that is cut off was the last of one that will."""
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not line.endswith("\n"):
+    for line in path.read_bytes().splitlines(keepends=True):
+        if not line.endswith(b"\n"):
             break
         content = json.loads(line)
         source, frame = content["source"], content["frame"]
         if progress.is_finished(source) or frame < progress.next_frame(source):
-            kept.append(line)
+            kept.append(line.decode())
     return kept

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..image_loading import URL_SCHEMES, ImageLoadError, load_image
+from ..image_loading import URL_SCHEMES, ImageLoadError, is_heif_photo, load_image
 from ..video_decoding import VideoReadError, decode_video, import_av, video_streams
 
 
@@ -67,6 +67,7 @@ def find_sources(inputs: Sequence[str | os.PathLike], exclude: Sequence[Path] = 
     Raises:
         FileNotFoundError: An input does not exist.
         ValueError: There is no photo and no video at all.
+        PermissionError: A folder can't be read.
     """
     names = [os.fspath(item) for item in inputs]
     missing = [name for name in names if not name.startswith(URL_SCHEMES) and not os.path.exists(name)]
@@ -138,7 +139,13 @@ def count_frames(sources: Sequence[str], every: int = 1) -> int | None:
 
 
 def _promised_frames(source: str) -> int | None:
-    av = import_av()
+    try:
+        av = import_av()
+    except ImportError:
+        if not _is_called_image(source):
+            raise
+        # Without PyAV too, it is going to be one row that tells what is wrong with the image.
+        return 1
     try:
         with av.open(source) as container:
             stream = video_streams(container)[0]
@@ -153,12 +160,16 @@ def _promised_frames(source: str) -> int | None:
 
 
 def _walk(folder: str, exclude: set[Path]) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_fail):
         folders[:] = sorted(
             (name for name in folders if name[0] != "." and Path(parent, name).resolve() not in exclude),
             key=_natural_order,
         )
         yield from (os.path.join(parent, name) for name in sorted(files, key=_natural_order) if name[0] != ".")
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def _natural_order(name: str) -> tuple[list[tuple[int, int | str]], str]:
@@ -174,6 +185,9 @@ def _is_media(path: str) -> bool:
 
 def _is_photo(path: str) -> bool:
     """Whether Pillow knows the file, and it is no animation. Its pixels are not decoded."""
+    # FFmpeg would show one tile of the picture; what is missing is told when it is read.
+    if is_heif_photo(path):
+        return True
     try:
         with Image.open(path) as image:
             return not (image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False))

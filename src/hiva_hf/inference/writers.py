@@ -14,6 +14,7 @@ import json
 import logging
 import os
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -184,7 +185,7 @@ class OpenFaceFolder(TableWriter):
         folder: Made if need be.
         labels: The AUs of the model.
         sources: All that will come, in order.
-        resume: Go on in the folder: sources with a file are finished, but for the last of them.
+        resume: Go on in the folder: sources with a file are finished, but for the one that was written last.
     """
 
     def __init__(self, folder: Path, labels: Sequence[str], sources: Sequence[str], resume: bool = False):
@@ -216,8 +217,11 @@ class OpenFaceFolder(TableWriter):
         self._source = source
 
     def _resume(self, begun: list[str]) -> None:
-        self._begin(begun[-1], resume=True)
-        self.progress = replace(self._table.progress, finished=frozenset(map(source_text, begun[:-1])))
+        # Not the last in order: files may have been added since, and the one that was begun then came first.
+        last = max(reversed(begun), key=lambda source: self._paths[source].stat().st_mtime_ns)
+        self._begin(last, resume=True)
+        finished = frozenset(source_text(source) for source in begun if source != last)
+        self.progress = replace(self._table.progress, finished=finished)
 
 
 def journal_of(path: Path) -> Path:
@@ -234,9 +238,9 @@ def openface_paths(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
     if places:
         common = os.path.commonpath([os.path.abspath(place.parent) for place in places.values()])
         places = {source: Path(os.path.relpath(os.path.abspath(place), common)) for source, place in places.items()}
-    stems = [place.with_suffix("") for place in places.values()]
+    stems = Counter(place.with_suffix("") for place in places.values())
     return {
-        source: folder / (place.with_suffix(".csv") if stems.count(place.with_suffix("")) == 1 else f"{place}.csv")
+        source: folder / (place.with_suffix(".csv") if stems[place.with_suffix("")] == 1 else f"{place}.csv")
         for source, place in places.items()
     }
 
