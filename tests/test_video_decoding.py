@@ -1,6 +1,7 @@
 """Videos are read in the order of presentation, upright, with the stream's times, up to their damage."""
 
 import gc
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -19,13 +20,17 @@ def level(number: int) -> int:
     return 20 + 4 * number
 
 
-def write_video(path, *, num_frames=20, codec="libx264", times=None, rotation=None, hflip=False, **options):
+def write_video(
+    path, *, num_frames=20, codec="libx264", times=None, rotation=None, hflip=False, aspect=None, **options
+):
     """Frames of rising grey with a red upper left corner; `times` are in milliseconds."""
     with av.open(str(path), "w", container_options=options.pop("container", {})) as container:
         stream = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         if rotation is not None:
             stream.set_display_rotation(rotation, hflip=hflip)
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         stream.codec_context.time_base = Fraction(1, 1000 if times else 25)
         for number in range(num_frames):
             image = np.full((HEIGHT, WIDTH, 3), level(number), np.uint8)
@@ -34,6 +39,20 @@ def write_video(path, *, num_frames=20, codec="libx264", times=None, rotation=No
             image[64:] = np.random.default_rng(number).integers(0, 256, (32, WIDTH, 3))
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = times[number] if times else number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def write_grey(path, codec, rate, ticks):
+    """Grey frames at those multiples of a frame's time."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.time_base = 1 / Fraction(rate)
+        for tick in ticks:
+            frame = av.VideoFrame.from_ndarray(np.full((HEIGHT, WIDTH, 3), level(tick), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = tick, 1 / Fraction(rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
@@ -107,8 +126,8 @@ def test_pictures_are_freed_when_they_were_read(tmp_path):
 @pytest.mark.parametrize(
     ("ending", "options", "message"),
     [
-        ("mp4", {"container": {"movflags": "faststart"}}, "decoding failed|promises 50 frames"),
-        ("avi", {"codec": "mpeg4"}, "promises 50 frames, but the file holds"),
+        ("mp4", {"container": {"movflags": "faststart"}}, "decoding failed|seconds before"),
+        ("avi", {"codec": "mpeg4"}, "seconds before the time that its header tells"),
         ("mkv", {}, "seconds before the time that its header tells"),
     ],
 )
@@ -121,6 +140,46 @@ def test_a_truncated_video_gives_its_pictures_up_to_the_damage(tmp_path, ending,
     assert error.number == len(pictures)
     with pytest.raises((VideoTruncatedError, VideoReadError), match=message):
         raise error
+
+
+@pytest.mark.parametrize("end", ["begin", "end"])
+def test_a_video_that_was_trimmed_without_being_written_anew_is_whole(tmp_path, end):
+    """As phones trim: all pictures stay in the file, an edit list tells which of them are shown."""
+    path = write_video(tmp_path / "a.mp4", num_frames=50, g="5")
+    data = bytearray(path.read_bytes())
+    entry = data.find(b"elst") + 12
+    duration, begin, rate = struct.unpack_from(">IiI", data, entry)
+    with av.open(str(path)) as container:
+        second = container.streams.video[0].time_base.denominator
+    struct.pack_into(">IiI", data, entry, duration // 2, begin + (second if end == "begin" else 0), rate)
+    path.write_bytes(data)
+    pictures, error = read(path)
+    assert 20 < len(pictures) < 35
+    assert error is None
+
+
+def test_frames_that_were_dropped_while_recording_are_not_missing(tmp_path):
+    path = write_grey(tmp_path / "a.avi", "mpeg4", 10, [0, 1, 2, 3, 7, 8, 9, 14, 15])
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 16
+    pictures, error = read(path)
+    assert (len(pictures), error) == (9, None)
+
+
+def test_pictures_may_be_shown_for_seconds(tmp_path):
+    pictures, error = read(write_grey(tmp_path / "slow.mkv", "libx264", Fraction(1, 2), range(5)))
+    assert [picture.timestamp for picture in pictures] == [0, 2, 4, 6, 8]
+    assert error is None
+
+
+@pytest.mark.parametrize(
+    ("aspect", "shape"), [((4, 3), (HEIGHT, 171)), ((8, 9), (108, WIDTH)), ((99, 1), (HEIGHT, WIDTH))]
+)
+def test_pixels_that_are_no_squares_become_squares(tmp_path, aspect, shape):
+    path = write_video(tmp_path / "a.mp4", num_frames=2, aspect=Fraction(*aspect))
+    pictures, error = read(path)
+    assert error is None
+    assert [picture.to_rgb().shape for picture in pictures] == [(*shape, 3)] * 2
 
 
 def test_a_recording_without_its_index_is_refused_with_the_reason(tmp_path):

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     import av
 
 
-# The last picture may well be shown for this many seconds.
+# The last picture may well be shown for this many seconds, in files that don't tell for how long.
 _DURATION_TOLERANCE = 1.0
+# Of those that do, so many frames.
+_FRAME_TOLERANCE = 2
+# No format has pixels that are longer.
+_MAX_PIXEL_ASPECT = 4.0
 # Twice the pixels of 8K; several pictures are in memory at a time.
 MAX_PIXELS = 2**26
 _TEXT_CODECS = frozenset(("ansi", "bintext", "idf", "xbin"))
@@ -57,10 +61,18 @@ class VideoPicture:
     is_damaged: bool
     _picture: "av.VideoFrame"
     _display_matrix: NDArray[np.int32] | None
+    _pixel_aspect: float
 
     def to_rgb(self) -> NDArray[np.uint8]:
-        """The upright picture: RGB `uint8` `[height, width, 3]`."""
-        return upright(self._picture.to_ndarray(format="rgb24"), self._display_matrix)
+        """The upright picture: RGB `uint8` `[height, width, 3]`; pixels that are no squares become so."""
+        width, height = self._picture.width, self._picture.height
+        # The shorter side of a pixel grows, so that nothing of the picture is lost.
+        if self._pixel_aspect > 1:
+            width = round(width * self._pixel_aspect)
+        else:
+            height = round(height / self._pixel_aspect)
+        image = self._picture.to_ndarray(format="rgb24", width=width, height=height)
+        return upright(image, self._display_matrix)
 
 
 def decode_video(path: str | os.PathLike) -> Iterator[VideoPicture]:
@@ -79,6 +91,7 @@ def decode_video(path: str | os.PathLike) -> Iterator[VideoPicture]:
     try:
         with av.open(os.fspath(path)) as container:
             stream = _first_stream(container)
+            aspect = _pixel_aspect(stream)
             is_damaged, rotation, matrix = False, None, None
             for picture in _pictures(container, stream):
                 is_damaged = picture.is_corrupt or (is_damaged and not picture.key_frame)
@@ -86,7 +99,7 @@ def decode_video(path: str | os.PathLike) -> Iterator[VideoPicture]:
                 # later: so only those are read that are turned otherwise than the one before.
                 if picture.rotation != rotation:
                     rotation, matrix = picture.rotation, _display_matrix(picture)
-                yield VideoPicture(number, _timestamp(picture, number, stream), is_damaged, picture, matrix)
+                yield VideoPicture(number, _timestamp(picture, number, stream), is_damaged, picture, matrix, aspect)
                 number += 1
         if number == 0:
             raise VideoReadError("the video has no picture")
@@ -127,23 +140,32 @@ def _first_stream(container: "av.container.InputContainer") -> "av.VideoStream":
 
 def _pictures(container: "av.container.InputContainer", stream: "av.VideoStream") -> Iterator["av.VideoFrame"]:
     """Yields what the decoder gives, also what it still holds when a packet is broken."""
-    num_packets, end = 0, None
+    end = 0
     try:
         for packet in container.demux(stream):
-            if packet.size > 0:
-                num_packets += 1
-                end = packet.pts if end is None else max(end, packet.pts or 0)
+            # AVI knows times of decoding alone.
+            time = packet.dts if packet.pts is None else packet.pts
+            if packet.size > 0 and time is not None:
+                end = max(end, time + (packet.duration or 0))
             yield from packet.decode()
     except import_av().FFmpegError:
         yield from _held_back(stream)
         raise
-    if num_packets < stream.frames:
-        raise VideoTruncatedError(
-            f"the video ends early: its header promises {stream.frames} frames, but the file holds {num_packets}"
-        )
-    missing = _tagged_duration(stream) - float((end or 0) * stream.time_base)
-    if missing > _DURATION_TOLERANCE:
+    promised, tolerance = _promised_end(stream)
+    missing = promised - float(end * stream.time_base)
+    if missing > tolerance:
         raise VideoTruncatedError(f"the video ends {missing:.1f} seconds before the time that its header tells")
+
+
+def _promised_end(stream: "av.VideoStream") -> tuple[float, float]:
+    """Seconds at which a header says that the stream ends, 0 if none does, and how exactly it is known.
+
+    Not the number of frames: a header counts those as well that were cut off by an edit list, or dropped in recording.
+    """
+    if stream.duration is None or not stream.average_rate:
+        return _tagged_duration(stream), _DURATION_TOLERANCE
+    end = ((stream.start_time or 0) + stream.duration) * stream.time_base
+    return float(end), _FRAME_TOLERANCE / float(stream.average_rate)
 
 
 def _tagged_duration(stream: "av.VideoStream") -> float:
@@ -164,6 +186,12 @@ def _timestamp(picture: "av.VideoFrame", number: int, stream: "av.VideoStream") 
     if picture.pts is not None and picture.time_base is not None:
         return float(picture.pts * picture.time_base)
     return number / float(stream.average_rate) if stream.average_rate else None
+
+
+def _pixel_aspect(stream: "av.VideoStream") -> float:
+    """Width of a pixel over its height; 1 where nothing is told, or what cannot be."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    return aspect if 1 / _MAX_PIXEL_ASPECT <= aspect <= _MAX_PIXEL_ASPECT else 1.0
 
 
 def _display_matrix(picture: "av.VideoFrame") -> NDArray[np.int32] | None:
