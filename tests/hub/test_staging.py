@@ -11,6 +11,7 @@ from hiva_hf import HiVAForAUDetection
 from hiva_hf.cli.main import main
 from hiva_hf.facs import get_action_unit
 from hiva_hf.hub.finished_run import read_finished_run
+from hiva_hf.hub.privacy import public_settings
 from hiva_hf.hub.publish import push_run_to_hub
 from hiva_hf.hub.staging import stage_run
 from hiva_hf.remote_code import code_files
@@ -89,6 +90,20 @@ def test_folders_of_the_machine_are_not_published(staged):
         assert local not in text
     # What is left is still a file of settings.
     assert read_settings((folder / "settings.yaml").read_text(), "settings.yaml")["dataset"] == "disfa"
+
+
+@pytest.mark.parametrize(("descriptions", "is_kept"), [("generated", True), ("/share/anna/review.jsonl", False)])
+def test_a_file_of_descriptions_is_not_named(descriptions, is_kept):
+    assert ("descriptions" in public_settings({"descriptions": descriptions, "fold": 1})) is is_kept
+
+
+def test_a_home_that_is_the_root_is_no_folder_that_addresses_name(make_run, tmp_path, monkeypatch):
+    """As in containers that run as any user."""
+    monkeypatch.setenv("HOME", "/")
+    run = make_run("synthfacs")
+    (run / "metrics.jsonl").write_text('{"note": "https://example.org"}')
+    stage_run(read_finished_run(run), tmp_path, "org/name")
+    assert "https://example.org" in (tmp_path / "metrics.jsonl").read_text()
 
 
 def test_a_photo_that_the_user_chose_is_not_published(staged):

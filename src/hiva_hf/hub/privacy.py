@@ -15,6 +15,8 @@ from .finished_run import FinishedRun
 SUBJECT_LISTS = ("training_subjects", "validation_subjects", "test_subjects")
 # Settings that say where things lie on the machine that trained.
 PATH_SETTINGS = ("output_dir", "data_dir", "photo")
+# What `descriptions` may be, if it is no file.
+KINDS_OF_DESCRIPTIONS = ("written", "generated")
 TOWER_SETTINGS = ("vision_model_name_or_path", "text_model_name_or_path")
 
 _TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{20,}")
@@ -42,6 +44,8 @@ def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         tower = kept.get(name)
         if tower is not None and not is_hub_tower(tower):
             del kept[name]
+    if kept.get("descriptions") not in KINDS_OF_DESCRIPTIONS:
+        kept.pop("descriptions", None)
     if kept.get("additional_data"):
         kept["additional_data"] = [f"{source.partition('=')[0]}=" for source in kept["additional_data"]]
     return kept
@@ -77,9 +81,10 @@ def check_no_secrets(folder: Path, run: FinishedRun, token: str | bool | None):
 
 def _local_paths(run: FinishedRun) -> Iterator[str]:
     yield str(run.path.resolve())
-    # With the separator, so that a short home directory is not found inside other words.
-    yield f"{Path.home()}/"
-    for name in (*PATH_SETTINGS, *TOWER_SETTINGS):
-        value = run.settings.get(name)
-        if value and Path(value).is_absolute():
-            yield value
+    # With the separator, so that a short home directory is not found inside other words; that of a container's user
+    # may be all there is, and is found in every address.
+    if Path.home() != Path(Path.home().anchor):
+        yield f"{Path.home()}/"
+    values = [run.settings.get(name) for name in (*PATH_SETTINGS, *TOWER_SETTINGS, "descriptions")]
+    values += [source.partition("=")[2] for source in run.settings.get("additional_data") or ()]
+    yield from (value for value in values if value and Path(value).is_absolute())
