@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from transformers import AutoModelForPreTraining
+
+from hiva_hf import HiVAForPreTraining
 
 
 LIGHT = """
@@ -119,6 +122,11 @@ def loaded_classes(tiny_model_dir) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def loaded_classes_of_vl_fau(tiny_vl_fau_dir) -> dict[str, str]:
     return load_in_every_order(tiny_vl_fau_dir)
+
+
+def test_the_network_of_stage_1_is_loaded_by_the_auto_class_that_its_checkpoints_name(tiny_config, tmp_path):
+    HiVAForPreTraining(tiny_config).save_pretrained(tmp_path)
+    assert type(AutoModelForPreTraining.from_pretrained(tmp_path)) is HiVAForPreTraining
 
 
 def test_importing_the_package_imports_nothing_heavy():

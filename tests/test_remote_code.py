@@ -29,7 +29,10 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 folder = sys.argv[1]
 model = AutoModel.from_pretrained(folder, trust_remote_code=True)
-AutoImageProcessor.from_pretrained(folder, trust_remote_code=True)
+processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=True)
+assert type(processor).__name__ == "HiVAImageProcessor"
+processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=True, backend="pil")
+assert type(processor).__name__ == "HiVAImageProcessorPil"
 tokenizer = AutoTokenizer.from_pretrained(folder)
 texts = tokenizer.batch_decode(model.generate(torch.zeros(2, 3, 56, 56), max_new_tokens=3))
 print(type(model).__module__.split(".")[0], len(texts))
@@ -94,7 +97,10 @@ def test_each_network_is_named_by_the_auto_classes_that_load_it(published, tiny_
     assert "custom_pipelines" not in json.loads((tmp_path / "config.json").read_text())
     # Transformers saves both backends under one name, and chooses by what is installed.
     assert auto_map_of(tmp_path / "preprocessor_config.json") == {
-        "AutoImageProcessor": "image_processing_hiva.HiVAImageProcessor"
+        "AutoImageProcessor": [
+            "image_processing_pil_hiva.HiVAImageProcessorPil",
+            "image_processing_hiva.HiVAImageProcessor",
+        ]
     }
 
 

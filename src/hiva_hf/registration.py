@@ -48,10 +48,11 @@ def _register_vl_fau_config(module: ModuleType) -> None:
 
 
 def _register_models(module: ModuleType) -> None:
-    from transformers import AutoModel, AutoModelForImageClassification
+    from transformers import AutoModel, AutoModelForImageClassification, AutoModelForPreTraining
 
     AutoModel.register(module.HiVAConfig, module.HiVAForAUDetection)
     AutoModelForImageClassification.register(module.HiVAConfig, module.HiVAForAUDetection)
+    AutoModelForPreTraining.register(module.HiVAConfig, module.HiVAForPreTraining)
 
 
 def _register_vl_fau_models(module: ModuleType) -> None:

@@ -39,10 +39,8 @@ AUTO_CLASSES_OF = {
     "VLFAUForAUDetection": ("AutoModel", "AutoModelForImageClassification"),
 }
 DETECTORS = ("HiVAForAUDetection", "VLFAUForAUDetection")
-IMAGE_PROCESSOR_MODULES = {
-    "HiVAImageProcessor": "image_processing_hiva",
-    "HiVAImageProcessorPil": "image_processing_pil_hiva",
-}
+# Of PIL and of torchvision, in the order that transformers wants; it chooses by what is asked for and installed.
+IMAGE_PROCESSORS = ("image_processing_pil_hiva.HiVAImageProcessorPil", "image_processing_hiva.HiVAImageProcessor")
 
 
 def add_remote_code(folder: str | os.PathLike) -> None:
@@ -93,7 +91,7 @@ def code_files(model_type: str = "hiva") -> list[Path]:
         CONFIGS[model_type].split(".")[0],
         MODEL_MODULES[model_type],
         PIPELINE.split(".")[0],
-        *IMAGE_PROCESSOR_MODULES.values(),
+        *(processor.split(".")[0] for processor in IMAGE_PROCESSORS),
     ]
     files = {here / f"{module}.py" for module in roots}
     for root in tuple(files):
@@ -117,8 +115,7 @@ def _model_entries(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _image_processor_entries(config: Mapping[str, Any]) -> dict[str, Any]:
-    kind = config["image_processor_type"]
-    return {"auto_map": {"AutoImageProcessor": f"{IMAGE_PROCESSOR_MODULES[kind]}.{kind}"}}
+    return {"auto_map": {"AutoImageProcessor": list(IMAGE_PROCESSORS)}}
 
 
 class PushesRemoteCode:
