@@ -12,6 +12,7 @@ from hiva_hf.data import (
     au_numbers,
     load_au_dataset,
     load_au_datasets,
+    push_prepared_to_hub,
     shared_aus,
 )
 
@@ -179,7 +180,7 @@ def test_gft_has_its_official_split(load):
     assert found["test"] == {subject for subject, part in AU_DATASETS["gft"].parts.items() if part == 1}
     assert found["validation"] == set(AU_DATASETS["gft"].validation_subjects)
     assert len(found["train"]) == 60
-    with pytest.raises(ValueError, match="`fold` is 2, but this data set has the folds 1"):
+    with pytest.raises(ValueError, match=r"`fold` is 2, but .*gft \(GFT\) has the folds 1"):
         load("gft", fold=2)
 
 
@@ -300,3 +301,26 @@ def test_a_subject_name_in_two_sets_is_refused(prepared, tmp_path, write_prepare
 def test_joining_nothing_is_refused():
     with pytest.raises(ValueError, match="`sources` is empty"):
         load_au_datasets({})
+
+
+def test_people_who_are_never_tested_are_all_for_training(tmp_path, write_prepared, cache_dir):
+    write_prepared(tmp_path / "own", "custom", {"a": 0, "b": 0}, num_rows=2, aus=(1,))
+    for fold in (1, 3):
+        loaded = load_au_dataset("custom", tmp_path / "own", fold=fold, cache_dir=cache_dir)
+        assert set(loaded["subject"]) == {"a", "b"}
+    with pytest.raises(ValueError, match="The test split of fold 1 is empty"):
+        load_au_dataset("custom", tmp_path / "own", split="test", cache_dir=cache_dir)
+    with pytest.raises(ValueError, match="None of the people in .* is ever tested"):
+        push_prepared_to_hub(tmp_path / "own", "org/own")
+
+
+def test_each_of_several_sets_may_have_its_own_fold(prepared, cache_dir):
+    pairs = [("bp4d", prepared["bp4d"][0]), ("gft", prepared["gft"][0])]
+    joined = load_au_datasets(pairs, fold=[2, 1], split="test", aus=(12,), cache_dir=cache_dir)
+    first, second = (
+        load_au_dataset(*pair, fold=fold, split="test", cache_dir=cache_dir)
+        for pair, fold in zip(pairs, (2, 1), strict=True)
+    )
+    assert joined["subject"] == [*first["subject"], *second["subject"]]
+    with pytest.raises(ValueError, match="`fold` has 1 entries, but there are 2 data sets"):
+        load_au_datasets(pairs, fold=[2])

@@ -276,3 +276,30 @@ def test_a_run_on_two_sets_finishes_and_records_both(run_on_two_sets):
 def test_a_second_set_without_a_folder_is_refused(make_arguments, tmp_path):
     with pytest.raises(ValueError, match="`additional_data` has 'disfa', but each set is NAME=FOLDER"):
         make_arguments(tmp_path, additional_data=["disfa"])
+
+
+def test_a_second_set_without_the_tested_fold_takes_its_first(make_arguments, write_prepared, tmp_path):
+    write_prepared(tmp_path / "own", "custom", {"a": 1, "b": 2, "c": 2, "d": 2}, aus=(1, 12))
+    run = TrainingRun(make_arguments(tmp_path / "run", fold=3, additional_data=[f"custom={tmp_path / 'own'}"]))
+    assert {"b", "c", "d"} & set(run.splits["train"]["subject"])
+    assert "a" not in run.splits["train"]["subject"]
+
+
+@pytest.mark.parametrize("variant", ["random_vectors", "baseline", "no_attention"])
+def test_what_variants_have_in_common_starts_from_the_same_weights(make_arguments, tmp_path, variant):
+    full, _ = TrainingRun(make_arguments(tmp_path / "full")).build_detector()
+    other, _ = TrainingRun(make_arguments(tmp_path / "other", variant=variant)).build_detector()
+    expected, found = full.state_dict(), other.state_dict()
+    shared = {name for name in found if name in expected and found[name].shape == expected[name].shape}
+    assert {"classifier.weight", "vision_model.stem.weight", "vision_model.branches.weight"} <= shared
+    assert all(torch.equal(found[name], expected[name]) for name in shared)
+
+
+def test_a_new_run_in_the_folder_of_a_finished_one_leaves_nothing_of_it(make_arguments, tmp_path):
+    first = TrainingRun(make_arguments(tmp_path, stage1_epochs=1, stage2_epochs=2))
+    first.run()
+    second = TrainingRun(make_arguments(tmp_path, stage1_epochs=1, stage2_epochs=1))
+    detector, tokenizer = second.build_detector()
+    second.train_stage2(second.train_stage1(detector), detector, tokenizer)
+    assert [path.name for path in (tmp_path / "description_embeddings").iterdir()] == ["epoch-001.npy"]
+    assert not list(tmp_path.glob("predictions_*"))

@@ -4,7 +4,7 @@ from ..facs import MISSING_LABEL
 from .builders import AUFaces
 from .folds import split_subjects
 from .hub import push_prepared_to_hub
-from .loading import au_numbers, load_au_dataset, load_au_datasets
+from .loading import au_numbers, fold_numbers, load_au_dataset, load_au_datasets
 from .schema import au_features
 from .sets import AU_DATASETS, AU_SETS, AUSet, shared_aus
 
@@ -17,6 +17,7 @@ __all__ = [
     "AUSet",
     "au_features",
     "au_numbers",
+    "fold_numbers",
     "load_au_dataset",
     "load_au_datasets",
     "push_prepared_to_hub",

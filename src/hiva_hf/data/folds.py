@@ -27,12 +27,15 @@ def split_subjects(
             tested are drawn, always the same.
 
     Returns:
-        Sorted subjects of each split; no subject is in two of them.
+        Sorted subjects of each split; no subject is in two of them. Where no part is ever tested, all are for
+        training.
 
     Raises:
         ValueError: if `fold` is not a part of the data set.
     """
     folds = folds_of(subject_parts)
+    if not folds:
+        return {"train": sorted(subject_parts), "validation": [], "test": []}
     if fold not in folds:
         raise ValueError(f"`fold` is {fold!r}, but this data set has the folds {', '.join(map(str, folds))}.")
     test = sorted(subject for subject, part in subject_parts.items() if part == fold)

@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 
 from .dataset_card import dataset_card
+from .folds import folds_of
 from .manifest import (
     MANIFEST_FILE,
     REMOTE_SCHEME,
@@ -138,11 +139,17 @@ def push_prepared_to_hub(
 
     Raises:
         FileNotFoundError, ValueError: if the folder isn't a finished and undamaged preparation.
-        ValueError: if faces would become public without `public`, or licensed ones without `confirm_public`.
+        ValueError: if nobody is ever tested, faces would become public without `public`, or licensed ones without
+            `confirm_public`.
         OSError: if the account may not write there, or the upload stops.
     """
     folder = Path(output_dir).expanduser()
     manifest, source = open_prepared(folder, str(folder))
+    if not folds_of(source.subject_parts):
+        raise ValueError(
+            f"None of the people in {folder} is ever tested (their `fold` is 0), but data sets on the Hub are read by "
+            "folds: give some of them a fold from 1 on, and prepare the set again."
+        )
     report = _read_report(folder, manifest)
     if public:
         _check_confirmation(manifest, repo_id, confirm_public)

@@ -6,7 +6,7 @@ from pathlib import Path
 from datasets import Dataset, IterableDataset, concatenate_datasets
 
 from .builders import AUFaces
-from .folds import check_split, split_set
+from .folds import check_split, folds_of, split_set
 from .manifest import FaceSource, title_of
 from .sources import open_source
 from .views import arrange_dataset, check_aus, select_subjects
@@ -69,7 +69,7 @@ def load_au_dataset(
 
 def load_au_datasets(
     sources: Mapping[str, DataDir] | Iterable[tuple[str, DataDir]],
-    fold: int = 1,
+    fold: int | Sequence[int] = 1,
     split: str = "train",
     aus: Sequence[int] | None = None,
     streaming: bool = False,
@@ -81,7 +81,7 @@ def load_au_datasets(
     Args:
         sources: Names and folders (or ids on the Hub), such as `{"bp4d": "prepared/bp4d", "synthfacs": None}`; pairs
             where a name occurs twice.
-        fold: As in [`load_au_dataset`], and so are all others.
+        fold: As in [`load_au_dataset`]: one for all sets, or one for each.
         split: Which split.
         aus: By default all AUs that at least one of the sets codes, ascending;
             [`~hiva_hf.data.sets.shared_aus`] gives those that all of them do.
@@ -90,7 +90,7 @@ def load_au_datasets(
         token: For private data sets on the Hub.
 
     Raises:
-        ValueError: as in [`load_au_dataset`], or if a subject is in two of the sets.
+        ValueError: as in [`load_au_dataset`], or if a subject is in two of the sets, or not every set has its fold.
     """
     pairs = list(sources.items() if isinstance(sources, Mapping) else sources)
     if not pairs:
@@ -99,8 +99,14 @@ def load_au_datasets(
     _check_apart(opened)
     wanted = sorted({au for source in opened for au in source.aus}) if aus is None else aus
     options = {"streaming": streaming, "cache_dir": cache_dir, "token": token}
+    folds = [fold] * len(pairs) if isinstance(fold, int) else list(fold)
+    if len(folds) != len(pairs):
+        raise ValueError(f"`fold` has {len(folds)} entries, but there are {len(pairs)} data sets.")
     return concatenate_datasets(
-        [load_au_dataset(name, data_dir, fold, split, wanted, **options) for name, data_dir in pairs]
+        [
+            load_au_dataset(name, data_dir, number, split, wanted, **options)
+            for (name, data_dir), number in zip(pairs, folds, strict=True)
+        ]
     )
 
 
@@ -111,8 +117,21 @@ def au_numbers(
     return open_source(name, data_dir, revision, token).aus
 
 
+def fold_numbers(
+    name: str, data_dir: DataDir = None, revision: str | None = None, token: str | bool | None = None
+) -> list[int]:
+    """The folds of a data set, ascending. Arguments are those of [`load_au_dataset`]."""
+    return folds_of(open_source(name, data_dir, revision, token).subject_parts)
+
+
 def _subjects_of_split(source: FaceSource, fold: int, split: str) -> list[str]:
     parts = source.subject_parts
+    folds = folds_of(parts)
+    if folds and fold not in folds:
+        raise ValueError(
+            f"`fold` is {fold!r}, but {source.place} ({title_of(source.name)}) has the folds "
+            f"{', '.join(map(str, folds))}."
+        )
     subjects = split_set(source.name, parts, fold)[split]
     if not subjects:
         found = ", ".join(f"{subject} (part {part})" for subject, part in sorted(parts.items()))

@@ -1,8 +1,9 @@
 """Do words help? HiVA against networks that read something else, or nothing, over several seeds of training.
 
 Every control takes one thing away and keeps the rest, so that what it loses tells what that thing was worth. A
-difference is paired twice: both networks are tested on the same faces, and both start stage 2 of a seed from the same
-weights. Its interval is from a bootstrap over subjects and over seeds (`bootstrap_scores(over_seeds=True)`).
+difference is paired twice: both networks are tested on the same faces, and what both have starts stage 2 of a seed
+from the same weights. Its interval is from a bootstrap over subjects and over seeds
+(`bootstrap_scores(over_seeds=True)`).
 """
 
 import json

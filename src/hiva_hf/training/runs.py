@@ -15,7 +15,7 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from ..data import MISSING_LABEL, au_numbers, load_au_datasets
+from ..data import MISSING_LABEL, au_numbers, fold_numbers, load_au_datasets
 from ..evaluation.metrics import compute_au_metrics
 from ..evaluation.predictions import ROW_COLUMNS, write_predictions
 from ..image_processing_hiva import HiVAImageProcessor
@@ -113,12 +113,18 @@ class TrainingRun:
         """
         arguments = self.arguments
         sources = arguments.training_sources() if split == "train" else [(arguments.dataset, arguments.data_dir)]
-        dataset = load_au_datasets(sources, fold=arguments.fold, split=split, aus=self.aus)
+        folds = [arguments.fold, *(self._fold_of_additional(*source) for source in sources[1:])]
+        dataset = load_au_datasets(sources, folds, split, self.aus)
         limit = arguments.max_train_samples if split == "train" else arguments.max_eval_samples
         if limit is not None and limit < len(dataset):
             # Spread over the subjects, which stand one after another.
             dataset = dataset.select(np.linspace(0, len(dataset) - 1, limit).astype(int))
         return dataset
+
+    def _fold_of_additional(self, name: str, data_dir: str | None) -> int:
+        """The fold of the run, or the set's first where it has fewer: none of its people is tested."""
+        folds = fold_numbers(name, data_dir)
+        return self.arguments.fold if self.arguments.fold in folds or not folds else folds[0]
 
     @cached_property
     def aus(self) -> tuple[int, ...]:
@@ -170,7 +176,15 @@ class TrainingRun:
         arguments = self.arguments
         # Stage 2 reads them; a fault in the file is told before stage 1.
         description_variants(arguments.descriptions, self.au_labels)
-        detector = HiVAForAUDetection.from_vision_text_pretrained(
+        detector = self._untrained_detector(vision, text, arguments.variant)
+        if arguments.variant != "full":
+            _copy_equal_parts(self._untrained_detector(vision, text, "full"), detector)
+        return detector, AutoTokenizer.from_pretrained(text)
+
+    def _untrained_detector(self, vision: str, text: str, variant: str) -> HiVAForAUDetection:
+        arguments = self.arguments
+        set_seed(arguments.seed)
+        return HiVAForAUDetection.from_vision_text_pretrained(
             vision,
             text,
             id2label=dict(enumerate(self.au_labels)),
@@ -180,13 +194,12 @@ class TrainingRun:
             num_attention_heads=arguments.num_attention_heads,
             num_neighbors=arguments.num_neighbors,
             text_level=arguments.text_level,
-            variant=arguments.variant,
+            variant=variant,
             difference_loss_weight=arguments.difference_loss_weight,
             loss_reduction=arguments.loss_reduction,
             label_weights=self._label_weights(),
             attn_implementation=arguments.attn_implementation,
         )
-        return detector, AutoTokenizer.from_pretrained(text)
 
     def train_stage1(self, detector: HiVAForAUDetection) -> Path:
         """Vision and graph, from the detector's untrained vision. Returns the folder of the best epoch."""
@@ -407,3 +420,12 @@ class TrainingRun:
 
 def _subjects(faces: Dataset) -> list[str]:
     return sorted(set(faces["subject"]))
+
+
+@torch.no_grad()
+def _copy_equal_parts(source: torch.nn.Module, target: torch.nn.Module):
+    """Makes what two variants have in common start from the same weights: only what differs makes a difference."""
+    found = source.state_dict()
+    for name, tensor in target.state_dict().items():
+        if name in found and found[name].shape == tensor.shape:
+            tensor.copy_(found[name])
