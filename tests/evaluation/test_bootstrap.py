@@ -92,6 +92,12 @@ def test_a_method_does_not_differ_from_itself(three_folds):
     assert (result.mean_estimate, result.mean_interval, result.p_value) == (0.0, (0.0, 0.0), 1.0)
 
 
+def test_an_undefined_difference_has_no_p_value(predictions_of):
+    never = predictions_of([[0], [0], [0]], [[0.1], [0.2], [0.3]], ["A", "B", "C"], ["AU1"])
+    result = compare_paired([FoldPredictions(1, 0, never)], [FoldPredictions(1, 0, never)], num_resamples=20)
+    assert np.isnan([result.mean_estimate, result.p_value]).all()
+
+
 @pytest.mark.parametrize("metric", ["f1", "roc_auc"])
 def test_a_better_method_is_recognised_and_the_sign_follows_the_order(random_fold, metric):
     better = [random_fold(fold, seed=1, skill=0.5) for fold in (1, 2, 3)]

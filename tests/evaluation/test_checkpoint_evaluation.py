@@ -2,10 +2,13 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import AutoImageProcessor, AutoModel
 
 from hiva_hf.data import AU_SETS, load_au_dataset
@@ -120,8 +123,21 @@ def test_a_checkpoint_that_tells_nothing_is_refused_unless_asked_for(tiny_model_
     assert len(predicted) == 4
 
 
-def test_a_hub_checkpoint_without_record_tells_nothing():
-    assert read_subject_record("nobody/no-such-detector") is None
+def test_a_hub_that_is_not_reached_is_not_taken_for_one_without_a_record():
+    with pytest.raises(LocalEntryNotFoundError):
+        read_subject_record("nobody/no-such-detector")
+
+
+def test_a_hub_checkpoint_without_record_tells_nothing(hub_server, tmp_path):
+    code = (
+        "import io; from huggingface_hub import HfApi; api = HfApi(); api.create_repo('org/no-record');"
+        "api.upload_file(path_or_fileobj=io.BytesIO(b'{}'), path_in_repo='config.json', repo_id='org/no-record');"
+        "from hiva_hf.evaluation.checkpoint_evaluation import read_subject_record;"
+        "print(read_subject_record('org/no-record'))"
+    )
+    environment = hub_server.environment(tmp_path / "home", hub_server.token)
+    client = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert client.stdout == "None\n", client.stderr
 
 
 def test_without_a_shared_au_there_is_nothing_to_score():

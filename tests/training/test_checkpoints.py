@@ -88,6 +88,15 @@ def test_old_states_are_pruned_with_the_weights_that_only_they_need(checkpoints,
     assert has_checkpoints(tmp_path)
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 7])
+def test_as_many_states_are_kept_as_the_limit_says(tmp_path, limit):
+    checkpoints = StageCheckpoints(tmp_path, "stage1", limit)
+    for step in range(1, 10):
+        save(checkpoints, step)
+        kept = [int(path.name.split("-")[1]) for path in sorted(checkpoints.folder.iterdir())]
+        assert kept == list(range(1, step + 1))[-limit:]
+
+
 @pytest.mark.parametrize("limit", [1, 2])
 def test_a_state_written_after_going_back_behind_a_damaged_one_is_kept(tmp_path, limit):
     checkpoints = StageCheckpoints(tmp_path, "stage1", limit)

@@ -25,6 +25,16 @@ from hiva_hf.training.distributed import (
 TOTAL = 16
 
 
+@pytest.fixture(autouse=True)
+def forget_the_launcher():
+    """What is asked once in a process is asked anew."""
+    for ask in (take_over_fsdp, take_over_deepspeed):
+        ask.cache_clear()
+    yield
+    for ask in (take_over_fsdp, take_over_deepspeed):
+        ask.cache_clear()
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     tensors = {}
     for stage in ("stage1", "stage2"):
@@ -199,4 +209,18 @@ def test_the_first_fsdp_is_refused(monkeypatch):
     monkeypatch.setenv("FSDP_VERSION", "1")
     with pytest.raises(ValueError, match="fsdp_version: 2"):
         take_over_fsdp()
+
+
+def test_every_run_of_a_process_is_sharded_as_the_first(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    assert [take_over_fsdp(), take_over_fsdp()] == [True, True]
     assert "ACCELERATE_USE_FSDP" not in os.environ
+
+
+def test_every_run_of_a_process_goes_through_deepspeed_as_the_first(monkeypatch):
+    monkeypatch.setattr("hiva_hf.training.deepspeed_updates.find_spec", lambda name: True)
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "1")
+    assert [take_over_deepspeed(), take_over_deepspeed()] == [1, 1]
+    assert "ACCELERATE_USE_DEEPSPEED" not in os.environ

@@ -1,4 +1,5 @@
 import pytest
+import timm
 import torch
 from torch import nn
 from transformers import TimmWrapperConfig
@@ -26,6 +27,22 @@ def test_towers_learn_more_slowly_and_norms_do_not_decay(tiny_detector):
     found = {(group["lr"], group["weight_decay"]) for group in groups}
     assert found == {(1.0, 0.5), (1.0, 0.0), (0.1, 0.5), (0.1, 0.0)}
     assert sum(len(group["params"]) for group in groups) == len(list(tiny_detector.parameters()))
+    names = {parameter: name for name, parameter in tiny_detector.named_parameters()}
+    still = {names[parameter] for group in groups if not group["weight_decay"] for parameter in group["params"]}
+    assert {name for name in names.values() if "norm" in name or name.endswith("bias")} <= still
+    assert "interaction.ddca.text_to_vision.norm.weight" in still
+    assert not {"vision_model.stem.weight", "interaction.fusion.weight", "classifier.weight"} & still
+
+
+def test_swins_biases_of_relative_positions_do_not_decay():
+    swin = timm.create_model(
+        "swin_tiny_patch4_window7_224", img_size=56, depths=(1, 1), num_heads=(1, 2), embed_dim=12
+    )
+    groups = parameter_groups(swin, learning_rate=1.0, tower_scale=0.1, weight_decay=0.5)
+    decaying = {id(parameter) for group in groups if group["weight_decay"] for parameter in group["params"]}
+    tables = [parameter for name, parameter in swin.named_parameters() if name.endswith("bias_table")]
+    assert len(tables) == 2
+    assert not any(id(table) in decaying for table in tables)
 
 
 def test_layer_wise_decay_slows_each_layer_of_both_towers(tiny_detector):

@@ -77,11 +77,13 @@ class BootstrapScores:
         """For a difference: twice the share of resamples whose mean lies on the other side of zero, at most 1.
 
         Small where nearly every draw of subjects agrees on the sign. It is read off the bootstrap distribution, not
-        an exact test, and is never below 2 / (R + 1).
+        an exact test, and is never below 2 / (R + 1), where R counts the resamples that define it; NaN if none does.
         """
-        num = len(self.mean_samples)
-        below, above = (self.mean_samples <= 0).sum(), (self.mean_samples >= 0).sum()
-        return float(min(1.0, 2 * (1 + min(below, above)) / (num + 1)))
+        defined = self.mean_samples[~np.isnan(self.mean_samples)]
+        if len(defined) == 0:
+            return float("nan")
+        below, above = (defined <= 0).sum(), (defined >= 0).sum()
+        return float(min(1.0, 2 * (1 + min(below, above)) / (len(defined) + 1)))
 
     def minus(self, other: "BootstrapScores") -> "BootstrapScores":
         """The paired difference; both must come from the same draws of the same tests (see `check_same_tests`).

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import Accelerator
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from transformers import AutoImageProcessor, AutoModel
 
 from ..data import au_numbers, load_au_dataset
@@ -53,6 +53,9 @@ def read_subject_record(checkpoint: str) -> SubjectRecord | None:
     if not Path(checkpoint).is_dir():
         try:
             path = Path(hf_hub_download(checkpoint, RESULTS_FILE))
+        except LocalEntryNotFoundError:
+            # The Hub was not asked: a record may be there.
+            raise
         except EntryNotFoundError:
             return None
     results = json.loads(path.read_text()) if path.is_file() else {}

@@ -12,7 +12,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModel
 
 from ..modeling_hiva import adjacency
-from ..training.descriptions import EMBEDDINGS_FOLDER
+from ..training.run_folder import EMBEDDINGS_FOLDER
 
 
 _BATCH_SIZE = 32

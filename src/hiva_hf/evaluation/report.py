@@ -176,7 +176,7 @@ def _comparison_as_dict(comparison: BootstrapScores) -> dict:
     return {
         "mean": points(comparison.mean_estimate),
         "interval": [points(end) for end in comparison.mean_interval],
-        "p": comparison.p_value,
+        "p": none_if_undefined(comparison.p_value),
         "per_au": {
             label: {"estimate": points(value), "interval": [points(end) for end in ends]}
             for label, value, ends in per_au

@@ -119,7 +119,8 @@ class Reproduction:
         share_stage1: Train stage 1 once for each fold and seed.
 
     Raises:
-        ValueError: If a variant does not exist, a list is empty, or the folder holds runs with other settings.
+        ValueError: If a variant does not exist, a list is empty, the settings are VL-FAU's, or the folder holds runs
+            with other settings.
     """
 
     def __init__(
@@ -130,6 +131,8 @@ class Reproduction:
         variants: Sequence[str] = VARIANTS,
         share_stage1: bool = True,
     ):
+        if arguments.model != "hiva":
+            raise ValueError(f"A reproduction trains HiVA, but `model` is {arguments.model!r}.")
         unknown = [variant for variant in variants if variant not in VARIANT_NAMES]
         if unknown or not (folds and seeds and variants):
             raise ValueError(

@@ -208,7 +208,7 @@ def _difference_cells(comparison: BootstrapScores | None) -> list[Cell]:
     if comparison is None:
         return [NOT_APPLICABLE] * 3
     difference = none_if_undefined(PERCENT * comparison.mean_estimate)
-    return [difference, _interval(comparison.mean_interval), comparison.p_value]
+    return [difference, _interval(comparison.mean_interval), none_if_undefined(comparison.p_value)]
 
 
 def _notes_of_ours(names: Mapping[str, str], ours: Mapping[str, MethodResult]) -> list[str]:

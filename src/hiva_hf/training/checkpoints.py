@@ -79,7 +79,7 @@ class StageCheckpoints:
     def _prune(self, newest: Path):
         # A name after the newest state's is one that was damaged, so that the stage went back behind it.
         older = [path for path in self._states() if path < newest]
-        kept = [*older[len(older) - self.limit + 1 :], newest] if self.limit > 1 else [newest]
+        kept = [*older[max(0, len(older) - self.limit + 1) :], newest] if self.limit > 1 else [newest]
         for path in set(self._states()) - set(kept):
             shutil.rmtree(path)
         needed = {self._best_folder_of(path) for path in kept}

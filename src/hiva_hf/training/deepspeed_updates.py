@@ -1,5 +1,6 @@
 """The same steps through DeepSpeed's ZeRO, stages 1 and 2: moments (and gradients) sharded, weights replicated."""
 
+import functools
 import os
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -18,16 +19,18 @@ _STAGES = ("1", "2")
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
+@functools.cache
 def take_over_deepspeed() -> int:
     """ZeRO stage that Accelerate's configuration asks for, 0 for none; it is taken out of Accelerate's hands.
 
-    Accelerate would want its own data loaders and learning rates, which would make another training of it.
+    Accelerate would want its own data loaders and learning rates, which would make another training of it. The answer
+    holds for all runs of the process.
 
     Raises:
         ImportError: if DeepSpeed is not installed.
         ValueError: if it asks for what is not supported.
     """
-    if os.environ.pop("ACCELERATE_USE_DEEPSPEED", "false") != "true":
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") != "true":
         return 0
     if find_spec("deepspeed") is None:
         raise ImportError(
@@ -42,6 +45,7 @@ def take_over_deepspeed() -> int:
             f"Accelerate's configuration asks for DeepSpeed with ZeRO stage {stage}, but here it is stage 1 or 2 "
             "without offloading and without a configuration file of DeepSpeed's own. Use fsdp2.yaml to shard weights."
         )
+    del os.environ["ACCELERATE_USE_DEEPSPEED"]
     return int(stage)
 
 

@@ -11,10 +11,7 @@ from ..facs import get_action_unit
 from ..language.grammar import generate_descriptions
 from ..language.review import accepted_descriptions
 from ..modeling_hiva import HiVAForAUDetection, evaluation_mode
-
-
-# Folder of a run with `H`, one file for each stage-2 epoch.
-EMBEDDINGS_FOLDER = "description_embeddings"
+from .run_folder import EMBEDDINGS_FOLDER
 
 
 # Drawn once for a run; more would only lengthen its start.

@@ -3,6 +3,7 @@
 Every process draws the same number of faces in every step, so that means over processes are means over the batch.
 """
 
+import functools
 import os
 from contextlib import AbstractContextManager, nullcontext
 
@@ -53,18 +54,21 @@ def check_num_processes(found: int, expected: int | None):
         )
 
 
+@functools.cache
 def take_over_fsdp() -> bool:
     """Whether Accelerate's configuration asks for FSDP; if so it is taken out of Accelerate's hands.
 
-    On CPUs Accelerate would silently make DDP of it. Here shards are made by the same code on every device.
+    On CPUs Accelerate would silently make DDP of it. Here shards are made by the same code on every device. The answer
+    holds for all runs of the process.
 
     Raises:
         ValueError: if it asks for the first version of FSDP.
     """
-    if os.environ.pop("ACCELERATE_USE_FSDP", "false") != "true":
+    if os.environ.get("ACCELERATE_USE_FSDP", "false") != "true":
         return False
     if os.environ.get("FSDP_VERSION") != "2":
         raise ValueError("Accelerate's configuration asks for FSDP 1: set `fsdp_version: 2` in its `fsdp_config`.")
+    del os.environ["ACCELERATE_USE_FSDP"]
     return True
 
 

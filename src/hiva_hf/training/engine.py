@@ -42,6 +42,10 @@ from .updates import Updates, write_tensors
 logger = logging.getLogger(__name__)
 
 _AVERAGE_FILE = "average.safetensors"
+_WHY_UNDEFINED = {
+    "mean_roc_auc": "no AU is both present and absent among their labels",
+    "mean_f1": "no AU is present among their labels, and none was found",
+}
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,9 @@ class StageTrainer:
         if self.accelerator.num_processes > 1:
             freeze_unused_parameters(model, self._small_batch())
         if arguments.gradient_checkpointing:
-            model.activation_checkpointing_enable()
+            # Older releases of transformers know the second name alone.
+            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable()
         self.evaluated = EvaluatedModel(model, needs_copy=arguments.fsdp or arguments.ema_decay > 0)
         self.randomness = StepRandomness(model, arguments.seed, self.accelerator.process_index)
         self.updates = self.make_updates(self.accelerator, model, self.stage.learning_rate, arguments)
@@ -289,8 +295,7 @@ class StageTrainer:
         score = metrics[name]
         if score is None:
             raise ValueError(
-                f"`{name}` is undefined on the validation subjects: no AU is both present and absent among their "
-                "labels. Use more validation faces."
+                f"`{name}` is undefined on the validation subjects: {_WHY_UNDEFINED[name]}. Use more validation faces."
             )
         is_best = progress.best_score is None or score > progress.best_score
         loss = sum(progress.losses) / len(progress.losses)
@@ -304,7 +309,8 @@ class StageTrainer:
             write_metrics(self.output_dir / METRICS_FILE, self.stage.name, progress.history)
             tqdm.write(
                 f"{self.stage.name} epoch {progress.epochs_done}: loss {loss:.3f}, validation ROC-AUC "
-                f"{metrics['mean_roc_auc']:.3f}, F1 {metrics['mean_f1']:.3f}{' (best so far)' if is_best else ''}"
+                f"{_score(metrics['mean_roc_auc'])}, F1 {_score(metrics['mean_f1'])}"
+                f"{' (best so far)' if is_best else ''}"
             )
 
     def _keep_weights(self):
@@ -320,3 +326,7 @@ class StageTrainer:
             self.checkpoints.remove()
         self.accelerator.wait_for_everyone()
         return self.folder
+
+
+def _score(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import get_cosine_schedule_with_warmup
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from ..modeling_hiva import HiVAPreTrainedModel
+from ..modeling_hiva import HiVAGroupedLayerNorm, HiVAPreTrainedModel
 from .arguments import AUTrainingArguments
 
 
@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 # Towers that come with pretrained weights; they learn more slowly than what starts at random.
 _VISION_TOWER, _TEXT_TOWER = "vision_model.backbone.", "text_model.encoder."
+# Ends of names; the second one is that of Swin's relative positions.
+_BIASES = ("bias", "bias_table")
 # A batch norm subtracts them again: those of the convolutions before it, and that of the tower's last norm.
 _BIASES_BEFORE_BATCH_NORM = ("stem.bias", "branches.bias", "backbone.layernorm.bias", "backbone.timm_model.norm.bias")
 
@@ -97,11 +99,14 @@ def parameter_groups(
         layer_decay: Each layer of a tower has this share of the rate of the layer above (BEiT's layer-wise decay).
     """
     depths = _depths_below_the_top(model)
+    # The only ones with more than one dimension.
+    grouped = [module for module in model.modules() if isinstance(module, HiVAGroupedLayerNorm)]
+    norms = {parameter for norm in grouped for parameter in norm.parameters()}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             scale = tower_scale * layer_decay ** depths[name] if name in depths else 1.0
-            decays = parameter.ndim > 1 and not name.endswith("bias")
+            decays = parameter.ndim > 1 and parameter not in norms and not name.endswith(_BIASES)
             groups.setdefault((scale, decays), []).append(parameter)
     return [
         {"params": parameters, "lr": learning_rate * scale, "weight_decay": weight_decay if decays else 0.0}

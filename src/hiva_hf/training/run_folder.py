@@ -24,9 +24,20 @@ TEST_PREDICTIONS_FILE = "predictions_test.parquet"
 TEST_SENTENCES_FILE = "sentences_test.jsonl"
 VALIDATION_PREDICTIONS_FILE = "predictions_validation.parquet"
 
+# `H`, one file for each epoch of stage 2.
+EMBEDDINGS_FOLDER = "description_embeddings"
+
 VL_FAU_STAGE = "training"
 # Of HiVA's runs, and the one of VL-FAU's.
 STAGES = ("stage1", "stage2", VL_FAU_STAGE)
+_FILES_OF_A_RUN = (
+    RESULTS_FILE,
+    METRICS_FILE,
+    RESOURCES_FILE,
+    TEST_PREDICTIONS_FILE,
+    TEST_SENTENCES_FILE,
+    VALIDATION_PREDICTIONS_FILE,
+)
 
 
 class RunFolder:
@@ -68,9 +79,9 @@ class RunFolder:
         """Writes down settings and environment; a run that does not resume clears what an earlier one left."""
         if not arguments.resume_from_checkpoint:
             remove_checkpoints(self.path)
-            for stage in STAGES:
-                shutil.rmtree(self.path / stage, ignore_errors=True)
-            for name in (RESULTS_FILE, METRICS_FILE, RESOURCES_FILE):
+            for name in (*STAGES, EMBEDDINGS_FOLDER):
+                shutil.rmtree(self.path / name, ignore_errors=True)
+            for name in _FILES_OF_A_RUN:
                 (self.path / name).unlink(missing_ok=True)
         self._warn_of_other_versions(environment)
         # Whoever starts from the file again decides anew whether to go on or to overwrite.

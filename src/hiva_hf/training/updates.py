@@ -57,6 +57,7 @@ class Updates:
         """One forward and backward pass of a step; returns its loss, detached.
 
         All passes and processes have equally many faces, so that the mean of their means is the mean over the step.
+        (Nearly so for VL-FAU's sentences, which differ in length: each pass averages over its own words.)
         """
         with accumulating(self.spread_model, is_last):
             with self.accelerator.autocast():
