@@ -88,6 +88,12 @@ def test_16_bit_images_are_scaled_not_clipped(photo):
     assert difference(load_image(colours), photo) == 0
 
 
+def test_heic_is_read_with_the_plugin(photo, tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_pillow(photo).save(tmp_path / "IMG_0001.HEIC", quality=95)
+    assert difference(load_image(tmp_path / "IMG_0001.HEIC"), photo) < 3
+
+
 def test_floating_point_values_from_0_to_1_are_scaled(photo):
     values = np.asarray(photo)
     for dtype in (np.float32, np.float64):

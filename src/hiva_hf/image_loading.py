@@ -13,6 +13,7 @@
 # limitations under the License.
 """Read an image from nearly anything, upright and in RGB, or say clearly why not."""
 
+import importlib.util
 import os
 import urllib.error
 import urllib.request
@@ -34,6 +35,7 @@ MAX_FILE_BYTES = 256 * 2**20
 PROGRAM_FORMATS = ("EPS", "WMF")
 # Of files that hold one picture each (ISO/IEC 23008-12); sequences have others.
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif"))
+_HEIF_PLUGIN = "pillow_heif"
 # 16 to 8 bits: 65535 is 257 times 255.
 _TO_8_BITS = ((np.arange(2**16) + 128) // 257).astype(np.uint8)
 URL_SCHEMES = ("http://", "https://", "data:image/")
@@ -111,16 +113,19 @@ def _open(source: ImageSource, timeout: float | None) -> Image.Image:
     data = _read(source, timeout)
     if not data:
         raise ImageLoadError("it is empty (0 bytes). Get another copy of the file.")
+    if _is_heif(data[:12]) and _has_heif_plugin():
+        # By name: code that is loaded from the Hub is searched for imports, which then have to be there.
+        importlib.import_module(_HEIF_PLUGIN).register_heif_opener()
     try:
         with warnings.catch_warnings():
             # `_check_size` refuses large images, or lets them pass on request.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(BytesIO(data))
     except UnidentifiedImageError as error:
-        if _is_heif(data[:12]):
+        if _is_heif(data[:12]) and not _has_heif_plugin():
             raise ImageLoadError(
                 "it is a HEIC or HEIF photo, as phones take them, which Pillow reads with a plugin only: "
-                "`pip install pillow-heif`, and in Python `pillow_heif.register_heif_opener()`; or save it as JPEG."
+                "`pip install pillow-heif`, or save it as JPEG."
             ) from error
         raise ImageLoadError(
             "it is not an image, is damaged, or has a format that Pillow does not know. If an image viewer shows it, "
@@ -143,6 +148,10 @@ def is_heif_photo(path: str | os.PathLike) -> bool:
 
 def _is_heif(beginning: bytes) -> bool:
     return beginning[4:8] == b"ftyp" and beginning[8:12] in _HEIF_BRANDS
+
+
+def _has_heif_plugin() -> bool:
+    return importlib.util.find_spec(_HEIF_PLUGIN) is not None
 
 
 def _read(source: ImageSource, timeout: float | None) -> bytes:

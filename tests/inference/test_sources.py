@@ -132,7 +132,7 @@ def test_a_file_that_is_neither_photo_nor_video_says_why(tmp_path, name, content
 
 
 @pytest.mark.parametrize("brand", ["heic", "mif1"])
-def test_a_heic_photo_is_no_video_and_the_error_names_the_plugin(tmp_path, make_video, brand):
+def test_a_heic_photo_is_no_video_and_the_error_names_the_plugin(tmp_path, make_video, monkeypatch, brand):
     """FFmpeg reads HEIC too, but one tile of it; a video behind the brand shows that it isn't asked."""
     path = tmp_path / "IMG_0001.HEIC"
     content = bytearray(make_video(tmp_path / "a.mp4", [np.zeros((64, 64, 3), np.uint8)] * 3).read_bytes())
@@ -140,6 +140,7 @@ def test_a_heic_photo_is_no_video_and_the_error_names_the_plugin(tmp_path, make_
     path.write_bytes(content)
     (frame,) = read_frames([str(path)])
     assert not frame.is_video and frame.image is None
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(ImageLoadError, match="pip install pillow-heif"):
         frame.load()
 
