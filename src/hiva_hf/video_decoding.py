@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # The last picture may well be shown for this many seconds, in files that don't tell for how long.
 _DURATION_TOLERANCE = 1.0
 # Of those that do, so many frames.
-_FRAME_TOLERANCE = 2
+_FRAME_TOLERANCE = 1.5
 # No format has pixels that are longer.
 _MAX_PIXEL_ASPECT = 4.0
 # Twice the pixels of 8K; several pictures are in memory at a time.
@@ -151,21 +151,26 @@ def _pictures(container: "av.container.InputContainer", stream: "av.VideoStream"
     except import_av().FFmpegError:
         yield from _held_back(stream)
         raise
-    promised, tolerance = _promised_end(stream)
+    promised, tolerance = _promised_end(container, stream)
     missing = promised - float(end * stream.time_base)
     if missing > tolerance:
         raise VideoTruncatedError(f"the video ends {missing:.1f} seconds before the time that its header tells")
 
 
-def _promised_end(stream: "av.VideoStream") -> tuple[float, float]:
+def _promised_end(container: "av.container.InputContainer", stream: "av.VideoStream") -> tuple[float, float]:
     """Seconds at which a header says that the stream ends, 0 if none does, and how exactly it is known.
 
-    Not the number of frames: a header counts those as well that were cut off by an edit list, or dropped in recording.
+    Frames are not counted: a header's number holds those as well that were cut off by an edit list, or dropped in
+    recording.
     """
     if stream.duration is None or not stream.average_rate:
         return _tagged_duration(stream), _DURATION_TOLERANCE
-    end = ((stream.start_time or 0) + stream.duration) * stream.time_base
-    return float(end), _FRAME_TOLERANCE / float(stream.average_rate)
+    duration = stream.duration * stream.time_base
+    if container.format.name == "avi":
+        # Of a file that was cut off, FFmpeg guesses the duration by its size; AVI has a time for every frame.
+        duration = stream.frames / stream.average_rate
+    begin = (stream.start_time or 0) * stream.time_base
+    return float(begin + duration), _FRAME_TOLERANCE / float(stream.average_rate)
 
 
 def _tagged_duration(stream: "av.VideoStream") -> float:

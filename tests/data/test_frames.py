@@ -150,7 +150,7 @@ def test_frames_before_the_start_of_a_video_are_missing(video, levels):
     assert found[1] == 1
 
 
-def test_a_video_that_was_cut_off_says_what_its_header_promises(tmp_path, video, levels):
+def test_a_video_that_was_cut_off_says_how_much_its_header_promises(tmp_path, video, levels):
     data = video.read_bytes()
     (tmp_path / "cut.avi").write_bytes(data[: len(data) * 9 // 10])
     found = levels(VideoFile(tmp_path / "cut.avi"), range(1, 13))
@@ -158,7 +158,7 @@ def test_a_video_that_was_cut_off_says_what_its_header_promises(tmp_path, video,
     assert good == list(range(1, len(good) + 1))
     assert 1 < len(good) < 12
     assert found[12].kind == "missing frame"
-    assert "its header promises 12 frames" in found[12].detail
+    assert "seconds before the time that its header tells" in found[12].detail
 
 
 def test_damage_costs_frames_up_to_the_next_key_frame(tmp_path, video, levels):
