@@ -1,6 +1,7 @@
 """The whole run on small real towers and a few faces of the embedded set."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -303,3 +304,11 @@ def test_a_new_run_in_the_folder_of_a_finished_one_leaves_nothing_of_it(make_arg
     second.train_stage2(second.train_stage1(detector), detector, tokenizer)
     assert [path.name for path in (tmp_path / "description_embeddings").iterdir()] == ["epoch-001.npy"]
     assert not list(tmp_path.glob("predictions_*"))
+
+
+def test_a_run_that_fails_before_it_trains_leaves_a_finished_one_as_it_was(make_arguments, finished_run, tmp_path):
+    shutil.copytree(finished_run[0].output_dir, tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    with pytest.raises(FileNotFoundError, match=r"review\.jsonl"):
+        TrainingRun(make_arguments(tmp_path / "run", descriptions=str(tmp_path / "review.jsonl"))).run()
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before

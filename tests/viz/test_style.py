@@ -106,4 +106,4 @@ def test_frames_are_marked_without_matplotlib_and_figures_name_what_is_missing()
         "except ImportError as error:\n    print(error)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == 'draw_faces needs matplotlib: `pip install "hiva-hf[demo]"`.'
+    assert result.stdout.strip() == 'draw_faces needs matplotlib: `pip install "hiva-hf[faces]"`.'

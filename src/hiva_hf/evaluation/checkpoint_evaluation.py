@@ -84,7 +84,7 @@ def check_unseen_subjects(checkpoint: str, dataset: str, subjects: Sequence[str]
     if record is None:
         raise ValueError(
             f"{checkpoint} does not tell whom it was trained on: there is no {RESULTS_FILE} with `dataset` and "
-            "`training_subjects` beside it. Pass `--allow_training_subjects true` to evaluate it all the same, and "
+            "`training_subjects` beside it. Pass `--allow_training_subjects` to evaluate it all the same, and "
             "say so beside the result."
         )
     if dataset not in record.datasets:
@@ -95,7 +95,7 @@ def check_unseen_subjects(checkpoint: str, dataset: str, subjects: Sequence[str]
             raise ValueError(
                 f"{checkpoint} {what} {len(met)} of these {len(set(subjects))} subjects of {dataset} "
                 f"({', '.join(met[:5])}{', ...' if len(met) > 5 else ''}), so its score on them would flatter. "
-                "Evaluate it on the fold that it was tested on, or pass `--allow_training_subjects true`."
+                "Evaluate it on the fold that it was tested on, or pass `--allow_training_subjects`."
             )
 
 

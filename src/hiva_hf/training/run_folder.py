@@ -78,6 +78,8 @@ class RunFolder:
     def open(self, arguments: AUTrainingArguments, environment: dict):
         """Writes down settings and environment; a run that does not resume clears what an earlier one left."""
         if not arguments.resume_from_checkpoint:
+            if self.results() is not None:
+                logger.warning("%s holds a finished run, which this one replaces.", self.path)
             remove_checkpoints(self.path)
             for name in (*STAGES, EMBEDDINGS_FOLDER):
                 shutil.rmtree(self.path / name, ignore_errors=True)

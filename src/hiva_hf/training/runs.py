@@ -369,6 +369,7 @@ class TrainingRun:
     def train_and_export(self):
         """All stages, and the checkpoint that goes out."""
         detector, tokenizer = self.build_detector()
+        self._open_folder()
         stage1 = self.train_stage1(detector)
         self.export(self.train_stage2(stage1, detector, tokenizer))
 
@@ -388,15 +389,16 @@ class TrainingRun:
             logger.warning("%s is finished: nothing is left to resume.", self.output_dir)
             return results
         started = time.monotonic()
-        self._open_folder()
         try:
             with self.stop_request:
                 self.train_and_export()
                 results = self.test()
         finally:
-            if self.accelerator.is_main_process:
-                self.folder.add_resources("run", time.monotonic() - started)
-            finish_trackers(self.accelerator)
+            # Otherwise nothing was trained, and the folder is left as it was.
+            if self.is_open:
+                if self.accelerator.is_main_process:
+                    self.folder.add_resources("run", time.monotonic() - started)
+                finish_trackers(self.accelerator)
         self.accelerator.wait_for_everyone()
         return self._finish(results)
 

@@ -60,10 +60,11 @@ class VLFAUTrainingRun(TrainingRun):
     def train(self) -> Path:
         """Everything at once. Returns the folder of the best epoch."""
         stage = Stage(VL_FAU_STAGE, self.arguments.num_train_epochs, self.arguments.learning_rate)
+        # Before anything in the folder changes: what doesn't fit together is told here.
+        model = self.build_detector()
         self._open_folder()
         if self._is_finished(stage):
             return self.output_dir / stage.name
-        model = self.build_detector()
         self.sentences = StateSentences(
             self.tokenizer,
             self.au_labels,

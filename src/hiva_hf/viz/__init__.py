@@ -61,4 +61,4 @@ def __getattr__(name: str):
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "matplotlib":
             raise
-        raise ImportError(f"{name} needs matplotlib: {install_command('demo')}.") from error
+        raise ImportError(f"{name} needs matplotlib: {install_command('faces')}.") from error
