@@ -51,7 +51,7 @@ def write_grey(path, codec, rate, ticks):
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.time_base = 1 / Fraction(rate)
         for tick in ticks:
-            frame = av.VideoFrame.from_ndarray(np.full((HEIGHT, WIDTH, 3), level(tick), np.uint8), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(np.full((HEIGHT, WIDTH, 3), level(tick % 50), np.uint8), format="rgb24")
             frame.pts, frame.time_base = tick, 1 / Fraction(rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -164,6 +164,13 @@ def test_frames_that_were_dropped_while_recording_are_not_missing(tmp_path):
         assert container.streams.video[0].frames == 16
     pictures, error = read(path)
     assert (len(pictures), error) == (9, None)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "avi", "ts", "mkv"])
+def test_a_recording_that_begins_late_is_whole(tmp_path, ending):
+    codec = "mpeg4" if ending == "avi" else "libx264"
+    pictures, error = read(write_grey(tmp_path / f"a.{ending}", codec, 25, range(50, 60)))
+    assert (len(pictures), error) == (10, None)
 
 
 def test_pictures_may_be_shown_for_seconds(tmp_path):

@@ -161,9 +161,9 @@ def _promised_end(container: "av.container.InputContainer", stream: "av.VideoStr
     """Seconds at which a header says that the stream ends, 0 if none does, and how exactly it is known.
 
     Frames are not counted: a header's number holds those as well that were cut off by an edit list, or dropped in
-    recording.
+    recording. But only formats that count them know the time to the frame; of others (MPEG-TS, ASF) it is guessed.
     """
-    if stream.duration is None or not stream.average_rate:
+    if not stream.frames or stream.duration is None or not stream.average_rate:
         return _tagged_duration(stream), _DURATION_TOLERANCE
     duration = stream.duration * stream.time_base
     if container.format.name == "avi":

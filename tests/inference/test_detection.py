@@ -153,7 +153,9 @@ def test_drawn_copies_never_come_into_a_folder_that_is_read(media, detector, tmp
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for source in ("1.png", "2.mp4"):
         with pytest.raises(ValueError, match=f"{source} lies in .*, where drawn copies would come"):
-            hiva_hf.detect(tmp_path / source, detector, draw_dir=tmp_path / "x" / "..", progress=False)
+            hiva_hf.detect(
+                tmp_path / source, detector, output=tmp_path / "t.csv", draw_dir=tmp_path / "x" / "..", progress=False
+            )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

@@ -99,7 +99,7 @@ def load_au_datasets(
     _check_apart(opened)
     wanted = sorted({au for source in opened for au in source.aus}) if aus is None else aus
     options = {"streaming": streaming, "cache_dir": cache_dir, "token": token}
-    folds = [fold] * len(pairs) if isinstance(fold, int) else list(fold)
+    folds = list(fold) if isinstance(fold, Sequence) else [fold] * len(pairs)
     if len(folds) != len(pairs):
         raise ValueError(f"`fold` has {len(folds)} entries, but there are {len(pairs)} data sets.")
     return concatenate_datasets(

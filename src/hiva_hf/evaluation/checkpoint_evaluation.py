@@ -48,6 +48,9 @@ def read_subject_record(checkpoint: str) -> SubjectRecord | None:
 
     Returns:
         The record in `all_results.json` beside the weights, or None if there is none.
+
+    Raises:
+        OSError: The Hub can't be reached, or knows no such repository.
     """
     path = Path(checkpoint) / RESULTS_FILE
     if not Path(checkpoint).is_dir():

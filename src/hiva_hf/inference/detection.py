@@ -80,7 +80,8 @@ def detect(
             surroundings of known faces in between; 1 always searches all of it. See [`FaceTracker`].
         device: Such as "cpu" or "cuda:0"; by default what transformers chooses.
         dtype: Such as "bfloat16"; by default the checkpoint's.
-        draw_dir: A folder that gets the photos and videos with what was found drawn into them.
+        draw_dir: A folder that gets the photos and videos with what was found drawn into them; none of them may lie
+            in it.
         explanations: A file that gets a line of JSON for each face, which says in plain English what the results rest
             on, see [`ExplanationFile`]. `resume` and `overwrite` go for it, too.
         on_error: "return" gives a row with an error for what can't be read, "raise" an exception.
@@ -190,6 +191,11 @@ class DetectionJob:
         self._experimental = tuple(detector.model.config.experimental_labels or ())
         self._every = every
         self._draw_dir = None if draw_dir is None else Path(draw_dir)
+        if self._draw_dir is not None:
+            from .drawing import check_apart
+
+            # Before there is a table, which would then have to be removed.
+            check_apart(self._draw_dir, self.sources)
         is_accelerated = detector.device.type != "cpu"
         self._engine = DetectionEngine(
             detector,

@@ -1,7 +1,7 @@
 """Photos and videos with what was found drawn into them."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,15 +35,11 @@ class AnnotatedFiles(contextlib.AbstractContextManager):
         folder: Made if need be.
         sources: All that will come.
         experimental: Labels of AUs that are drawn as unreliable.
-
-    Raises:
-        ValueError: A file would come into a folder that sources are read from.
     """
 
     def __init__(self, folder: Path, sources: Sequence[str], experimental: Sequence[str] = ()):
         self._experimental = experimental
         self._paths = paths_below(folder, sources)
-        _check_apart(self._paths)
         self._source: str | None = None
         self._video: VideoFile | None = None
 
@@ -82,9 +78,18 @@ def paths_below(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
     return {source: path.with_suffix("") for source, path in openface_paths(folder, sources).items()}
 
 
-def _check_apart(paths: Mapping[str, Path]) -> None:
-    """Nobody's photos may be overwritten, neither those that are read nor others beside them."""
-    read_from = {Path(source).parent.resolve(): source for source in paths if not source.startswith(URL_SCHEMES)}
+def check_apart(folder: Path, sources: Sequence[str]) -> None:
+    """Nobody's photos may be overwritten, neither those that are read nor others beside them.
+
+    Args:
+        folder: Of the [`AnnotatedFiles`].
+        sources: What they are made of.
+
+    Raises:
+        ValueError: A file would come into a folder that sources are read from.
+    """
+    paths = paths_below(folder, sources)
+    read_from = {Path(source).parent.resolve(): source for source in sources if not source.startswith(URL_SCHEMES)}
     for folder in dict.fromkeys(path.parent for path in paths.values()):
         source = read_from.get(folder.resolve())
         if source is not None:
