@@ -96,6 +96,11 @@ def main():
     probabilities, thresholds, maps = read_maps(model, processor, faces)
     counted = (np.array(faces["labels"][:]) == 1) & (probabilities >= thresholds)
     seen = [index for index in range(len(labels)) if counted[:, index].any()]
+    if not seen:
+        raise SystemExit(
+            f"There is nothing to count: on none of {len(faces)} faces of {options.dataset} is an AU active in the labels "
+            "and for the detector."
+        )
 
     figures = {"faces": len(faces), "cases": {labels[index]: int(counted[:, index].sum()) for index in seen}}
     for kind, values in maps.items():

@@ -106,3 +106,19 @@ def test_the_packaged_starter_reads_a_photo(astronaut):
     assert not active & {"AU4", "AU15", "AU43"}
     alone = AutoModel.from_pretrained(hiva_hf.starter_checkpoint())
     assert alone.config.to_dict() == detector.model.config.to_dict()
+
+
+def test_a_detector_is_a_folder_a_repository_or_the_starter(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    starter = hiva_hf.starter_checkpoint()
+    assert packaged_checkpoint.find_checkpoint() == packaged_checkpoint.find_checkpoint("starter") == starter
+    assert packaged_checkpoint.find_checkpoint(tmp_path) == str(tmp_path)
+    assert packaged_checkpoint.find_checkpoint("org/hiva-bp4d") == "org/hiva-bp4d"
+    (tmp_path / "starter").mkdir()
+    assert packaged_checkpoint.find_checkpoint("starter") == "starter"
+
+
+@pytest.mark.parametrize("name", ["hiva", "./hiva", "runs/first/hiva", "/hiva/first", "../org/hiva", "~/hiva"])
+def test_a_folder_that_is_not_there_is_told(name):
+    with pytest.raises(FileNotFoundError, match="There is no folder '.*hiva.*a repository ORG/NAME"):
+        packaged_checkpoint.find_checkpoint(name)

@@ -1,10 +1,15 @@
 """The starter checkpoint that comes with the package, so that the first photo needs neither training nor a network."""
 
+import os
+import re
 from pathlib import Path
 
 
 # `model.safetensors` (in half precision, computed in float32), `config.json` and `preprocessor_config.json`.
 STARTER_FOLDER = Path(__file__).parent / "starter"
+# What people call it where a detector is named.
+STARTER = "starter"
+_REPOSITORY = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
 def starter_checkpoint() -> str:
@@ -22,3 +27,25 @@ def starter_checkpoint() -> str:
             'anew, or pass a checkpoint of your own, as in `pipeline("au-detection", model="path/to/checkpoint")`.'
         )
     return str(STARTER_FOLDER)
+
+
+def find_checkpoint(name: str | os.PathLike | None = None) -> str:
+    """What somebody calls a detector -> what any `from_pretrained` takes.
+
+    Args:
+        name: A folder, a repository `ORG/NAME` of the Hub, or `"starter"`, which `None` stands for as well.
+
+    Raises:
+        FileNotFoundError: It is no folder and can't be a repository.
+    """
+    name = STARTER if name is None else os.fspath(name)
+    if os.path.isdir(name):
+        return name
+    if name == STARTER:
+        return starter_checkpoint()
+    if _REPOSITORY.fullmatch(name) is None:
+        raise FileNotFoundError(
+            f"There is no folder {name!r}. A detector is a folder, a repository ORG/NAME of the Hub, or {STARTER!r}, "
+            "the one that comes with the package."
+        )
+    return name

@@ -223,6 +223,12 @@ def test_many_lost_frames_are_told_with_the_likely_cause(bp4d, kind, share, expe
     assert expected in finding
 
 
+def test_pictures_that_a_table_names_are_looked_for_by_their_paths(custom):
+    problems = tuple(Problem("missing frame", "a.jpg", s.subject, s.task, 1) for s in custom.sequences)
+    finding = report_on(custom, problems).verdict.findings[0]
+    assert finding.endswith("have no picture. Wrong paths in the table?")
+
+
 @pytest.mark.parametrize(("kind", "share"), [("unreadable frame", 0.008), ("no face", 0.04)])
 def test_few_lost_frames_are_no_finding(bp4d, kind, share):
     assert report_on(bp4d, lose(kind, bp4d, share)).verdict.status == "complete"

@@ -9,6 +9,7 @@ from transformers import AutoModel, pipeline
 
 from hiva_hf import HiVAForAUDetection, detect
 from hiva_hf.export import ExportedDetector, load_exported
+from hiva_hf.inference.detection import load_detector
 
 
 @pytest.fixture
@@ -75,8 +76,8 @@ def test_pickled_program_is_opened_by_those_who_trust_it_alone(exports, monkeypa
     folder, _ = exports("torch", "fp32")
     with monkeypatch.context() as patch:
         patch.setattr(torch.export, "load", lambda *_: pytest.fail("opened"))
-        for load in (HiVAForAUDetection.from_exported, HiVAForAUDetection.from_pretrained):
-            with pytest.raises(ValueError, match="trust_remote_code=True"):
+        for load in (HiVAForAUDetection.from_exported, HiVAForAUDetection.from_pretrained, load_detector):
+            with pytest.raises(ValueError, match="a pickle inside: .*trust_remote_code=True.`.$"):
                 load(folder)
     assert HiVAForAUDetection.from_exported(folder, trust_remote_code=True)(torch.zeros(1, 3, 56, 56)).logits.ndim == 2
 

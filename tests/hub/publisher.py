@@ -40,6 +40,9 @@ def push(folders: Path) -> dict[str, Any]:
     api = HfApi()
     url = push_run_to_hub(folders / "first", "org/hiva", training_checkpoint=True, tag="v1")
     push_run_to_hub(folders / "second", "org/hiva")
+    second = api.model_info("org/hiva").sha
+    same_tag = error_of(push_run_to_hub, folders / "first", "org/hiva", tag="v1")
+    nothing_was_sent = api.model_info("org/hiva").sha == second
     code = hiva_hf_command(["push", str(folders / "disfa"), "org/disfa"])
     push_run_to_hub(folders / "vl-fau", "org/vl-fau", tag="v1")
     refused = error_of(push_run_to_hub, folders / "disfa", "org/hiva")
@@ -52,6 +55,8 @@ def push(folders: Path) -> dict[str, Any]:
         "url": url,
         "code": code,
         "refused": refused,
+        "same_tag": same_tag,
+        "nothing_was_sent": nothing_was_sent,
         "kept_private": kept_private,
         "private": {repo: api.model_info(repo).private for repo in repos},
         "files": {repo: api.list_repo_files(repo) for repo in repos},

@@ -110,6 +110,11 @@ def test_a_push_is_checked_against_the_run(published):
     assert published["pushed"]["lost_file"].startswith("PublishedModelError: org/hiva lacks ")
 
 
+def test_a_version_keeps_its_name(published):
+    assert published["pushed"]["same_tag"].startswith("ValueError: org/hiva has a version 'v1' already.")
+    assert published["pushed"]["nothing_was_sent"]
+
+
 def test_strangers_cannot_push(published):
     assert "403" in published["pushed"]["stranger"]
     assert published["read"]["hub"]["org/hiva"] == published["read"]["local"]["second"]

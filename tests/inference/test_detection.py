@@ -9,7 +9,7 @@ import pytest
 
 import hiva_hf
 from hiva_hf.inference import read_table
-from hiva_hf.inference.detection import DetectionJob, describe
+from hiva_hf.inference.detection import DetectionJob, describe, load_detector
 from hiva_hf.inference.records import table_columns
 from hiva_hf.inference.writers import open_table
 
@@ -205,3 +205,14 @@ def test_the_summary_tells_who_waited_for_whom(media, detector):
 def test_wrong_arguments_are_refused(media, detector, options, message):
     with pytest.raises(ValueError, match=message):
         hiva_hf.detect(media, detector, progress=False, **options)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "nowhere", 99])
+def test_a_device_that_is_not_there_is_told_before_the_work(tiny_model_dir, device):
+    with pytest.raises(ValueError, match=f"The device {device!r} can't be used here: "):
+        load_detector(tiny_model_dir, device=device)
+
+
+@pytest.mark.parametrize("device", ["cpu", -1, None])
+def test_the_processor_has_several_names(tiny_model_dir, device):
+    assert load_detector(tiny_model_dir, device=device).device.type == "cpu"

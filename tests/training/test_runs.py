@@ -286,6 +286,14 @@ def test_a_second_set_without_the_tested_fold_takes_its_first(make_arguments, wr
     assert "a" not in run.splits["train"]["subject"]
 
 
+@pytest.mark.parametrize(("aus", "expected"), [((1, 4, 12), 3), ((1, 2, 4, 6, 12), 4)])
+def test_the_graph_of_few_aus_keeps_all_of_them(make_arguments, write_prepared, tmp_path, aus, expected):
+    write_prepared(tmp_path / "own", "custom", {"a": 1, "b": 2, "c": 2, "d": 3}, num_rows=24, aus=aus)
+    arguments = make_arguments(tmp_path / "run", dataset="custom", data_dir=str(tmp_path / "own"))
+    detector, _ = TrainingRun(arguments).build_detector()
+    assert detector.config.num_neighbors == expected
+
+
 @pytest.mark.parametrize("variant", ["random_vectors", "baseline", "no_attention"])
 def test_what_variants_have_in_common_starts_from_the_same_weights(make_arguments, tmp_path, variant):
     full, _ = TrainingRun(make_arguments(tmp_path / "full")).build_detector()

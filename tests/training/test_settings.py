@@ -32,6 +32,11 @@ def test_the_graph_of_disfa_has_the_papers_three_neighbours():
     assert preset_arguments("paper", dataset="disfa", num_neighbors=5).num_neighbors == 5
 
 
+def test_the_graph_of_faces_of_ones_own_waits_for_their_aus():
+    assert preset_arguments("demo", dataset="custom", data_dir="faces").num_neighbors is None
+    assert preset_arguments("demo", dataset="custom", data_dir="faces", num_neighbors=2).num_neighbors == 2
+
+
 @pytest.mark.parametrize(
     ("words", "preset"),
     [

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..export.formats import DTYPES, FORMATS
+from ..packaged_checkpoint import STARTER
 
 
 if TYPE_CHECKING:
     from ..export import ExportReport
 
-STARTER = "starter"
 _SYNTHFACS = "synthfacs"
 
 _DESCRIPTION = """\
@@ -91,9 +91,9 @@ def run(args: argparse.Namespace) -> int:
 
     from ..export import export_detector
     from ..modeling_hiva import HiVAForAUDetection
-    from ..packaged_checkpoint import starter_checkpoint
+    from ..packaged_checkpoint import find_checkpoint
 
-    checkpoint = starter_checkpoint() if args.model == STARTER else args.model
+    checkpoint = find_checkpoint(args.model)
     output_dir = args.output_dir or Path(f"{Path(args.model).name}-{args.to}-{dtype}")
     report = export_detector(
         HiVAForAUDetection.from_pretrained(checkpoint, dtype=torch.float32),

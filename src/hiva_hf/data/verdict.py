@@ -81,9 +81,11 @@ def _lost_frames(report: "Report") -> list[str]:
     affected = len({(problem.subject, problem.task) for problem in missing})
     is_everywhere = affected > 1 and affected >= _WRONG_OFFSET_SEQUENCES * report.sequences.found
     if len(missing) > MAX_NO_PICTURE_SHARE * labelled or is_everywhere:
+        # A table of one's own names its pictures, the releases number them.
+        cause = "Wrong paths in the table" if report.name == "custom" else "Wrong frame offset or frame base"
         findings.append(
             f"{len(missing)} of {labelled} labelled frames, in {affected} of {report.sequences.found} recordings, "
-            "have no picture. Wrong frame offset or frame base?"
+            f"have no picture. {cause}?"
         )
     if len(unreadable) > MAX_NO_PICTURE_SHARE * labelled:
         findings.append(f"{len(unreadable)} of {labelled} labelled frames can't be read. Damaged files?")

@@ -1,6 +1,7 @@
 """What a detector can be exported to, and the manifest that says what a folder holds."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,6 +130,27 @@ def read_manifest(path: Path) -> Manifest:
             "Export the detector anew."
         )
     return Manifest(format=format, dtype=dtype, details=entry)
+
+
+def check_not_pickled(name_or_path: str | os.PathLike) -> None:
+    """Refuses a folder whose program runs code when it is opened; repositories and checkpoints pass.
+
+    Raises:
+        ValueError: It holds such a program, or a manifest that can't be read.
+    """
+    path = Path(name_or_path) / MANIFEST_FILE
+    if path.is_file():
+        target = read_manifest(path).target
+        if target.is_pickle:
+            raise ValueError(pickle_refusal(name_or_path, target))
+
+
+def pickle_refusal(name_or_path: str | os.PathLike, target: Format) -> str:
+    return (
+        f"{os.fspath(name_or_path)} holds a {target.title} program, which is a pickle inside: opening it runs "
+        "whatever code it holds. If you made it, or trust who did, load it by "
+        "`HiVAForAUDetection.from_exported(folder, trust_remote_code=True)`."
+    )
 
 
 def add_to_manifest(path: Path, entry: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from ..modeling_hiva import (
     au_detection_loss,
     check_pixel_values,
 )
-from .formats import MANIFEST_FILE, Manifest, read_manifest
+from .formats import MANIFEST_FILE, Manifest, pickle_refusal, read_manifest
 from .programs import OnnxProgram, OpenVINOProgram, Program, TorchProgram
 
 
@@ -136,11 +136,7 @@ def load_exported(
     manifest_file = Path(cached_file(name_or_path, MANIFEST_FILE, **hub_arguments))
     manifest = read_manifest(manifest_file)
     if manifest.target.is_pickle and not trust_remote_code:
-        raise ValueError(
-            f"{name_or_path} holds a {manifest.target.title} program, which is a pickle inside: opening it runs "
-            "whatever code it holds. If you made it, or trust who did, load it by "
-            "`HiVAForAUDetection.from_exported(folder, trust_remote_code=True)`."
-        )
+        raise ValueError(pickle_refusal(name_or_path, manifest.target))
     for file in (*manifest.target.program_files, CONFIG_NAME):
         cached_file(name_or_path, file, **hub_arguments)
     folder = manifest_file.parent

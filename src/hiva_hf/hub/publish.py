@@ -51,7 +51,8 @@ def push_run_to_hub(
 
     Raises:
         FileNotFoundError: if the run is not finished.
-        ValueError: if it would become public without a confirmation, or something in it must not be published.
+        ValueError: if it would become public without a confirmation, something in it must not be published, or there
+            is such a tag.
         OSError: if the account may not write there, or the upload stops.
         PublishedModelError: if what can be downloaded is not what was trained.
     """
@@ -63,6 +64,7 @@ def push_run_to_hub(
         api = HfApi(token=token)
         is_new = not api.repo_exists(repo_id)
         info = open_repository(api, repo_id, "model", is_public, "the model")
+        _check_tag(api, info.id, tag)
         commit = _upload(api, info.id, folder, {file.rfilename for file in info.siblings or []})
         logger.info("Downloading %s into an empty cache, to compare it with %s.", info.id, run.path)
         verify_published_model(run.path, folder, info.id, commit, token)
@@ -90,6 +92,15 @@ def _decide_visibility(
             confirm_public,
         )
     return public or not (private or run.is_restricted)
+
+
+def _check_tag(api: HfApi, repo_id: str, tag: str | None) -> None:
+    """Before anything is sent: a version that somebody may have loaded doesn't change."""
+    if tag is not None and tag in {ref.name for ref in api.list_repo_refs(repo_id).tags}:
+        raise ValueError(
+            f"{repo_id} has a version {tag!r} already. Nothing was sent. Choose another tag, or delete that one by "
+            f"`hf repos tag delete {repo_id} {tag}`."
+        )
 
 
 def _upload(api: HfApi, repo_id: str, folder: Path, present: set[str]) -> str:

@@ -12,7 +12,9 @@ import torch
 from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ..export.formats import check_not_pickled
 from ..modeling_hiva import HiVAForAUDetection
+from ..packaged_checkpoint import find_checkpoint
 from ..pipeline_au_detection import AUDetectionPipeline
 from .engine import STAGES, DetectionEngine, EngineReport, FrameResult
 from .explanations import ExplanationFile
@@ -142,16 +144,36 @@ def load_detector(
     """The au-detection pipeline of a checkpoint; of the package's starter checkpoint if none is named.
 
     What is loaded here is fused for inference; a pipeline that is passed is taken as it is.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: The device can't be used, or the folder holds a program that runs code when it is opened.
     """
     if isinstance(model, AUDetectionPipeline):
         return model
     from transformers import pipeline
 
-    chosen = {"model": None if model is None else os.fspath(model), "device": device, "dtype": dtype}
-    detector = pipeline("au-detection", **{name: value for name, value in chosen.items() if value is not None})
+    checkpoint = find_checkpoint(model)
+    check_not_pickled(checkpoint)
+    _check_device(device)
+    chosen = {"device": device, "dtype": dtype}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    detector = pipeline("au-detection", model=checkpoint, **chosen)
     if isinstance(detector.model, HiVAForAUDetection):
         detector.model.fuse()
     return detector
+
+
+def _check_device(device: str | int | torch.device | None) -> None:
+    # What transformers understands by a number below 0 is the processor.
+    if device is None or (isinstance(device, int) and device < 0):
+        return
+    try:
+        torch.empty(0, device=device)
+    # Builds without CUDA assert.
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"The device {device!r} can't be used here: {reason}") from error
 
 
 class DetectionJob:

@@ -76,7 +76,10 @@ class AUTrainingArguments:
     intermediate_size: int = field(default=512, metadata={"help": "Feed-forward width of the text context layers."})
     num_attention_heads: int = field(default=4, metadata={"help": "Heads of the text context layers."})
     num_neighbors: int | None = field(
-        default=None, metadata={"help": "K of the stage-1 graph; default: the paper's, 3 for disfa, otherwise 4."}
+        default=None,
+        metadata={
+            "help": "K of the stage-1 graph; default: the paper's, 3 for disfa, otherwise 4 or all AUs if fewer."
+        },
     )
     text_level: Literal["token", "sentence"] = field(
         default="token", metadata={"help": "DDCA's text side: token or sentence."}
@@ -204,7 +207,8 @@ class AUTrainingArguments:
             is_demo = self.dataset == "synthfacs" and self.fold == 1
             name = self.model.replace("_", "-")
             self.output_dir = f"{name}-synthfacs" if is_demo else f"{name}-{self.dataset}-fold{self.fold}"
-        if self.num_neighbors is None:
+        # How many AUs were coded on faces of one's own turns out when they are read.
+        if self.num_neighbors is None and self.dataset != "custom":
             self.num_neighbors = paper_num_neighbors(self.dataset)
         if self.trainable_backbone_layers is None:
             self.trainable_backbone_layers = -1

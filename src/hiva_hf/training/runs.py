@@ -25,7 +25,7 @@ from ..modeling_hiva import (
     HiVAPreTrainedModel,
     label_weights_from_positive_rates,
 )
-from .arguments import AUTrainingArguments
+from .arguments import AUTrainingArguments, paper_num_neighbors
 from .augmentation import AugmentedFaces, EvaluationFaces, FaceAugmentation
 from .batches import evaluation_loader, resolve_batch_size
 from .deepspeed_updates import DeepSpeedUpdates, take_over_deepspeed
@@ -192,7 +192,7 @@ class TrainingRun:
             hidden_size=arguments.hidden_size,
             intermediate_size=arguments.intermediate_size,
             num_attention_heads=arguments.num_attention_heads,
-            num_neighbors=arguments.num_neighbors,
+            num_neighbors=arguments.num_neighbors or min(paper_num_neighbors(arguments.dataset), len(self.au_labels)),
             text_level=arguments.text_level,
             variant=variant,
             difference_loss_weight=arguments.difference_loss_weight,

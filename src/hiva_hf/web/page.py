@@ -5,10 +5,9 @@ import time
 from pathlib import Path
 
 import gradio as gr
-from transformers import pipeline
 
 from ..extras import import_from_extra
-from ..packaged_checkpoint import starter_checkpoint
+from ..inference.detection import load_detector
 from ..pipeline_au_detection import AUDetectionPipeline
 from .handlers import Handlers
 from .markup import EXPERIMENTAL_MARK, known_unit
@@ -76,14 +75,14 @@ def build_demo(
         The page, to be launched with [`launch_options`]: `build_demo().launch(**launch_options())`.
 
     Raises:
-        ValueError: `max_video_seconds` is not positive.
+        ValueError: `max_video_seconds` is not positive, or the device can't be used.
         OSError: There is no such checkpoint.
     """
     if not max_video_seconds > 0:
         raise ValueError(f"`max_video_seconds` must be positive, got {max_video_seconds!r}.")
     for module, purpose in {"av": "Reading videos", "matplotlib": "Drawing timelines"}.items():
         import_from_extra(module, "demo", purpose)
-    detector = model if isinstance(model, AUDetectionPipeline) else _load(model, device)
+    detector = load_detector(model, device)
     with DemoPage(title="Facial Action Units", analytics_enabled=False, delete_cache=DELETE_CACHE) as demo:
         demo.sessions = Sessions(Path(demo.GRADIO_CACHE))
         handlers = Handlers(detector, demo.sessions, max_video_seconds)
@@ -99,11 +98,6 @@ def build_demo(
         gr.Markdown(PRIVACY, elem_id="hiva-privacy")
         demo.unload(handlers.leave)
     return demo
-
-
-def _load(model: str | os.PathLike | None, device: str | int | None) -> AUDetectionPipeline:
-    checkpoint = starter_checkpoint() if model is None else os.fspath(model)
-    return pipeline("au-detection", model=checkpoint, device=device)
 
 
 def _photo_tab(handlers: Handlers) -> None:
