@@ -98,8 +98,8 @@ def main():
     seen = [index for index in range(len(labels)) if counted[:, index].any()]
     if not seen:
         raise SystemExit(
-            f"There is nothing to count: on none of {len(faces)} faces of {options.dataset} is an AU active in the labels "
-            "and for the detector."
+            f"There is nothing to count: on none of {len(faces)} faces of {options.dataset} is an AU active in "
+            "the labels and for the detector."
         )
 
     figures = {"faces": len(faces), "cases": {labels[index]: int(counted[:, index].sum()) for index in seen}}

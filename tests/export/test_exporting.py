@@ -17,6 +17,7 @@ TOLERANCES = {
     ("onnx", "int8"): 0.3,
     ("torch", "fp32"): 1e-4,
     ("torch", "bf16"): 0.05,
+    ("torch", "int8"): 0.3,
 }
 
 
@@ -37,7 +38,7 @@ def test_export_gives_the_outputs_of_the_detector_for_any_batch_size(exports, de
             )
 
 
-@pytest.mark.parametrize(("format", "dtype"), [("openvino", "int8"), ("onnx", "fp32")])
+@pytest.mark.parametrize(("format", "dtype"), [("openvino", "int8"), ("onnx", "fp32"), ("torch", "int8")])
 def test_folder_tells_what_it_was_made_from(exports, format, dtype):
     folder, report = exports(format, dtype)
     entry = json.loads((folder / "export.json").read_text())["hiva"]
@@ -63,6 +64,16 @@ def test_wide_linear_layers_alone_are_computed_in_8_bits(exports):
     assert kinds == {(True, True), (True, False), (False, False)}
 
 
+def test_linear_layers_of_torch_are_kept_in_8_bits_alone(exports, detector):
+    folder, _ = exports("torch", "int8")
+    weights = torch.export.load(folder / "model.pt2").state_dict
+    shapes = {tensor.shape for tensor in weights.values() if tensor.dtype == torch.int8}
+    block = detector.vision_model.backbone.timm_model.layers[1].blocks[0]
+    linear = [block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2]
+    assert {layer.weight.shape for layer in linear} <= shapes
+    assert not [name for name, tensor in weights.items() if tensor.dtype == torch.float32 and tensor.shape in shapes]
+
+
 def test_detector_is_left_as_it_was(exports, detector):
     exports("torch", "bf16")
     assert not detector.is_fused and detector.dtype == torch.float32
@@ -73,7 +84,6 @@ def test_detector_is_left_as_it_was(exports, detector):
     ("format", "dtype", "reason"),
     [
         ("onnx", "bf16", "no bfloat16"),
-        ("torch", "int8", "take bf16"),
         ("tflite", "fp32", "openvino, onnx, torch"),
         ("onnx", "int4", "fp32, bf16, int8"),
     ],
@@ -91,9 +101,18 @@ def test_folder_that_holds_something_is_not_overwritten(detector, image_processo
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 
 
-@pytest.mark.parametrize(("format", "module"), [("openvino", "openvino"), ("onnx", "onnxscript")])
-def test_missing_packages_are_told_in_one_line(monkeypatch, detector, image_processor, tmp_path, format, module):
+@pytest.mark.parametrize(
+    ("format", "dtype", "module", "extra"),
+    [
+        ("openvino", "fp32", "openvino", "openvino"),
+        ("onnx", "fp32", "onnxscript", "onnx"),
+        ("torch", "int8", "torchao", "torchao"),
+    ],
+)
+def test_missing_packages_are_told_in_one_line(
+    monkeypatch, detector, image_processor, tmp_path, format, dtype, module, extra
+):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=rf'pip install "hiva-hf\[{format}\]"') as caught:
-        export_detector(detector, image_processor, tmp_path / "out", format, "fp32")
+    with pytest.raises(ImportError, match=rf'pip install "hiva-hf\[{extra}\]"') as caught:
+        export_detector(detector, image_processor, tmp_path / "out", format, dtype)
     assert "\n" not in str(caught.value)

@@ -82,6 +82,27 @@ def test_pickled_program_is_opened_by_those_who_trust_it_alone(exports, monkeypa
     assert HiVAForAUDetection.from_exported(folder, trust_remote_code=True)(torch.zeros(1, 3, 56, 56)).logits.ndim == 2
 
 
+def test_int8_program_of_torch_is_compiled_for_two_numbers_of_faces(exports):
+    exported = load_exported(exports("torch", "int8")[0], trust_remote_code=True)
+    exported(torch.randn(9, 3, 56, 56))
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for number in (1, 2, 7, 18):
+            faces = torch.randn(number, 3, 56, 56)
+            expected = exported(faces).logits
+            with torch.inference_mode():
+                assert torch.equal(exported(faces.clone()).logits, expected)
+    with pytest.raises(ValueError, match="`pixel_values` holds no face"):
+        exported(torch.zeros(0, 3, 56, 56))
+    assert exported.to("meta").device.type == "cpu"
+
+
+def test_missing_package_of_int8_programs_of_torch_is_told(exports, monkeypatch):
+    folder, _ = exports("torch", "int8")
+    monkeypatch.setitem(sys.modules, "torchao", None)
+    with pytest.raises(ImportError, match=r'Running int8 programs of PyTorch needs .*"hiva-hf\[torchao\]"'):
+        load_exported(folder, trust_remote_code=True)
+
+
 def set_format(manifest):
     manifest["hiva"]["format"] = "pickle"
 

@@ -42,12 +42,13 @@ _COMPARISON_BATCH = 8
 _PACKAGES = {
     "openvino": ("openvino", "nncf"),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "torch": (),
+    "torch": ("torchao",),
 }
 # The first with exports that can be saved.
 _TRANSFORMERS = Version("5.23")
 # Of which packages an export needs which modules, to tell so before any work.
 _MODULES = {"openvino": ("openvino",), "onnx": ("onnx", "onnxscript", "onnxruntime"), "torch": ()}
+_INT8_MODULES = {"openvino": ("nncf",), "torch": ("torchao",)}
 
 
 @dataclass(frozen=True)
@@ -170,8 +171,7 @@ def _check_packages(format: str, dtype: str, target: Format) -> None:
             f"Exporting needs transformers {_TRANSFORMERS} or newer, found {version('transformers')}: "
             "`pip install --upgrade transformers`."
         )
-    modules = _MODULES[format] + (("nncf",) if format == "openvino" and dtype == "int8" else ())
-    for module in modules:
+    for module in _MODULES[format] + (_INT8_MODULES.get(format, ()) if dtype == "int8" else ()):
         import_from_extra(module, target.extra, f"Exporting to {target.title}")
 
 
@@ -259,11 +259,16 @@ def _to_torch(
 ) -> "ExportedModel":
     from transformers.exporters import DynamoConfig, DynamoExporter
 
+    quantizer = None
+    if dtype == "int8":
+        from .torch_quantizer import InductorQuantizer
+
+        quantizer = InductorQuantizer(faces)
     if dtype == "bf16":
         # Folded in float32, converted then.
         model = copy.deepcopy(model).to(torch.bfloat16)
         sample = sample | {"pixel_values": sample["pixel_values"].to(torch.bfloat16)}
-    return DynamoExporter().export(model, sample, DynamoConfig(**settings))
+    return DynamoExporter().export(model, sample, DynamoConfig(quantizer=quantizer, **settings))
 
 
 _EXPORTS: dict[str, Callable[..., "ExportedModel"]] = {"openvino": _to_openvino, "onnx": _to_onnx, "torch": _to_torch}
@@ -283,4 +288,4 @@ def _source(model: PreTrainedModel) -> str:
 
 def _versions(format: str, dtype: str) -> dict[str, str]:
     names = ("hiva-hf", "torch", "timm", "transformers", *_PACKAGES[format])
-    return {name: version(name) for name in names if name != "nncf" or dtype == "int8"}
+    return {name: version(name) for name in names if name not in ("nncf", "torchao") or dtype == "int8"}

@@ -23,7 +23,7 @@ class Format:
     Attributes:
         title: What people call it.
         transformers_name: The name that transformers' exporters have for it.
-        extra: The extra of this package that it needs, `None` for none.
+        extra: The extra of this package that it needs, torch programs for int8 alone.
         program_files: The files of a program, the one that is opened first.
         refusals: Precisions that it doesn't come in, and why.
         is_pickle: Whether opening the program runs code that it holds.
@@ -31,7 +31,7 @@ class Format:
 
     title: str
     transformers_name: str
-    extra: str | None
+    extra: str
     program_files: tuple[str, ...]
     refusals: Mapping[str, str] = field(default_factory=dict)
     is_pickle: bool = False
@@ -57,11 +57,8 @@ FORMATS = {
     "torch": Format(
         title="torch.export",
         transformers_name="dynamo",
-        extra=None,
+        extra="torchao",
         program_files=("model.pt2",),
-        refusals=MappingProxyType(
-            {"int8": "int8 programs of PyTorch are slower than its bf16 ones: take bf16, or OpenVINO for int8"}
-        ),
         is_pickle=True,
     ),
 }

@@ -1,5 +1,6 @@
 """Running the program of an export: batches of faces in, named tensors out. One class for each format."""
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -10,9 +11,12 @@ import torch
 from ..extras import import_from_extra
 
 
+logger = logging.getLogger(__name__)
+
 # A large batch is read by several streams, each on its share of the cores: they don't wait for each other after every
 # layer, as the threads of one stream do. More faces in a portion were not faster.
 NUM_STREAMS, PORTION_SIZE = 2, 4
+COMPILED_PORTION_SIZE = 8
 
 
 class Program(ABC):
@@ -29,6 +33,8 @@ class Program(ABC):
 
     def __call__(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
         """`(batch_size, 3, image_size, image_size)` -> the tensors of [`HiVAAUDetectionOutput`] by name."""
+        if not len(pixel_values):
+            raise ValueError("`pixel_values` holds no face.")
         with self._lock:
             return self._run(pixel_values)
 
@@ -95,8 +101,6 @@ class OpenVINOProgram(Program):
         return outputs
 
     def _run(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
-        if not len(pixel_values):
-            raise ValueError("`pixel_values` holds no face.")
         # Streams that have nothing to read leave their cores idle.
         num_streamed = len(pixel_values) - len(pixel_values) % (NUM_STREAMS * PORTION_SIZE)
         streamed, single = pixel_values[:num_streamed], pixel_values[num_streamed:]
@@ -153,3 +157,51 @@ class TorchProgram(Program):
         self._module.to(device)
         self.device = device
         return True
+
+
+class CompiledTorchProgram(TorchProgram):
+    """A `torch.export` program of int8, which PyTorch's compiler makes fast; uncompiled it would be slow.
+
+    Code for a fixed number of faces is faster, and sooner made, than code for any number. So there are two, which are
+    compiled when they are needed: for [`COMPILED_PORTION_SIZE`] faces, and for single ones, which what is left of a
+    batch is read as. That takes a C++ compiler. What isn't int8 is computed in bfloat16 on CPUs that have it.
+
+    Args:
+        path: See [`TorchProgram`].
+    """
+
+    def __init__(self, path: Path):
+        # Brings the operators by which the program was written.
+        import_from_extra("torchao", "torchao", "Running int8 programs of PyTorch")
+        super().__init__(path, torch.float32)
+        self._compiled = torch.compile(self._module, dynamic=False)
+        self._has_bf16 = torch.cpu._is_avx512_bf16_supported()
+        self._sizes_seen = set()
+
+    def _run(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+        num_portioned = len(pixel_values) - len(pixel_values) % COMPILED_PORTION_SIZE
+        portioned, single = pixel_values[:num_portioned], pixel_values[num_portioned:]
+        portions = (*portioned.split(COMPILED_PORTION_SIZE), *single.split(1))
+        outputs = [self._run_portion(portion) for portion in portions if len(portion)]
+        return {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]}
+
+    def _run_portion(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+        from torch._inductor import config as inductor_config
+
+        size = len(pixel_values)
+        if size not in self._sizes_seen:
+            logger.info("Compiling for %d face(s) at a time: a minute or two for a large network ...", size)
+        # Faces of inference mode, and others, would be compiled for twice; likewise what is a part of other memory.
+        with torch.inference_mode(False), torch.no_grad():
+            pixel_values = pixel_values.clone(memory_format=torch.contiguous_format)
+            with (
+                torch.autocast("cpu", torch.bfloat16, enabled=self._has_bf16),
+                # As an option of `torch.compile` it comes too late for the weights to be taken for constants.
+                inductor_config.patch(freezing=True),
+            ):
+                outputs = self._compiled(pixel_values=pixel_values)
+        self._sizes_seen.add(size)
+        return {name: value.float() for name, value in outputs.items()}
+
+    def to(self, device: torch.device) -> bool:
+        return device.type == "cpu"

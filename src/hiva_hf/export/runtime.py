@@ -18,7 +18,7 @@ from ..modeling_hiva import (
     check_pixel_values,
 )
 from .formats import MANIFEST_FILE, Manifest, pickle_refusal, read_manifest
-from .programs import OnnxProgram, OpenVINOProgram, Program, TorchProgram
+from .programs import CompiledTorchProgram, OnnxProgram, OpenVINOProgram, Program, TorchProgram
 
 
 logger = logging.get_logger(__name__)
@@ -151,4 +151,6 @@ def _open_program(folder: Path, manifest: Manifest, num_threads: int | None) -> 
         return OpenVINOProgram(path, "f32" if manifest.dtype == "fp32" else "bf16", num_threads)
     if manifest.format == "onnx":
         return OnnxProgram(path, num_threads)
+    if manifest.dtype == "int8":
+        return CompiledTorchProgram(path)
     return TorchProgram(path, torch.bfloat16 if manifest.dtype == "bf16" else torch.float32)

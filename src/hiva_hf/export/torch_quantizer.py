@@ -1,0 +1,48 @@
+"""What of a detector PyTorch computes in 8 bits: every linear layer, with whatever follows it, once it is compiled."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torchao.quantization.pt2e.observer import MinMaxObserver
+from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
+    X86InductorQuantizer,
+    get_default_x86_inductor_quantization_config,
+)
+from transformers.exporters import PT2EQuantizer
+
+
+_BATCH_SIZE = 8
+
+
+class InductorQuantizer(PT2EQuantizer):
+    """
+    For PyTorch's compiler on CPUs.
+
+    Args:
+        faces (`torch.Tensor` of shape `(n, 3, image_size, image_size)`):
+            What ranges are taken from.
+    """
+
+    def __init__(self, faces: torch.Tensor):
+        config = get_default_x86_inductor_quantization_config()
+        # The default looks for ranges that cut the largest values off. After GELUs these are all positive, and what is
+        # cut off shifts the probabilities: F1 at .5 by .8 points where it was measured, .1 with whole ranges.
+        observer = MinMaxObserver.with_args(eps=torch.finfo(torch.float32).eps)
+        activation = replace(config.input_activation, observer_or_fake_quant_ctr=observer)
+        quantizer = X86InductorQuantizer().set_global(replace(config, input_activation=activation))
+        super().__init__(quantizer, [{"pixel_values": batch} for batch in faces.split(_BATCH_SIZE)])
+
+    def quantize(self, model: torch.fx.GraphModule, *args: Any) -> torch.fx.GraphModule:
+        quantized = super().quantize(model, *args)
+        _drop_unused(quantized)
+        return quantized
+
+
+def _drop_unused(model: torch.fx.GraphModule) -> None:
+    """The weights in 32 bits, which would be written beside those in 8."""
+    used = {node.target for node in model.graph.nodes if node.op == "get_attr"}
+    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    for name in {name for name, _ in named} - used:
+        owner, _, attribute = name.rpartition(".")
+        delattr(model.get_submodule(owner), attribute)
