@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 import pytest
 import torch
+from torch._inductor import config as inductor_config
 
 from hiva_hf.export import export_detector, load_exported
 
@@ -116,3 +117,12 @@ def test_missing_packages_are_told_in_one_line(
     with pytest.raises(ImportError, match=rf'pip install "hiva-hf\[{extra}\]"') as caught:
         export_detector(detector, image_processor, tmp_path / "out", format, dtype)
     assert "\n" not in str(caught.value)
+
+
+def test_missing_compiler_is_told_before_the_work(detector, image_processor, tmp_path):
+    with (
+        inductor_config.patch({"cpp.cxx": (None, "/none/g++")}),
+        pytest.raises(OSError, match=r"no C\+\+ compiler: install one"),
+    ):
+        export_detector(detector, image_processor, tmp_path / "out", "torch", "int8")
+    assert not list(tmp_path.iterdir())

@@ -28,6 +28,7 @@ from ..remote_code import drop_local_towers
 from .calibration import SYNTHFACS, calibration_faces
 from .formats import MANIFEST_FILE, Format, add_to_manifest, check_target
 from .openvino_swin import arrange_for_openvino
+from .programs import check_compiler
 from .runtime import load_exported
 
 
@@ -117,6 +118,7 @@ def export_detector(
         ValueError: The format doesn't come in that precision, or there are too few faces.
         FileExistsError: The folder exists and is not empty.
         ImportError: The packages of the format are missing.
+        OSError: There is no C++ compiler, which int8 programs of PyTorch need.
     """
     target = check_target(format, dtype)
     _check_packages(format, dtype, target)
@@ -173,6 +175,9 @@ def _check_packages(format: str, dtype: str, target: Format) -> None:
         )
     for module in _MODULES[format] + (_INT8_MODULES.get(format, ()) if dtype == "int8" else ()):
         import_from_extra(module, target.extra, f"Exporting to {target.title}")
+    if (format, dtype) == ("torch", "int8"):
+        # To compare what comes out.
+        check_compiler()
 
 
 def _check_model(model: PreTrainedModel) -> None:

@@ -159,6 +159,22 @@ class TorchProgram(Program):
         return True
 
 
+def check_compiler() -> None:
+    """
+    Raises:
+        OSError: PyTorch finds no C++ compiler.
+    """
+    from torch._inductor import cpp_builder, exc
+
+    try:
+        cpp_builder.get_cpp_compiler()
+    except exc.InvalidCxxCompiler as error:
+        raise OSError(
+            "int8 programs of PyTorch are compiled where they run, but there is no C++ compiler: install one "
+            "(`apt-get install g++`), or set CXX to yours; OpenVINO's need none."
+        ) from error
+
+
 class CompiledTorchProgram(TorchProgram):
     """A `torch.export` program of int8, which PyTorch's compiler makes fast; uncompiled it would be slow.
 
@@ -173,6 +189,7 @@ class CompiledTorchProgram(TorchProgram):
     def __init__(self, path: Path):
         # Brings the operators by which the program was written.
         import_from_extra("torchao", "torchao", "Running int8 programs of PyTorch")
+        check_compiler()
         super().__init__(path, torch.float32)
         self._compiled = torch.compile(self._module, dynamic=False)
         self._has_bf16 = torch.cpu._is_avx512_bf16_supported()

@@ -125,7 +125,7 @@ def load_exported(
         **hub_arguments: As for `from_pretrained`: `revision`, `token`, `cache_dir`, `subfolder`, ...
 
     Raises:
-        OSError: There is no export, or a file of it is missing.
+        OSError: There is no export, a file of it is missing, or int8 programs of PyTorch lack a C++ compiler.
         ValueError: The manifest is none of this package, or the program is a pickle and not trusted.
         ImportError: The packages that run it are missing.
     """
