@@ -18,12 +18,11 @@ from reproduce import parse_options, run_and_report
 from hiva_hf.evaluation.words import WORD_VARIANTS, check_seeds, make_word_report
 
 
-# Options that are given later overrule them.
-DEFAULTS = ["--dataset", "synthfacs", "--seeds", "42", "43", "44", "--variants", *WORD_VARIANTS]
+SEEDS = (42, 43, 44)
 
 
 def main():
-    options, reproduction = parse_options([*DEFAULTS, *sys.argv[1:]], __doc__)
+    options, reproduction = parse_options(description=__doc__, seeds=SEEDS, variants=WORD_VARIANTS)
     try:
         check_seeds(reproduction)
     except ValueError as error:

@@ -44,6 +44,10 @@ def parse_options(words: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(words)
     if options.tune_thresholds and options.split == "validation":
         parser.error("--tune_thresholds tunes on the validation subjects, so it cannot score --split validation.")
+    if len(set(options.fold)) < len(options.fold):
+        parser.error("--fold names a fold twice.")
+    if len(options.fold) > 1 and options.split != "test":
+        parser.error(f"Folds share people outside of their test parts: give one --fold with --split {options.split}.")
     return options
 
 
@@ -83,7 +87,10 @@ def main():
         sys.exit(f"evaluate.py: {error}")
     if not PartialState().is_main_process:
         return
-    result = score_method(Path(options.checkpoint).name, folds)
+    try:
+        result = score_method(Path(options.checkpoint).name, folds)
+    except ValueError as error:
+        sys.exit(f"evaluate.py: {error}")
     where = f"{title_of(options.dataset)}, {options.split} subjects of fold {', '.join(map(str, options.fold))}"
     table = make_detail_table("scores", f"{result.name} on {where}", result)
     print(f"\n{table.to_markdown()}")

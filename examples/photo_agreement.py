@@ -21,6 +21,7 @@ from tqdm.auto import tqdm  # noqa: E402
 from transformers import pipeline  # noqa: E402
 
 from hiva_hf.evaluation.blendshapes import Agreement, BlendshapeReader, blendshape_agreement  # noqa: E402
+from hiva_hf.image_loading import ImageLoadError  # noqa: E402
 from hiva_hf.inference.sources import find_sources, read_frames  # noqa: E402
 
 
@@ -47,10 +48,15 @@ def read_pictures(inputs: Sequence[str], every: int) -> Iterator[NDArray[np.uint
     """Every picture that can be read; the others are named."""
     sources, _ = find_sources(inputs)
     for frame in tqdm(read_frames(sources, every), unit="picture"):
-        if frame.error is None:
-            yield frame.load()
-        else:
+        if frame.error is not None:
             tqdm.write(frame.error)
+            continue
+        try:
+            picture = frame.load()
+        except ImageLoadError as error:
+            tqdm.write(str(error))
+            continue
+        yield picture
 
 
 def measure(pictures: Iterator[NDArray[np.uint8]], detector, reader: BlendshapeReader) -> list[Agreement]:

@@ -5,8 +5,8 @@ accelerate launch examples/reproduce.py --dataset bp4d --data_dir prepared/bp4d 
 accelerate launch examples/reproduce.py --dataset synthfacs --report_only         # tables and figures of what is there
 
 Every run has a folder of its own. Stop it when you like: the same command goes on, and finished runs are not repeated.
-All settings of examples/train.py (a YAML file, --preset, --stage1_epochs ...) are understood too; they hold for every
-run.
+All settings of examples/train.py (a YAML file, --preset, --stage1_epochs ...) are understood too, but for
+--additional_data; they hold for every run.
 """
 
 import os
@@ -36,7 +36,7 @@ PRINTED_SCORES = {"F1": "test_mean_f1", "ROC-AUC": "test_mean_roc_auc"}
 
 
 def parse_options(
-    words: list[str] | None = None, description: str | None = __doc__
+    words: list[str] | None = None, description: str | None = __doc__, **defaults: object
 ) -> tuple[argparse.Namespace, Reproduction]:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -52,6 +52,7 @@ def parse_options(
     parser.add_argument(
         "--separate_stage1", action="store_true", help="Train a stage 1 for every variant, not one for each fold."
     )
+    parser.set_defaults(**defaults)
     options, settings = parser.parse_known_args(words)
     arguments = parse_arguments(settings)
     arguments = replace(arguments, output_dir=options.output_dir or f"hiva-reproduction-{arguments.dataset}")

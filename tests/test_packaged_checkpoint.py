@@ -116,6 +116,7 @@ def test_a_detector_is_a_folder_a_repository_or_the_starter(tmp_path, monkeypatc
     assert packaged_checkpoint.find_checkpoint("org/hiva-bp4d") == "org/hiva-bp4d"
     (tmp_path / "starter").mkdir()
     assert packaged_checkpoint.find_checkpoint("starter") == "starter"
+    assert packaged_checkpoint.find_checkpoint() == starter
 
 
 @pytest.mark.parametrize("name", ["hiva", "./hiva", "runs/first/hiva", "/hiva/first", "../org/hiva", "~/hiva"])

@@ -748,3 +748,14 @@ def test_a_saved_pipeline_of_a_vl_fau_has_its_tokenizer(writer, astronaut, tmp_p
     writer.save_pretrained(tmp_path)
     again = pipeline("au-detection", model=str(tmp_path))
     assert again(astronaut, explain=True)[0]["summary"] == writer(astronaut, explain=True)[0]["summary"]
+
+
+def test_a_model_that_was_just_trained_learns_nothing_from_what_it_reads(tiny_model_dir, faces):
+    model = HiVAForAUDetection.from_pretrained(tiny_model_dir)
+    processor = AutoImageProcessor.from_pretrained(tiny_model_dir)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8))
+    expected = pipeline("au-detection", model=str(tiny_model_dir))(photo, detect_faces=False)
+    found = pipeline("au-detection", model=model.train(), image_processor=processor)(photo, detect_faces=False)
+    assert [au["score"] for au in found[0]["aus"]] == [au["score"] for au in expected[0]["aus"]]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -38,7 +38,9 @@ def find_checkpoint(name: str | os.PathLike | None = None) -> str:
     Raises:
         FileNotFoundError: It is no folder and can't be a repository.
     """
-    name = STARTER if name is None else os.fspath(name)
+    if name is None:
+        return starter_checkpoint()
+    name = os.fspath(name)
     if os.path.isdir(name):
         return name
     if name == STARTER:

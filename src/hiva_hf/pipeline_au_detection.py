@@ -139,6 +139,8 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
                 "`VLFAUForAUDetection` was saved to."
             )
         super().__init__(model, *args, **kwargs)
+        # Loaded models are so; a model that was just trained is not, and would learn from the photos that it reads.
+        self.model.eval()
         # It loads its network at the first photo.
         self.default_face_detector = CenterFaceDetector()
 

@@ -60,3 +60,9 @@ def test_one_seed_is_refused_before_any_training(run_command, tmp_path):
     with pytest.raises(SystemExit, match="can't be told from the one seed 7"):
         run_command(tmp_path / "runs", "--seeds", "7")
     assert not (tmp_path / "runs").exists()
+
+
+def test_settings_may_stand_in_a_file(run_command, tmp_path):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("stage2_epochs: 3\n")
+    assert run_command(tmp_path / "runs", str(settings), "--report_only").count("is not finished.") == 18

@@ -53,3 +53,22 @@ def test_thresholds_are_not_tuned_on_the_split_that_is_scored(run_command, detec
     with pytest.raises(SystemExit):
         run_command("--checkpoint", detector, "--split", "validation", "--tune_thresholds")
     assert "tunes on the validation subjects" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--fold", 1, 1), "names a fold twice"),
+        (("--fold", 1, 2, "--split", "train"), "give one --fold with --split train"),
+    ],
+)
+def test_folds_that_share_people_are_refused_before_the_work(run_command, detector, capsys, words, message):
+    with pytest.raises(SystemExit):
+        run_command("--checkpoint", detector, *words)
+    assert message in capsys.readouterr().err
+
+
+def test_one_person_is_too_few_for_an_interval(run_command, detector):
+    words = ("--max_samples", 1, "--mixed_precision", "no")
+    with pytest.raises(SystemExit, match=r"evaluate\.py: Fold 1 has 1 test subject"):
+        run_command("--checkpoint", detector, *words)

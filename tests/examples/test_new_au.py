@@ -106,3 +106,13 @@ def test_the_head_that_is_left_scores_sentences_of_one_s_own(finished, astronaut
 )
 def test_the_verdict_follows_from_the_interval(interval, expected):
     assert verdict(interval) == expected
+
+
+def test_features_of_other_faces_are_not_taken(finished, settings, monkeypatch):
+    def with_other_labels(*arguments):
+        dataset = load_au_dataset(*arguments)
+        return dataset.map(lambda row: {"labels": [1 - label for label in row["labels"]]}, load_from_cache_file=False)
+
+    monkeypatch.setattr("hiva_hf.open_vocabulary.leave_one_out.load_au_dataset", with_other_labels)
+    with pytest.raises(ValueError, match="was made of other faces than synthfacs has now"):
+        LeaveOneOut(finished.output_dir, settings).faces("test")

@@ -273,3 +273,18 @@ def test_ctrl_c_stops_the_command_and_the_same_command_goes_on(small_settings, m
     assert results["fold"] == 1
     assert partial.pending() == []
     assert (tmp_path / "fold1-seed42" / "shared" / "stage1" / "model.safetensors").stat().st_mtime_ns == stage1
+
+
+def test_a_figure_that_can_not_be_drawn_leaves_all_tables(reproduction, monkeypatch, tmp_path):
+    monkeypatch.setattr("hiva_hf.evaluation.result_figures.NUM_EXAMPLES", 10_000)
+    monkeypatch.setattr("hiva_hf.evaluation.report.REPORT_FOLDER", str(tmp_path))
+    report = make_report(reproduction)
+    assert report.tables and (tmp_path / "tables.tex").is_file()
+    undrawn = [sentence for sentence in report.missing if "can't be drawn: 10000 faces of different" in sentence]
+    assert [sentence.split()[0] for sentence in undrawn] == ["figure6", "figure7"]
+
+
+def test_several_sets_are_refused_before_any_training(make_reproduction, tmp_path):
+    with pytest.raises(ValueError, match="leave `additional_data` out"):
+        make_reproduction(tmp_path / "runs", additional_data=["bp4d=prepared/bp4d"])
+    assert not (tmp_path / "runs").exists()

@@ -1,12 +1,13 @@
 import json
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 import torch
 from torch._inductor import config as inductor_config
 
 from hiva_hf.export import export_detector, load_exported
+from hiva_hf.export.programs import check_compiler
 
 
 # The largest difference of a logit of the tiny detector, about 1 in size.
@@ -126,3 +127,36 @@ def test_missing_compiler_is_told_before_the_work(detector, image_processor, tmp
     ):
         export_detector(detector, image_processor, tmp_path / "out", "torch", "int8")
     assert not list(tmp_path.iterdir())
+
+
+def test_empty_folder_that_is_there_is_filled(detector, image_processor, tmp_path, monkeypatch):
+    (tmp_path / "mounted").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "mounted")
+    monkeypatch.chdir(tmp_path / "link")
+    export_detector(detector, image_processor, ".", "torch", "fp32", num_comparison_faces=1, progress=False)
+    assert {file.name for file in (tmp_path / "mounted").iterdir()} >= {"export.json", "model.pt2", "config.json"}
+    assert load_exported(tmp_path / "link", trust_remote_code=True).config.au_labels == detector.config.au_labels
+    assert {file.name for file in tmp_path.iterdir()} == {"mounted", "link"}
+
+
+def test_package_of_another_name_has_a_version(monkeypatch, detector, image_processor, tmp_path):
+    def version_of(name):
+        if name == "timm":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr("hiva_hf.export.exporting.version", version_of)
+    out = tmp_path / "out"
+    report = export_detector(detector, image_processor, out, "torch", "fp32", num_comparison_faces=1, progress=False)
+    assert report.packages["timm"] == version("timm")
+
+
+def test_comparison_needs_a_face(detector, image_processor, tmp_path):
+    with pytest.raises(ValueError, match="`num_comparison_faces` must be at least 1, got 0"):
+        export_detector(detector, image_processor, tmp_path / "out", "torch", "fp32", num_comparison_faces=0)
+
+
+def test_missing_headers_of_python_are_told(monkeypatch, tmp_path):
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    with pytest.raises(OSError, match="no headers of Python: install them"):
+        check_compiler()

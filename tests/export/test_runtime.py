@@ -103,6 +103,18 @@ def test_missing_package_of_int8_programs_of_torch_is_told(exports, monkeypatch)
         load_exported(folder, trust_remote_code=True)
 
 
+def test_precision_of_an_export_stays_and_that_is_told(exports, caplog):
+    pytest.importorskip("openvino")
+    load_detector(exports("openvino", "fp32")[0], dtype="bf16")
+    assert "computes in fp32, as it was exported" in caplog.text
+
+
+def test_threads_of_torch_programs_are_those_of_torch(exports):
+    folder, _ = exports("torch", "fp32")
+    with pytest.raises(ValueError, match=r"change them by `torch\.set_num_threads`"):
+        load_exported(folder, trust_remote_code=True, num_threads=torch.get_num_threads() + 1)
+
+
 def set_format(manifest):
     manifest["hiva"]["format"] = "pickle"
 

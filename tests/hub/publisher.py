@@ -39,6 +39,7 @@ def logits_of(name_or_path: str, **options: Any) -> list[list[float]]:
 def push(folders: Path) -> dict[str, Any]:
     api = HfApi()
     url = push_run_to_hub(folders / "first", "org/hiva", training_checkpoint=True, tag="v1")
+    api.upload_file(path_or_fileobj=b"print()", path_in_repo="app.py", repo_id="org/hiva")
     push_run_to_hub(folders / "second", "org/hiva")
     second = api.model_info("org/hiva").sha
     same_tag = error_of(push_run_to_hub, folders / "first", "org/hiva", tag="v1")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,16 @@ def test_the_starters_card_is_filled_from_a_run_and_a_measurement_on_photos(make
     assert "| AU4 | Brow Lowerer | n/a |" in text
     assert "unreliable on real photos: AU4." in text
     assert "No weights and no results" not in card.text
+
+
+def test_a_measurement_that_judges_no_aus_leaves_it_to_the_detector(make_run, tmp_path):
+    path = tmp_path / "agreement.json"
+    path.write_text('{"num_faces": 3, "correlation": {"AU12": 0.5}}')
+    agreement = read_photo_agreement(path)
+    assert agreement.experimental_labels is None
+    run = read_finished_run(make_run("synthfacs"))
+    marked = replace(run, config=run.config | {"experimental_labels": ["AU12"]})
+    assert "unreliable on real photos: AU12." in card_of_run(marked, "org/name", agreement).text
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,8 @@ def test_a_run_is_published_whole(published, hub_server):
     )
     # The second push had no training checkpoint.
     assert "training/model.safetensors" not in files
+    # Of somebody else.
+    assert "app.py" in files
     assert not any(file.endswith((".bin", ".txt")) for file in files)
 
 

@@ -1,6 +1,7 @@
 """What of a run is published, and what stays at home."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -125,6 +126,28 @@ def test_descriptions_and_tokenizer_fit_the_training_checkpoint(make_run, tmp_pa
         [descriptions[label]["description"] for label in model.config.au_labels],
     )
     assert model.text_memory.equal(before)
+
+
+@pytest.mark.parametrize(
+    ("variant", "source", "read_of", "has_variants"),
+    [
+        ("full", "written", 0, True),
+        ("full", "mine.jsonl", 0, False),
+        ("names_only", "written", None, False),
+        ("shuffled_descriptions", "written", -1, True),
+    ],
+)
+def test_descriptions_are_those_that_were_read(make_run, tmp_path, variant, source, read_of, has_variants):
+    run = read_finished_run(make_run("synthfacs"))
+    run = replace(
+        run, config=run.config | {"variant": variant}, settings=dict(run.settings) | {"descriptions": source}
+    )
+    stage_run(run, tmp_path, "org/name")
+    row = json.loads((tmp_path / "descriptions.json").read_text())["AU12"]
+    unit = get_action_unit(run.au_labels[run.au_labels.index("AU12") + (read_of or 0)])
+    assert row["name"] == "Lip Corner Puller"
+    assert row["description"] == (row["name"] if read_of is None else unit.description)
+    assert row["variants"] == (list(unit.variants) if has_variants else [])
 
 
 def test_a_token_in_a_file_stops_the_push_and_is_not_repeated(make_run, tmp_path):

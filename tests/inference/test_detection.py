@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import hiva_hf
 from hiva_hf.inference import read_table
@@ -216,3 +217,10 @@ def test_a_device_that_is_not_there_is_told_before_the_work(tiny_model_dir, devi
 @pytest.mark.parametrize("device", ["cpu", -1, None])
 def test_the_processor_has_several_names(tiny_model_dir, device):
     assert load_detector(tiny_model_dir, device=device).device.type == "cpu"
+
+
+def test_precisions_have_the_names_that_exports_have(tiny_model_dir):
+    assert load_detector(tiny_model_dir, dtype="bf16").model.dtype == torch.bfloat16
+    assert load_detector(tiny_model_dir, dtype="float32").model.dtype == torch.float32
+    with pytest.raises(ValueError, match="no precision 'half-ish': choose one of float32, bfloat16"):
+        load_detector(tiny_model_dir, dtype="half-ish")

@@ -199,3 +199,23 @@ def test_unknown_au_is_refused_before_anything_is_asked(chat_server, tmp_path):
         augment(["AU12", "AU3"], make_writer(chat_server), tmp_path / "review.jsonl", 1)
     assert chat_server.requests == []
     assert not (tmp_path / "review.jsonl").exists()
+
+
+class FewAtATime:
+    """Has four new sentences for each request."""
+
+    source, prompt_version = "few", "1"
+
+    def __init__(self):
+        self.asked = []
+
+    def write(self, unit, request):
+        self.asked.append(request)
+        return [f"The lips move in way {request} of kind {kind}." for kind in "abcd"]
+
+
+def test_no_request_is_made_twice(tmp_path):
+    writer = FewAtATime()
+    for _ in range(2):
+        augment([12], writer, tmp_path / "review.jsonl", 1000, max_requests=3)
+    assert writer.asked == [0, 1, 2, 3, 4, 5]

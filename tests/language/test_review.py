@@ -30,6 +30,7 @@ def test_rows_are_read_back(path):
         "reasons": ["is short"],
         "source": "me",
         "prompt_version": "v1",
+        "request": None,
     }
 
 
@@ -66,6 +67,14 @@ def test_missing_line_break_at_the_end_is_added(path):
     path.write_bytes(path.read_bytes().rstrip())
     ReviewFile(path).append(GOOD)
     assert len(read_review(path)) == 4
+
+
+def test_last_line_that_a_person_mistyped_is_told_and_kept(path):
+    mistyped = path.read_bytes().replace(b'"edit"', b'"edti"').rstrip()
+    path.write_bytes(mistyped)
+    with pytest.raises(ValueError, match="has the status 'edti'"):
+        ReviewFile(path)
+    assert path.read_bytes().rstrip() == mistyped
 
 
 @pytest.mark.parametrize(

@@ -71,3 +71,8 @@ def test_wrong_matrices_are_refused():
         draw_similarity(3 * np.eye(4), LABELS)
     with pytest.raises(ValueError, match="for a model"):
         draw_similarity(np.eye(4), LABELS, descriptions=["a"] * 4)
+
+
+def test_a_model_without_text_memory_is_refused():
+    with pytest.raises(ValueError, match="A Linear keeps no descriptions"):
+        draw_similarity(torch.nn.Linear(2, 2))

@@ -122,6 +122,23 @@ def test_thresholds_and_events_are_drawn_in_their_lanes():
         draw_timeline(make_table(4), events=pd.DataFrame({"face_id": [0], "au": ["AU12"]}))
 
 
+def test_events_of_another_video_are_not_drawn():
+    event = {"face_id": 0, "au": "AU12", "onset_timestamp": 1.0, "apex_timestamp": 1.5, "offset_timestamp": 2.0}
+    events = pd.DataFrame([event | {"source": "a.mp4"}, event | {"source": "b.mp4"}])
+    axes = draw_timeline(make_table(4, aus=[1, 12]), events=events).axes[0]
+    assert len([line for line in axes.lines if line.get_gid() == "event"]) == 1
+
+
+def test_aus_are_named_as_the_table_has_them_too():
+    figure = draw_timeline(
+        make_table(4), aus=["AU01", np.int64(12)], thresholds={"AU12": 0.25, "AU01": 0.5}, experimental=["AU01"]
+    )
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert [name[: len(au)] for name, au in zip(names, ("AU1", "AU12"), strict=True)] == ["AU1", "AU12"]
+    plain = draw_timeline(make_table(4), aus=[1, 12]).axes[0].get_yticklabels()
+    assert names[0] != plain[0].get_text() and names[1] == plain[1].get_text()
+
+
 def test_events_that_were_found_in_the_table_are_drawn():
     table = make_table(4, aus=[1, 12])
     events = find_events(table)

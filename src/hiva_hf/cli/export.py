@@ -1,6 +1,7 @@
 """`hiva-hf export`: a detector as a program that runs fast on CPUs."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     from ..packaged_checkpoint import find_checkpoint
 
     checkpoint = find_checkpoint(args.model)
-    output_dir = args.output_dir or Path(f"{Path(args.model).name}-{args.to}-{dtype}")
+    output_dir = args.output_dir or Path(f"{Path(os.path.abspath(args.model)).name}-{args.to}-{dtype}")
     report = export_detector(
         HiVAForAUDetection.from_pretrained(checkpoint, dtype=torch.float32),
         AutoImageProcessor.from_pretrained(checkpoint),

@@ -128,6 +128,10 @@ def graph_statistics(readings: FaceReadings) -> GraphStatistics:
     )
 
 
+class TooFewFacesError(ValueError):
+    """A set has too few faces to show examples of."""
+
+
 def choose_example_faces(faces: Dataset, num_faces: int, min_active: int = 3) -> list[int]:
     """Rows to show, chosen by labels alone, so that nothing is picked for looking well.
 
@@ -139,7 +143,7 @@ def choose_example_faces(faces: Dataset, num_faces: int, min_active: int = 3) ->
         min_active: Active AUs that a face needs.
 
     Raises:
-        ValueError: If too few subjects have such a face.
+        TooFewFacesError: If too few subjects have such a face.
     """
     active = (np.array(faces["labels"][:]) == 1).sum(axis=1)
     rows_of_subject: dict[str, list[int]] = {}
@@ -148,7 +152,7 @@ def choose_example_faces(faces: Dataset, num_faces: int, min_active: int = 3) ->
     best = [max(rows, key=lambda row: active[row]) for rows in rows_of_subject.values()]
     best = [row for row in best if active[row] >= min_active]
     if len(best) < num_faces:
-        raise ValueError(
+        raise TooFewFacesError(
             f"{num_faces} faces of different subjects with at least {min_active} active AUs are needed, but there are "
             f"{len(best)} among {len(faces)} faces."
         )

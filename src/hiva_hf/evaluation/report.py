@@ -13,6 +13,7 @@ from .. import __version__
 from ..data.manifest import title_of
 from ..viz.figures import save_figure
 from .bootstrap import BootstrapScores
+from .interpretation import TooFewFacesError
 from .protocol import none_if_undefined
 from .published import PublishedTable, find_published_table, published_tables
 from .reproduction import (
@@ -95,9 +96,9 @@ def make_report(reproduction: Reproduction, numbers: Sequence[str] | None = None
         tables += [detail, difference] if difference is not None else [detail]
     folder = reproduction.output_dir / REPORT_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    paths, facts = _make_figures(reproduction, results, folder)
+    paths, facts, undrawn = _make_figures(reproduction, results, folder)
     record = describe_reproduction(reproduction, command)
-    missing = _missing(reproduction, results)
+    missing = [*_missing(reproduction, results), *undrawn]
     report = Report(head_report(record, "Reproduction"), tuple(tables), tuple(paths), tuple(missing), folder)
     record |= {
         "missing": missing,
@@ -186,8 +187,8 @@ def _comparison_as_dict(comparison: BootstrapScores) -> dict:
 
 def _make_figures(
     reproduction: Reproduction, results: Mapping[str, MethodResult], folder: Path
-) -> tuple[list[Path], dict[str, dict]]:
-    """Draws the figures whose runs are finished; returns their paths and the numbers that they show."""
+) -> tuple[list[Path], dict[str, dict], list[str]]:
+    """Draws the figures whose runs are finished: their paths, the numbers that they show, and why some lack."""
     dataset = reproduction.arguments.dataset
     title = title_of(dataset)
     first = f"{title}, fold {reproduction.folds[0]}, seed {reproduction.seeds[0]}"
@@ -198,12 +199,17 @@ def _make_figures(
         "figure6": lambda: make_attention_figure(reproduction, first),
         "figure7": lambda: make_graph_figure(reproduction, first),
     }
-    paths, facts = [], {}
+    paths, facts, undrawn = [], {}, []
     for name, make in makers.items():
-        if _is_drawable(name, results):
+        if not _is_drawable(name, results):
+            continue
+        try:
             figure, facts[name] = make()
+        except TooFewFacesError as error:
+            undrawn.append(f"{name} can't be drawn: {error}")
+        else:
             paths += save_figure(figure, folder / name)
-    return paths, facts
+    return paths, facts, undrawn
 
 
 def _is_drawable(figure: str, finished: Collection[str]) -> bool:

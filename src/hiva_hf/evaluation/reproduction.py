@@ -119,8 +119,8 @@ class Reproduction:
         share_stage1: Train stage 1 once for each fold and seed.
 
     Raises:
-        ValueError: If a variant does not exist, a list is empty, the settings are VL-FAU's, or the folder holds runs
-            with other settings.
+        ValueError: If a variant does not exist, a list is empty, the settings are VL-FAU's or name several sets, or
+            the folder holds runs with other settings.
     """
 
     def __init__(
@@ -133,6 +133,11 @@ class Reproduction:
     ):
         if arguments.model != "hiva":
             raise ValueError(f"A reproduction trains HiVA, but `model` is {arguments.model!r}.")
+        if arguments.additional_data:
+            raise ValueError(
+                "A reproduction trains on the set that it tests, as the papers do: leave `additional_data` out, or "
+                "train by examples/train.py."
+            )
         unknown = [variant for variant in variants if variant not in VARIANT_NAMES]
         if unknown or not (folds and seeds and variants):
             raise ValueError(

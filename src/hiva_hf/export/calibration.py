@@ -63,7 +63,7 @@ def calibration_faces(
         )
     if len(faces) < wanted:
         logger.warning("%s shows %d faces; %d were asked for.", source, len(faces), wanted)
-    # Spread over the folder, whose order may be one person after the other.
+    # The photos come in random order, but the faces of one are neighbours.
     number = min(num_comparison, max(1, len(faces) * num_comparison // wanted)) if num_comparison else 0
     compared = set(np.linspace(0, len(faces) - 1, number).round().astype(int).tolist())
     split = ([face for index, face in enumerate(faces) if (index in compared) == side] for side in (False, True))
@@ -83,6 +83,8 @@ def _photo_faces(
     detector: AUDetectionPipeline, folder: str | os.PathLike, aligned: bool, wanted: int, progress: bool
 ) -> Iterator[torch.Tensor]:
     photos, _ = find_sources([folder])
+    # Not all may be needed, and neighbours often show the same person.
+    photos = [photos[index] for index in np.random.default_rng(0).permutation(len(photos))]
     for photo in tqdm(photos, desc="Faces of the photos", disable=None if progress else True):
         for chunk in detector.preprocess(photo, detect_faces=not aligned, on_error="return"):
             if chunk.get("error") is not None:

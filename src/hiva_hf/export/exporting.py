@@ -1,6 +1,7 @@
 """From a detector to a folder with its program, by transformers' own exporters."""
 
 import copy
+import importlib
 import logging
 import os
 import shutil
@@ -10,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 NUM_CALIBRATION_FACES, NUM_COMPARISON_FACES = 128, 64
 _COMPARISON_BATCH = 8
+# They tell of every node of the graph.
+_CHATTY_LOGGERS = ("onnxscript", "onnx_ir", "torch.onnx", "nncf")
 # Written into the manifest.
 _PACKAGES = {
     "openvino": ("openvino", "nncf"),
@@ -123,9 +126,12 @@ def export_detector(
     target = check_target(format, dtype)
     _check_packages(format, dtype, target)
     _check_model(model)
-    output_dir = Path(output_dir)
+    output_dir = Path(os.path.abspath(output_dir))
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise FileExistsError(f"{output_dir} exists. Name a new folder, or remove it.")
+    if num_comparison_faces < 1:
+        raise ValueError(f"`num_comparison_faces` must be at least 1, got {num_comparison_faces}.")
+    packages = _versions(format, dtype)
     num_calibration_faces = num_calibration_faces if dtype == "int8" else 0
     detector = AUDetectionPipeline(model, image_processor=image_processor, device=torch.device("cpu"))
     faces, compared = calibration_faces(
@@ -148,7 +154,7 @@ def export_detector(
             "calibration": SYNTHFACS if os.fspath(calibration) == SYNTHFACS else "photos",
             "num_calibration_faces": len(faces),
             "num_comparison_faces": len(compared),
-            "packages": _versions(format, dtype),
+            "packages": packages,
         }
         add_to_manifest(folder / MANIFEST_FILE, report)
         # As its users will load it; this process made the program.
@@ -161,10 +167,17 @@ def export_detector(
         }
         report = ExportReport(**report)
         add_to_manifest(folder / MANIFEST_FILE, asdict(report))
-        if output_dir.exists():
-            output_dir.rmdir()
-        shutil.move(folder, output_dir)
+        _publish(folder, output_dir)
     return report
+
+
+def _publish(folder: Path, output_dir: Path) -> None:
+    """An empty folder that is there stays: it may be a mounted one. What makes it an export comes last."""
+    if not output_dir.exists():
+        shutil.move(folder, output_dir)
+        return
+    for file in sorted(folder.iterdir(), key=lambda file: file.name == MANIFEST_FILE):
+        shutil.move(file, output_dir / file.name)
 
 
 def _check_packages(format: str, dtype: str, target: Format) -> None:
@@ -211,12 +224,17 @@ def _quiet_exporters() -> Iterator[None]:
     """They tell of every version that differs from the one that they were written with; the tests here decide."""
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
+    chatty = {name: logging.getLogger(name).level for name in _CHATTY_LOGGERS}
+    for name in chatty:
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         transformers_logging.set_verbosity(level)
+        for name, own_level in chatty.items():
+            logging.getLogger(name).setLevel(own_level)
 
 
 def _export_program(
@@ -288,9 +306,18 @@ def _probabilities(model: PreTrainedModel, faces: torch.Tensor, name: str, progr
 
 def _source(model: PreTrainedModel) -> str:
     name = model.name_or_path
-    return Path(name).name if os.path.isdir(name) else name
+    return Path(os.path.abspath(name)).name if os.path.isdir(name) else name
 
 
 def _versions(format: str, dtype: str) -> dict[str, str]:
     names = ("hiva-hf", "torch", "timm", "transformers", *_PACKAGES[format])
-    return {name: version(name) for name in names if name not in ("nncf", "torchao") or dtype == "int8"}
+    wanted = [name for name in names if name not in ("nncf", "torchao") or dtype == "int8"]
+    # ONNX Runtime comes by other names as well, such as onnxruntime-gpu.
+    return {name: _version(name) for name in wanted}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return getattr(importlib.import_module(name.replace("-", "_")), "__version__", "unknown")

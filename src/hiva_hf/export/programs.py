@@ -1,6 +1,7 @@
 """Running the program of an export: batches of faces in, named tensors out. One class for each format."""
 
 import logging
+import sysconfig
 import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -162,17 +163,19 @@ class TorchProgram(Program):
 def check_compiler() -> None:
     """
     Raises:
-        OSError: PyTorch finds no C++ compiler.
+        OSError: PyTorch finds no C++ compiler, or no headers of Python.
     """
     from torch._inductor import cpp_builder, exc
 
+    needed = "int8 programs of PyTorch are compiled where they run (OpenVINO's aren't), but there"
     try:
         cpp_builder.get_cpp_compiler()
     except exc.InvalidCxxCompiler as error:
         raise OSError(
-            "int8 programs of PyTorch are compiled where they run, but there is no C++ compiler: install one "
-            "(`apt-get install g++`), or set CXX to yours; OpenVINO's need none."
+            f"{needed} is no C++ compiler: install one (`apt-get install g++`), or set CXX to yours."
         ) from error
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        raise OSError(f"{needed} are no headers of Python: install them (`apt-get install python3-dev`).")
 
 
 class CompiledTorchProgram(TorchProgram):

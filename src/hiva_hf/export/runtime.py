@@ -121,12 +121,14 @@ def load_exported(
         name_or_path: The folder, or a repository of the Hub that holds it.
         trust_remote_code: Whether programs may be opened that run code when they are opened, as those of
             `torch.export` do: they are pickles inside. Only for those that you made, or whose maker you trust.
-        num_threads: Threads at most; by default one for each core.
+        num_threads: Threads at most; by default one for each core. Torch programs run on those of
+            `torch.set_num_threads`.
         **hub_arguments: As for `from_pretrained`: `revision`, `token`, `cache_dir`, `subfolder`, ...
 
     Raises:
         OSError: There is no export, a file of it is missing, or int8 programs of PyTorch lack a C++ compiler.
-        ValueError: The manifest is none of this package, or the program is a pickle and not trusted.
+        ValueError: The manifest is none of this package, the program is a pickle and not trusted, or `num_threads` is
+            not PyTorch's for a torch program.
         ImportError: The packages that run it are missing.
     """
     name_or_path = os.fspath(name_or_path)
@@ -151,6 +153,11 @@ def _open_program(folder: Path, manifest: Manifest, num_threads: int | None) -> 
         return OpenVINOProgram(path, "f32" if manifest.dtype == "fp32" else "bf16", num_threads)
     if manifest.format == "onnx":
         return OnnxProgram(path, num_threads)
+    if num_threads is not None and num_threads != torch.get_num_threads():
+        raise ValueError(
+            f"`num_threads` is {num_threads}, but torch programs run on the {torch.get_num_threads()} threads of "
+            "PyTorch: change them by `torch.set_num_threads`."
+        )
     if manifest.dtype == "int8":
         return CompiledTorchProgram(path)
     return TorchProgram(path, torch.bfloat16 if manifest.dtype == "bf16" else torch.float32)

@@ -56,14 +56,14 @@ class PhotoAgreement:
         num_faces: Faces that both read.
         correlation: Of the detector's probabilities with the other's scores, for each AU that both know, -1 to 1; None
             where it is undefined.
-        experimental_labels: AUs that are unreliable on real photos.
+        experimental_labels: AUs that are unreliable on real photos; None: those that the detector itself calls so.
         reference: What it was compared with.
         photos: Which photos.
     """
 
     num_faces: int
     correlation: Mapping[str, float | None]
-    experimental_labels: tuple[str, ...] = ()
+    experimental_labels: tuple[str, ...] | None = None
     reference: str = "MediaPipe's blend shapes"
     photos: str | None = None
 
@@ -71,7 +71,7 @@ class PhotoAgreement:
 def read_photo_agreement(path: str | Path) -> PhotoAgreement:
     """Reads `{"num_faces": 500, "correlation": {"AU12": 0.7, ...}, "experimental_labels": ["AU14"]}`.
 
-    `reference` and `photos` are optional.
+    `experimental_labels`, `reference` and `photos` are optional.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -80,9 +80,10 @@ def read_photo_agreement(path: str | Path) -> PhotoAgreement:
     path = Path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        content["experimental_labels"] = tuple(content.get("experimental_labels", ()))
+        if content.get("experimental_labels") is not None:
+            content["experimental_labels"] = tuple(content["experimental_labels"])
         agreement = PhotoAgreement(**content)
-        for label in (*agreement.correlation, *agreement.experimental_labels):
+        for label in (*agreement.correlation, *(agreement.experimental_labels or ())):
             get_action_unit(label)
         outside = [name for name, value in agreement.correlation.items() if value is not None and not -1 <= value <= 1]
     except (AttributeError, TypeError, ValueError) as error:
@@ -280,7 +281,7 @@ def _sentences_table(results: Mapping[str, Any]) -> str | None:
 
 
 def _experimental_labels(run: FinishedRun | None, agreement: PhotoAgreement | None) -> list[str]:
-    if agreement is not None:
+    if agreement is not None and agreement.experimental_labels is not None:
         return list(agreement.experimental_labels)
     return list((run.config.get("experimental_labels") if run else None) or ())
 

@@ -1,22 +1,32 @@
 """One call from a run's folder to a repository on the Hub."""
 
 import logging
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from ..data.visibility import check_confirmation, open_repository
-from .finished_run import FinishedRun, read_finished_run
+from ..remote_code import code_files
+from ..training.run_folder import TEST_PREDICTIONS_FILE, TEST_SENTENCES_FILE, VALIDATION_PREDICTIONS_FILE
+from .finished_run import MODEL_CONFIG_FILE, FinishedRun, read_finished_run
 from .model_card import PhotoAgreement
-from .staging import stage_run
+from .staging import TRAINING_FOLDER, stage_run
 from .verification import verify_published_model
 
 
 logger = logging.getLogger(__name__)
 
 # Files of earlier pushes that are not part of this one go; what others put there stays.
-_OWN_FILES = (".safetensors", ".safetensors.index.json", ".py", ".parquet")
+_OWN_WEIGHTS = re.compile(r"(training/)?model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
+_OWN_FILES = {
+    TEST_PREDICTIONS_FILE,
+    VALIDATION_PREDICTIONS_FILE,
+    TEST_SENTENCES_FILE,
+    f"{TRAINING_FOLDER}/{MODEL_CONFIG_FILE}",
+    *(path.name for path in code_files()),
+}
 
 
 def push_run_to_hub(
@@ -108,7 +118,8 @@ def _upload(api: HfApi, repo_id: str, folder: Path, present: set[str]) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     wanted = {path.relative_to(folder).as_posix(): path for path in files}
     operations = [CommitOperationAdd(name, path) for name, path in wanted.items()]
-    operations += [CommitOperationDelete(name) for name in present - set(wanted) if name.endswith(_OWN_FILES)]
+    stale = [name for name in present - set(wanted) if name in _OWN_FILES or _OWN_WEIGHTS.fullmatch(name)]
+    operations += [CommitOperationDelete(name) for name in stale]
     logger.info("Uploading %d files to %s.", len(wanted), repo_id)
     try:
         return api.create_commit(repo_id, operations, commit_message="AU detector, with its code and results").oid

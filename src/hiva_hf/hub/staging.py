@@ -10,6 +10,7 @@ from transformers import AutoTokenizer
 
 from ..facs import get_action_unit
 from ..remote_code import add_remote_code, drop_local_towers
+from ..training.descriptions import description_variants
 from ..training.run_folder import (
     ENVIRONMENT_FILE,
     METRICS_FILE,
@@ -100,12 +101,21 @@ def _write_descriptions(run: FinishedRun, folder: Path, token: str | bool | None
     tower = run.settings.get("text_model_name_or_path") or packaged_text_tower()
     tokenizer = AutoTokenizer.from_pretrained(tower, token=token)
     tokenizer.save_pretrained(folder)
-    units = {label: get_action_unit(label) for label in run.au_labels}
-    descriptions = {
-        label: {"name": unit.name, "description": unit.description, "variants": list(unit.variants)}
-        for label, unit in units.items()
-    }
-    _write_json(folder / DESCRIPTIONS_FILE, descriptions)
+    variant, source = run.config.get("variant"), run.settings.get("descriptions", "written")
+    units = [get_action_unit(label) for label in run.au_labels]
+    sentences = [unit.name if variant == "names_only" else unit.description for unit in units]
+    # A file of one's own may not be for everybody; the control reads names alone.
+    is_known = source in ("written", "generated") and variant != "names_only"
+    variants = description_variants(source, run.au_labels) if is_known else {}
+    rows = [
+        {"name": unit.name, "description": sentence, "variants": list(variants.get(label, ()))}
+        for label, unit, sentence in zip(run.au_labels, units, sentences, strict=True)
+    ]
+    if variant == "shuffled_descriptions":
+        # Each AU of this control reads its neighbour's.
+        texts = [{name: row[name] for name in ("description", "variants")} for row in rows]
+        rows = [row | text for row, text in zip(rows, [texts[-1], *texts[:-1]], strict=True)]
+    _write_json(folder / DESCRIPTIONS_FILE, dict(zip(run.au_labels, rows, strict=True)))
 
 
 def _write_records(run: FinishedRun, folder: Path):

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..export.formats import check_not_pickled
+from ..export.runtime import ExportedDetector
 from ..modeling_hiva import HiVAForAUDetection
 from ..packaged_checkpoint import find_checkpoint
 from ..pipeline_au_detection import AUDetectionPipeline
@@ -35,6 +36,16 @@ _BATCH_SIZE, _ACCELERATOR_BATCH_SIZE = 8, 32
 # Records are turned into columns, which need a tenth of their memory, this many at a time.
 _BLOCK = 4096
 _MAX_SHOWN_ERRORS = 20
+
+# By PyTorch's names, and by those that exports have.
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 
 STAGE_NAMES = {"decode": "decoding", "faces": "finding faces", "model": "network"}
 
@@ -147,7 +158,8 @@ def load_detector(
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: The device can't be used, or the folder holds a program that runs code when it is opened.
+        ValueError: The device can't be used, there is no such precision, or the folder holds a program that runs code
+            when it is opened.
     """
     if isinstance(model, AUDetectionPipeline):
         return model
@@ -156,11 +168,17 @@ def load_detector(
     checkpoint = find_checkpoint(model)
     check_not_pickled(checkpoint)
     _check_device(device)
-    chosen = {"device": device, "dtype": dtype}
+    chosen = {"device": device, "dtype": _dtype_of(dtype)}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     detector = pipeline("au-detection", model=checkpoint, **chosen)
     if isinstance(detector.model, HiVAForAUDetection):
         detector.model.fuse()
+    elif dtype is not None and isinstance(detector.model, ExportedDetector):
+        logger.warning(
+            "%s computes in %s, as it was exported: `dtype` changes nothing.",
+            checkpoint,
+            detector.model.manifest.dtype,
+        )
     return detector
 
 
@@ -170,10 +188,18 @@ def _check_device(device: str | int | torch.device | None) -> None:
         return
     try:
         torch.empty(0, device=device)
-    # Builds without CUDA assert.
-    except (RuntimeError, AssertionError) as error:
+    # Builds without CUDA assert, and some names are those of packages.
+    except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"The device {device!r} can't be used here: {reason}") from error
+
+
+def _dtype_of(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    if dtype is None or isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in _DTYPES:
+        raise ValueError(f"There is no precision {dtype!r}: choose one of {', '.join(_DTYPES)}.")
+    return _DTYPES[dtype]
 
 
 class DetectionJob:

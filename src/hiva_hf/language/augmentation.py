@@ -170,13 +170,14 @@ def augment(
 def _augment_unit(unit, writer, review, number, max_requests, tokenizer) -> None:
     num_accepted = len(review.texts(["accepted"]).get(unit.label, ()))
     # A call that goes on where another one stopped asks for others than that.
-    first = len(review.texts().get(unit.label, ())) // SENTENCES_PER_REQUEST
+    asked = [row.request for row in review.rows if row.au == unit.label and row.request is not None]
+    first = max(asked, default=-1) + 1
     with tqdm(total=number, initial=min(num_accepted, number), desc=unit.label, unit="description") as progress:
         for request in range(first, first + max_requests):
             if num_accepted >= number:
                 return
             for text in writer.write(unit, request):
-                row = _judge(text, unit, writer, review, tokenizer)
+                row = _judge(text, unit, writer, review, tokenizer, request)
                 if row is None or num_accepted >= number:
                     continue
                 review.append(row)
@@ -185,7 +186,9 @@ def _augment_unit(unit, writer, review, number, max_requests, tokenizer) -> None
                     progress.update()
 
 
-def _judge(text: str, unit: ActionUnit, writer: Writer, review: ReviewFile, tokenizer) -> ReviewRow | None:
+def _judge(
+    text: str, unit: ActionUnit, writer: Writer, review: ReviewFile, tokenizer, request: int
+) -> ReviewRow | None:
     """A candidate as a row; None if the file has it already."""
     if folded(text) in {folded(row.text) for row in review.rows if row.au == unit.label}:
         return None
@@ -198,6 +201,7 @@ def _judge(text: str, unit: ActionUnit, writer: Writer, review: ReviewFile, toke
         reasons=tuple(reasons),
         source=writer.source,
         prompt_version=writer.prompt_version,
+        request=request,
     )
 
 

@@ -37,6 +37,8 @@ class ReviewRow:
         reasons: What is wrong with it, see `validate_description`; empty if nothing was found.
         source: Who wrote it: a model, an endpoint, or "grammar".
         prompt_version: Name of the prompt that asked for it; empty if there was none.
+        request: Number of the request for descriptions of this Action Unit that brought it, from 0; None in rows that
+            were written in another way.
     """
 
     au: str
@@ -45,6 +47,7 @@ class ReviewRow:
     reasons: tuple[str, ...] = ()
     source: str = ""
     prompt_version: str = ""
+    request: int | None = None
 
 
 def read_review(path: str | Path) -> list[ReviewRow]:
@@ -130,7 +133,8 @@ class ReviewFile:
         if not rest:
             return
         try:
-            _read_row(rest.decode("utf-8"), str(self.path))
+            # What somebody wrote, rightly or not, is no row that was cut off.
+            json.loads(rest)
         except ValueError:
             logger.warning("%s: the last line was cut off by an interruption and is left out.", self.path)
             with self.path.open("r+b") as file:

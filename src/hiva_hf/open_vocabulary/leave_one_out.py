@@ -10,6 +10,7 @@ vector.
 A seed draws four fifths of the training subjects and half of the sentences of each Action Unit, and the controls.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
@@ -168,19 +170,30 @@ class LeaveOneOut:
         return self.output_dir / "head"
 
     def faces(self, split: str) -> Faces:
-        """The faces of a split; their features are computed once."""
+        """The faces of a split; their features are computed once.
+
+        Raises:
+            ValueError: If they, or their labels, are others than those of which there are features.
+        """
         settings = self.settings
         dataset = load_au_dataset(settings.dataset, settings.data_dir, settings.fold, split)
         if settings.max_faces is not None:
             dataset = dataset.select(range(min(settings.max_faces, len(dataset))))
+        labels = torch.tensor(np.array(dataset["labels"]))
+        rows = {name: list(dataset[name]) for name in _ROW_COLUMNS}
+        made_of = {"faces": hashlib.sha256(json.dumps([rows, labels.tolist()]).encode()).hexdigest()}
         path = self.output_dir / f"features-{split}.safetensors"
         if not path.is_file():
-            _save_whole({"tokens": self.towers.patch_tokens(dataset["image"], progress=f"{split} faces")}, path)
-        return Faces(
-            tokens=load_file(path)["tokens"],
-            labels=torch.tensor(np.array(dataset["labels"])),
-            rows={name: list(dataset[name]) for name in _ROW_COLUMNS},
-        )
+            tokens = self.towers.patch_tokens(dataset["image"], progress=f"{split} faces")
+            _save_whole({"tokens": tokens}, path, made_of)
+        with safe_open(path, "pt") as file:
+            if file.metadata() != made_of:
+                raise ValueError(
+                    f"{path} was made of other faces than {settings.dataset} has now, and so were the scores beside "
+                    "it: use another folder."
+                )
+            tokens = file.get_tensor("tokens")
+        return Faces(tokens, labels, rows)
 
     def predictions(self, query: str) -> list[FoldPredictions]:
         """For each seed the scores of all left-out AUs, each by the head that never saw it.
@@ -430,8 +443,8 @@ def _mean(scores: BootstrapScores) -> dict:
     return {"roc_auc": none_if_undefined(scores.mean_estimate), "interval": list(scores.mean_interval)}
 
 
-def _save_whole(tensors: dict[str, torch.Tensor], path: Path):
+def _save_whole(tensors: dict[str, torch.Tensor], path: Path, made_of: dict[str, str] | None = None):
     """Writes a file in one step: an interrupted run leaves none that a later one would trust."""
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial)
+    save_file(tensors, partial, made_of)
     partial.replace(path)

@@ -118,7 +118,7 @@ def draw_faces(
     theme, _ = get_theme(theme), check_path(path)
     if num_maps < 1 or max_faces < 1:
         raise ValueError(f"num_maps and max_faces must be at least 1, got {num_maps} and {max_faces}.")
-    if landmarks and any("landmarks" not in face for face in faces):
+    if landmarks and any(face.get("landmarks") is None for face in faces):
         raise ValueError("`landmarks=True` needs faces with `landmarks`, which the au-detection pipeline returns.")
     photo = np.asarray(load_image(image))
     shown = faces[:max_faces]

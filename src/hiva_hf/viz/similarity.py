@@ -84,6 +84,11 @@ def draw_similarity(
     if isinstance(similarity, HiVAForAUDetection):
         labels = similarity.config.au_labels if labels is None else labels
         similarity = cosine_similarity(_embeddings(similarity, tokenizer, descriptions))
+    elif isinstance(similarity, torch.nn.Module):
+        raise ValueError(
+            f"A {type(similarity).__name__} keeps no descriptions that could be compared: pass a "
+            "`HiVAForAUDetection`, for an export the checkpoint that it was made from."
+        )
     elif tokenizer is not None or descriptions is not None:
         raise ValueError("`tokenizer` and `descriptions` are for a model; a matrix is drawn as it is.")
     matrix = _checked(similarity, labels)

@@ -20,7 +20,7 @@ word says too, so that pictures survive a grey print. Sizes are in inches and po
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -285,7 +285,7 @@ def chosen_labels(aus: Sequence[str | int] | None, labels: Sequence[str]) -> lis
     """
     if aus is None:
         return list(labels)
-    named = [f"AU{au}" if isinstance(au, int) else str(au) for au in aus]
+    named = [f"AU{au}" if isinstance(au, Integral) else str(au) for au in aus]
     if unknown := [label for label in named if label not in labels]:
         raise ValueError(f"`aus` names AUs that are not there: {unknown}. There are {', '.join(labels)}.")
     if not named:

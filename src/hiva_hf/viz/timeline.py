@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -144,9 +145,16 @@ def draw_timeline(
     """
     theme, _ = get_theme(theme), check_path(path)
     columns = _au_columns(table)
+    # By label or as the table has them.
+    aus = None if aus is None else [_label(au) for au in aus]
+    if isinstance(thresholds, Mapping):
+        thresholds = {_label(au): value for au, value in thresholds.items()}
+    experimental = {_label(au) for au in experimental}
     labels = chosen_labels(aus, list(columns))
     limits = thresholds_by_label(thresholds, list(columns))
     table = _one_video(table, source)
+    # Whose events are to be drawn, also where the table holds one video alone.
+    source = table["source"].iloc[0] if source is None and "source" in table and len(table) else source
     table = _cut(table, start, end)
     shown, num_faces = _chosen_faces(table, face_ids, max_faces)
     frame_times = np.unique(table["timestamp"].to_numpy(dtype=float))
@@ -287,8 +295,10 @@ def _au_columns(table: "DataFrame") -> dict[str, str]:
     return columns
 
 
-def _label(column: str) -> str:
-    """The AU that a column is of: "AU01" -> "AU1"; other labels stay."""
+def _label(column: str | int) -> str:
+    """The AU that a column is of: "AU01" -> "AU1"; 1 -> "AU1"; other labels stay."""
+    if isinstance(column, Integral):
+        return f"AU{column}"
     return re.sub(r"^AU0*(\d+)$", r"AU\1", str(column))
 
 
