@@ -134,7 +134,8 @@ def test_empty_folder_that_is_there_is_filled(detector, image_processor, tmp_pat
     (tmp_path / "link").symlink_to(tmp_path / "mounted")
     monkeypatch.chdir(tmp_path / "link")
     export_detector(detector, image_processor, ".", "torch", "fp32", num_comparison_faces=1, progress=False)
-    assert {file.name for file in (tmp_path / "mounted").iterdir()} >= {"export.json", "model.pt2", "config.json"}
+    names = {file.name for file in (tmp_path / "mounted").iterdir()}
+    assert names == {"export.json", "model.pt2", "config.json", "preprocessor_config.json"}
     assert load_exported(tmp_path / "link", trust_remote_code=True).config.au_labels == detector.config.au_labels
     assert {file.name for file in tmp_path.iterdir()} == {"mounted", "link"}
 

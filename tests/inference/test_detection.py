@@ -221,6 +221,7 @@ def test_the_processor_has_several_names(tiny_model_dir, device):
 
 def test_precisions_have_the_names_that_exports_have(tiny_model_dir):
     assert load_detector(tiny_model_dir, dtype="bf16").model.dtype == torch.bfloat16
-    assert load_detector(tiny_model_dir, dtype="float32").model.dtype == torch.float32
+    for dtype in ("float32", "auto", torch.float32, None):
+        assert load_detector(tiny_model_dir, dtype=dtype).model.dtype == torch.float32
     with pytest.raises(ValueError, match="no precision 'half-ish': choose one of float32, bfloat16"):
         load_detector(tiny_model_dir, dtype="half-ish")

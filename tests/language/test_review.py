@@ -86,6 +86,7 @@ def test_last_line_that_a_person_mistyped_is_told_and_kept(path):
         ('{"au": "AU3", "text": "a", "status": "edit"}', "line 2: 'AU3' is not the label of a known Action Unit"),
         ('{"au": "AU12", "text": "a", "status": "ok"}', "line 2 has the status 'ok'; it is one of accepted, rejected"),
         ('{"au": "AU12", "text": " ", "status": "accepted"}', "line 2 accepts an empty text"),
+        ('{"au": "AU12", "text": "a", "status": "edit", "request": "3"}', "line 2 has the request '3'"),
     ],
 )
 def test_line_that_is_no_row_is_named(path, line, message):

@@ -139,9 +139,11 @@ def export_detector(
     )
     expected = _probabilities(model, compared, "Detector", progress)
 
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    # A folder with the manifest is complete: it gets its name at the end.
-    with tempfile.TemporaryDirectory(dir=output_dir.parent, prefix=f".{output_dir.name}-") as scratch:
+    # A folder with the manifest is complete: it gets its name at the end. What lies above one that is there, a mounted
+    # one for example, may not be ours to write.
+    beside = output_dir if output_dir.exists() else output_dir.parent
+    beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=beside, prefix=f".{output_dir.name}-") as scratch:
         folder = Path(scratch) / "export"
         with _quiet_exporters(), _prepared(model):
             _export_program(model, format, dtype, faces, progress).save_pretrained(folder)

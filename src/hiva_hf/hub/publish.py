@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from ..data.visibility import check_confirmation, open_repository
-from ..remote_code import code_files
+from ..remote_code import CONFIGS, code_files
 from ..training.run_folder import TEST_PREDICTIONS_FILE, TEST_SENTENCES_FILE, VALIDATION_PREDICTIONS_FILE
 from .finished_run import MODEL_CONFIG_FILE, FinishedRun, read_finished_run
 from .model_card import PhotoAgreement
@@ -25,7 +25,6 @@ _OWN_FILES = {
     VALIDATION_PREDICTIONS_FILE,
     TEST_SENTENCES_FILE,
     f"{TRAINING_FOLDER}/{MODEL_CONFIG_FILE}",
-    *(path.name for path in code_files()),
 }
 
 
@@ -118,7 +117,8 @@ def _upload(api: HfApi, repo_id: str, folder: Path, present: set[str]) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     wanted = {path.relative_to(folder).as_posix(): path for path in files}
     operations = [CommitOperationAdd(name, path) for name, path in wanted.items()]
-    stale = [name for name in present - set(wanted) if name in _OWN_FILES or _OWN_WEIGHTS.fullmatch(name)]
+    own = _OWN_FILES | {path.name for model_type in CONFIGS for path in code_files(model_type)}
+    stale = [name for name in present - set(wanted) if name in own or _OWN_WEIGHTS.fullmatch(name)]
     operations += [CommitOperationDelete(name) for name in stale]
     logger.info("Uploading %d files to %s.", len(wanted), repo_id)
     try:

@@ -37,15 +37,8 @@ _BATCH_SIZE, _ACCELERATOR_BATCH_SIZE = 8, 32
 _BLOCK = 4096
 _MAX_SHOWN_ERRORS = 20
 
-# By PyTorch's names, and by those that exports have.
-_DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-}
+# What `hiva-hf export` calls them.
+_SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 STAGE_NAMES = {"decode": "decoding", "faces": "finding faces", "model": "network"}
 
@@ -194,12 +187,14 @@ def _check_device(device: str | int | torch.device | None) -> None:
         raise ValueError(f"The device {device!r} can't be used here: {reason}") from error
 
 
-def _dtype_of(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    if dtype is None or isinstance(dtype, torch.dtype):
+def _dtype_of(dtype: str | torch.dtype | None) -> str | torch.dtype | None:
+    # "auto" is transformers' own word.
+    if not isinstance(dtype, str) or dtype == "auto":
         return dtype
-    if dtype not in _DTYPES:
-        raise ValueError(f"There is no precision {dtype!r}: choose one of {', '.join(_DTYPES)}.")
-    return _DTYPES[dtype]
+    found = getattr(torch, _SHORT_DTYPES.get(dtype, dtype), None)
+    if not (isinstance(found, torch.dtype) and found.is_floating_point):
+        raise ValueError(f"There is no precision {dtype!r}: choose one of {', '.join(_SHORT_DTYPES.values())}.")
+    return found
 
 
 class DetectionJob:

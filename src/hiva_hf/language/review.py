@@ -155,6 +155,8 @@ def _read_row(line: str, place: str) -> ReviewRow:
         raise ValueError(f"{place} lacks au, text or status; {expected}.")
     if values["status"] not in get_args(Status):
         raise ValueError(f"{place} has the status {values['status']!r}; it is one of {', '.join(get_args(Status))}.")
+    if not isinstance(values.get("request"), int | None):
+        raise ValueError(f"{place} has the request {values['request']!r}; it is a number, or left out.")
     if not values["text"].strip() and values["status"] == "accepted":
         raise ValueError(f"{place} accepts an empty text.")
     try:
