@@ -66,7 +66,7 @@ def compile_for_inference(network: Callable) -> Callable:
 
     def run(faces: torch.Tensor) -> object:
         # As an option of `torch.compile` it comes too late for the weights to be taken for constants.
-        with inductor_config.patch(freezing=True):
+        with inductor_config.patch(freezing=True, cpp_wrapper=True):
             return compiled(faces)
 
     return run
