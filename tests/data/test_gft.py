@@ -30,7 +30,7 @@ def test_every_row_has_its_labels_part_and_frame_of_the_video(make_tree, assert_
 
 
 @pytest.mark.parametrize("au_header", ["AU{}", "AU{:02d}", "au{}", "{}", "{:02d}", "AU{}_occ", "AU {}"])
-@pytest.mark.parametrize("frame_header", ["frame", "Frame_Number", "frames", "0", "", None])
+@pytest.mark.parametrize("frame_header", ["frame", "Frame_Number", "image_number", "Unnamed: 0", "0", "", None])
 def test_columns_are_found_by_their_headers(make_tree, assert_reads_as, au_header, frame_header):
     tree = make_tree(au_header=au_header, frame_header=frame_header, subjects={"001A": 3})
     assert_reads_as(read_gft(tree.root), tree)
@@ -74,7 +74,20 @@ def test_everything_but_0_and_1_is_a_missing_label(make_tree, assert_reads_as):
     tree = make_tree(missing_codes={("001A", 2): codes, ("001A", 3): dict.fromkeys(GFT.aus, 9)})
     assert tree.rows["001A", "", 2].labels[:7] == (-100,) * 7
     assert tree.rows["001A", "", 3].labels == (-100,) * 10
-    assert_reads_as(read_gft(tree.root), tree)
+    dataset = read_gft(tree.root)
+    assert_reads_as(dataset, tree)
+    assert dataset.notes[0].startswith("Codes of GFT's tables that count as missing labels: '9' in 11 cells, ")
+    assert "'-999' in 1 cells" in dataset.notes[0]
+
+
+def test_tables_without_a_usable_code_are_refused(make_tree):
+    tree = make_tree()
+    for path in (tree.root / "labels").iterdir():
+        header, *lines = path.read_text().splitlines()
+        words = (line.replace(",1", ",True").replace(",0", ",False") for line in lines)
+        path.write_text("\n".join([header, *words]))
+    with pytest.raises(RawDataError, match="has 0 or 1 for AU1, AU2, .*AU24. The codes found are '(true|false)' "):
+        read_gft(tree.root)
 
 
 def test_codes_may_be_written_as_fractions(make_tree, assert_reads_as):
@@ -90,6 +103,12 @@ def test_without_a_frame_column_rows_are_counted_from_1_with_a_note(make_tree, a
     dataset = read_gft(tree.root)
     assert_reads_as(dataset, tree)
     assert dataset.notes == ["labels/001A_occ.csv and the like have no frame column: rows were counted from 1."]
+
+
+def test_a_column_that_may_hold_the_frames_is_not_ignored(make_tree):
+    tree = make_tree(frame_header="Time")
+    with pytest.raises(RawDataError, match="001A_occ.csv: which column holds the frame .*about no AU are 'Time'"):
+        read_gft(tree.root)
 
 
 def shift_frames(path, by: int) -> None:

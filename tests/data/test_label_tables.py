@@ -101,6 +101,12 @@ def test_a_broken_quote_is_refused(table):
         table('0,1\n1,"0\n2,1\n')
 
 
+def test_a_quoted_cell_may_hold_line_breaks(table):
+    found = table('frame,note,AU1\n1,"seen\r\ntwice",0\n\n2,"x",1')
+    assert found.rows == (("1", "seen\ntwice", "0"), ("2", "x", "1"))
+    assert found.lines == (2, 5)
+
+
 @pytest.mark.parametrize(
     ("text", "number"),
     [
@@ -179,6 +185,10 @@ def test_two_columns_of_one_au_are_refused(table):
         ("0,1,2", 0),
         (",1,2", 0),
         (",frame,1", 1),
+        (",image_number,1", 1),
+        ("Unnamed: 0,1,2", 0),
+        ("index,AU1", 0),
+        ("Time,1,2", None),
         ("1,2,4", None),
         ("AU1,AU2", None),
     ],

@@ -1,8 +1,9 @@
 """Read GFT: for each subject a table of occurrence, `001A_occ.csv`, and a video `001A.mp4` or frames `001A/1.jpg`."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,12 @@ from numpy.typing import NDArray
 from ..facs import MISSING_LABEL
 from .label_tables import (
     Complaints,
+    Table,
     au_names,
+    count_other_codes,
     find_au_columns,
     find_frame_column,
+    find_other_columns,
     parse_codes,
     parse_frames,
     read_table,
@@ -39,6 +43,7 @@ _TABLE = re.compile(r"(\d{3}[A-Z])(?![A-Z0-9])", re.IGNORECASE)
 _SUBJECT = re.compile(r"(?<![A-Z0-9])\d{3}[A-C](?![A-Z0-9])", re.IGNORECASE)
 _OCCURRENCE = re.compile(r"(?<![a-z])occ", re.IGNORECASE)
 _CODES = {"0": 0, "1": 1}
+_MAX_CODES = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +51,7 @@ class _Labels:
     path: Path
     frames: NDArray[np.int32]
     labels: NDArray[np.int8]
+    other_codes: Counter[str] = field(default_factory=Counter)
     are_frames_counted: bool = False
 
 
@@ -54,7 +60,7 @@ def read_gft(data_dir: str | Path) -> RawDataset:
 
     Tables are found by the subject at the beginning of their names; videos, and folders of frames, by the subject in
     their names; all of them up to three folders deep. Columns are found by their AU number. Every code but 0 and 1
-    means that the label is missing.
+    means that the label is missing. Rows are counted from 1 where a table has no column but those of AUs.
 
     Args:
         data_dir: Folder of the unpacked release.
@@ -100,6 +106,7 @@ def _read_labels(folders: Sequence[Folder], notes: list[str]) -> dict[str, _Labe
         with complaints.collect():
             labels[subject] = _read_subject(path)
     complaints.raise_any()
+    _judge_codes(root, labels, notes)
     if counted := [coded.path for coded in labels.values() if coded.are_frames_counted]:
         notes.append(f"{relative(counted[0], root)} and the like have no frame column: rows were counted from 1.")
     return _count_from_one(root, labels, notes)
@@ -140,12 +147,42 @@ def _read_subject(path: Path) -> _Labels:
         return _Labels(path, np.empty(0, dtype=np.int32), np.empty((0, len(GFT.aus)), dtype=np.int8))
     columns = find_au_columns(table, GFT.aus)
     labels = parse_codes(table, au_names(GFT.aus, columns), _CODES, default=MISSING_LABEL)
+    other_codes = count_other_codes(table, columns, _CODES)
     frame_column = find_frame_column(table)
     if frame_column is None:
-        return _Labels(path, np.arange(1, len(labels) + 1, dtype=np.int32), labels, are_frames_counted=True)
+        _check_all_are_aus(table)
+        frames = np.arange(1, len(labels) + 1, dtype=np.int32)
+        return _Labels(path, frames, labels, other_codes, are_frames_counted=True)
     frames = parse_frames(table, frame_column)
     order = np.argsort(frames)
-    return _Labels(path, frames[order], labels[order])
+    return _Labels(path, frames[order], labels[order], other_codes)
+
+
+def _check_all_are_aus(table: Table) -> None:
+    """Rows are counted only where no column can hold their numbers: wrong frames are not noticed later."""
+    if others := find_other_columns(table):
+        raise RawDataError(
+            f"{table.path}: which column holds the frame numbers can't be told. Call it `frame`; the columns that are "
+            f"about no AU are {', '.join(map(repr, others))}. Remove them if rows are to be counted from 1."
+        )
+
+
+def _judge_codes(root: Path, labels: Mapping[str, _Labels], notes: list[str]) -> None:
+    """Notes the codes that became missing labels, and refuses AUs of which nothing is left."""
+    codes = sum((coded.other_codes for coded in labels.values()), Counter())
+    if not codes:
+        return
+    listed = ", ".join(f"{code or 'nothing'!r} in {count} cells" for code, count in codes.most_common(_MAX_CODES))
+    more = f" and {len(codes) - _MAX_CODES} more" if len(codes) > _MAX_CODES else ""
+    is_coded = np.concatenate([coded.labels for coded in labels.values()]) != MISSING_LABEL
+    if uncoded := [
+        f"AU{au}" for au, is_au_coded in zip(GFT.aus, is_coded.any(axis=0), strict=True) if not is_au_coded
+    ]:
+        raise RawDataError(
+            f"No table of GFT in {root} has 0 or 1 for {', '.join(uncoded)}. The codes found are {listed}{more}. Write "
+            "1 where an AU is present and 0 where it is absent; all else counts as missing."
+        )
+    notes.append(f"Codes of GFT's tables that count as missing labels: {listed}{more}.")
 
 
 def _count_from_one(root: Path, labels: Mapping[str, _Labels], notes: list[str]) -> dict[str, _Labels]:
@@ -162,7 +199,7 @@ def _count_from_one(root: Path, labels: Mapping[str, _Labels], notes: list[str])
     notes.append(
         f"Frames of the tables count from 0, as in {example}: 1 was added, because GFT's videos count from 1."
     )
-    return {subject: _Labels(coded.path, coded.frames + 1, coded.labels) for subject, coded in labels.items()}
+    return {subject: replace(coded, frames=coded.frames + 1) for subject, coded in labels.items()}
 
 
 def _find_recordings(folders: Sequence[Folder], notes: list[str]) -> dict[str, Recording]:

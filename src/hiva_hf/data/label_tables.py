@@ -4,10 +4,12 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +19,21 @@ from .raw import RawDataError
 
 
 _DELIMITERS = ",;\t"
+# Read after the last line of every table.
+_END = "end of the table"
 _NUM_LISTED = 20
 # A table of all frames of BP4D has 10 MB.
 _MAX_BYTES = 256 * 2**20
 # AU1, AU01, au 1, 1, AU1_occ, AU01_c; but not AU1_int or AU01_r, which are intensities.
 _AU_HEADER = re.compile(r"(?:AU)?[ _-]?0*([1-9]\d?)(?:[ _-]?(?:occ|occurrence|c|presence|present))?", re.IGNORECASE)
-# In order of preference. An index that pandas wrote has an empty header or none of these.
-_FRAME_HEADERS = ("frame", "frames", "framenumber", "frameno", "framenum", "frameid", "frameindex", "0", "")
+# AU1_int, AU01_r and the like too.
+_LIKE_AU_HEADER = re.compile(r"(?:AU)?[ _-]?0*[1-9]\d?(?!\d)", re.IGNORECASE)
+# In order of preference. An index that pandas wrote has an empty header, which it reads again as "Unnamed: 0".
+_FRAME_HEADERS = (
+    *("frame", "frames", "framenumber", "frameno", "framenum", "frameid", "frameindex"),
+    *("image", "images", "imagenumber", "imageno", "imagenum", "imageid", "imageindex"),
+    *("index", "unnamed0", "0", ""),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +43,7 @@ class Table:
     Attributes:
         path: Its file.
         header: Stripped header cells, empty if the file has no header.
-        lines: `rows`' line numbers in the file, from 1.
+        lines: Numbers of the lines in the file with which `rows` begin, from 1.
         rows: Stripped cells; all rows have the same number of cells.
     """
 
@@ -54,17 +64,23 @@ def read_table(path: Path, has_header: bool = True) -> Table:
     text = _read_text(path)
     first_line = text.lstrip(" \r\n").partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first_line.count)
-    reader = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter, skipinitialspace=True)
-    numbered = []
+    lines = chain(io.StringIO(text, newline=None), [_END])
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    numbered: list[tuple[int, tuple[str, ...]]] = []
+    line = 1
     try:
-        for num_rows, cells in enumerate(reader, start=1):
-            if reader.line_num != num_rows:
-                raise RawDataError(f"{path}, line {num_rows}: a quote is not closed.")
+        for cells in reader:
             stripped = tuple(map(str.strip, cells))
             if any(stripped):
-                numbered.append((reader.line_num, stripped))
+                numbered.append((line, stripped))
+            # A quoted cell can hold line breaks: a row is named by its first line.
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise RawDataError(f"{path}, line {reader.line_num}: this is no table ({error}).") from error
+        raise RawDataError(f"{path}, line {line}: {_explain(error)}.") from error
+    # An open quote takes all that follows into its cell.
+    last_line, last = numbered.pop()
+    if last != (_END,):
+        raise RawDataError(f"{path}, line {last_line}: a quote is not closed.")
     if not numbered:
         return Table(path, (), (), ())
     first = _drop_empty_end(numbered[0][1])
@@ -112,6 +128,13 @@ def _read_text(path: Path) -> str:
         raise RawDataError(
             f"{path}, line {line}: expected text in UTF-8 ({error.reason}). Convert the file."
         ) from error
+
+
+def _explain(error: csv.Error) -> str:
+    """What is wrong with a row."""
+    if "field larger than" in str(error):
+        return f"a quote is not closed, or a cell is longer than {csv.field_size_limit()} characters"
+    return f"this is no table ({error})"
 
 
 def _drop_empty_end(cells: tuple[str, ...]) -> tuple[str, ...]:
@@ -166,6 +189,11 @@ def find_frame_column(table: Table) -> int | None:
     return next((names.index(name) for name in _FRAME_HEADERS if name in names), None)
 
 
+def find_other_columns(table: Table) -> list[str]:
+    """Headers of the columns that are about no AU."""
+    return [cell for cell in table.header if not _LIKE_AU_HEADER.match(cell)]
+
+
 def parse_frames(table: Table, column: int, first: int = 0) -> NDArray[np.int32]:
     """Frame numbers of the rows `[n]`, in the file's order.
 
@@ -214,6 +242,12 @@ def parse_codes(
                 )
             labels[index, position] = label
     return labels
+
+
+def count_other_codes(table: Table, columns: Iterable[int], meanings: Mapping[str, int]) -> Counter[str]:
+    """How often each code that is none of `meanings` stands in these columns."""
+    codes = Counter(_normalize_code(row[column]) for row in table.rows for column in columns)
+    return Counter({code: count for code, count in codes.items() if code not in meanings})
 
 
 @cache
