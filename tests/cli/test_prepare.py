@@ -117,6 +117,21 @@ def test_the_command_prepares_what_it_is_pointed_to(make_release, tmp_path, caps
     assert "Verdict: complete" in report
 
 
+def test_a_tilde_is_the_home_folder(make_release, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    make_release(tmp_path / "raw")
+    assert prepare_custom(Path("~/raw"), Path("~/out"), "--labels_file", "~/raw/labels.csv") == 0
+    assert (tmp_path / "out/dataset.json").exists()
+
+
+def test_pictures_that_are_all_missing_end_in_a_message(make_release, tmp_path, capsys):
+    make_release(tmp_path / "raw")
+    for path in (tmp_path / "raw").glob("*.png"):
+        path.unlink()
+    assert prepare_custom(tmp_path / "raw", tmp_path / "out") == 1
+    assert "None of the 6 labelled frames became a row: 6 times missing frame." in capsys.readouterr().err
+
+
 def test_help_names_every_data_set_and_what_its_folder_looks_like(capsys):
     for arguments, expected in (
         (["prepare"], ["bp4d", "disfa", "gft", "custom"]),

@@ -99,15 +99,30 @@ def test_intensities_come_from_their_own_tables(make_tree, assert_reads_as):
     assert {level for row in tree.rows.values() for level in row.intensities} == {-100, 0, 3}
     dataset = read_bp4d(tree.root)
     assert_reads_as(dataset, tree)
-    assert "Intensities of AU6, AU10, AU12, AU14, AU17 come from AU_INT." in dataset.notes
+    assert dataset.notes == ["Intensities of AU6, AU10, AU12, AU14, AU17 come from AU_INT."]
 
 
 def test_intensities_are_matched_by_frame(make_tree):
     tree = make_tree(intensities=True)
     path = tree.root / "AUCoding/AU_INT/AU12/F003_T1_AU12.csv"
     path.write_text("4,5\n3,9\n17,2\n")
-    sequence = read_bp4d(tree.root).sequences[2]
-    assert sequence.intensities[:, BP4D.aus.index(12)].tolist() == [-100, -100, -100, 5]
+    dataset = read_bp4d(tree.root)
+    assert dataset.sequences[2].intensities[:, BP4D.aus.index(12)].tolist() == [-100, -100, -100, 5]
+    assert "Rows of AU_INT that were not used, because AU_OCC lacks their frames: 1." in dataset.notes
+
+
+def test_sequences_without_intensities_are_noted(make_tree):
+    tree = make_tree(intensities=True)
+    (tree.root / "AUCoding/AU_INT/AU12/F003_T1_AU12.csv").unlink()
+    assert "1 of 4 sequences lack tables in AU_INT, such as F003_T1: those" in read_bp4d(tree.root).notes[1]
+
+
+def test_intensities_of_other_frames_are_refused(make_tree):
+    tree = make_tree(intensities=True)
+    (tree.root / "AUCoding/AU_INT/AU12/F003_T1_AU12.csv").write_text("101,5\n102,9\n")
+    message = "F003_T1_AU12.csv has none of the frames of .*F003_T1.csv: it begins with frame 101, the other with 1"
+    with pytest.raises(RawDataError, match=message):
+        read_bp4d(tree.root)
 
 
 def test_without_intensities_all_are_missing(make_tree):

@@ -59,6 +59,21 @@ def test_the_table_can_be_named(make_tree, assert_reads_as, is_absolute):
     assert dataset.settings == {"labels_file": name}
 
 
+def test_of_a_table_outside_of_the_folder_only_the_name_is_told(tmp_path, read_text):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "table.csv").write_text("path,subject,AU1\n1.jpg,a,1\n")
+    dataset = read_custom(tmp_path / "own", labels_file=tmp_path / "table.csv")
+    assert dataset.settings == {"labels_file": "table.csv"}
+    assert not any(str(tmp_path) in note for note in dataset.notes)
+
+
+def test_the_table_has_one_name_however_it_is_passed(tmp_path, read_text, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["labels.csv", "./labels.csv", tmp_path / "labels.csv"]
+    read = [read_text("path,subject,AU1\n1.jpg,a,1\n", labels_file=name) for name in names]
+    assert [dataset.settings["labels_file"] for dataset in read] == ["labels.csv"] * 3
+
+
 def test_file_names_of_an_image_folder_are_relative_to_its_table(make_tree, assert_reads_as):
     tree = make_tree()
     lines = (tree.root / "labels.csv").read_text().replace("path,", "file_name,").replace("pictures/", "")
@@ -184,6 +199,14 @@ def test_absolute_paths_within_the_folder_are_accepted(tmp_path, read_text):
     assert sequence.source.files == (tmp_path / "1.jpg",)
 
 
+def test_absolute_paths_are_accepted_where_the_folder_is_a_link(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "own")
+    (tmp_path / "own/labels.csv").write_text(f"path,subject,AU1\n{tmp_path}/own/1.jpg,a,1\n")
+    (sequence,) = read_custom(tmp_path / "link").sequences
+    assert sequence.source.files == (tmp_path / "link/1.jpg",)
+
+
 @pytest.mark.parametrize(
     "path", ["../1.jpg", "/etc/passwd", "faces/../../1.jpg", "..\\1.jpg", "", ".", "../own-2/1.jpg"]
 )
@@ -212,7 +235,7 @@ def test_videos_are_refused_with_the_remedy(read_text, name):
         read_text(f"path,subject,AU1\n{name},anna,1\n")
 
 
-@pytest.mark.parametrize("subject", ["a/b", "a\\b", ".a", "a\tb", "a\u202eb", "..", "a\x00b"])
+@pytest.mark.parametrize("subject", ["a/b", "a\\b", ".a", "a\tb", "a\u202eb", "..", "a\x00b", "P[1]", "a*", "a?"])
 @pytest.mark.parametrize("column", ["subject", "task"])
 def test_names_that_are_no_file_names_are_refused(read_text, subject, column):
     row = {"subject": "anna", "task": "x", column: f'"{subject}"'}
@@ -236,11 +259,21 @@ def test_names_that_are_too_long_are_refused(read_text):
 
 
 @pytest.mark.parametrize(
-    "rows", ["1.jpg,a_b,,1\n2.jpg,a,b,1\n", "1.jpg,Anna,x,1\n2.jpg,anna,X,1\n"], ids=["joined", "capitals"]
+    "rows", ["1.jpg,a_b,,1\n2.jpg,a,b,1\n", "1.jpg,anna,x,1\n2.jpg,anna,X,1\n"], ids=["joined", "capitals"]
 )
 def test_sequences_that_would_share_a_file_are_refused(read_text, rows):
     with pytest.raises(RawDataError, match="line 3: .* would be stored under the same name as"):
         read_text("path,subject,task,AU1\n" + rows)
+
+
+def test_a_person_in_two_spellings_is_refused_with_both_lines(read_text):
+    with pytest.raises(RawDataError, match="line 3: subject 'anna' is spelled 'Anna' in line 2"):
+        read_text("path,subject,task,AU1\n1.jpg,Anna,T1,1\n2.jpg,anna,T2,1\n")
+
+
+def test_accents_make_no_second_person(read_text):
+    sequences = read_text("path,subject,task,AU1\n1.jpg,Jos\u00e9,T1,1\n2.jpg,Jose\u0301,T2,1\n").sequences
+    assert {(sequence.subject, sequence.part) for sequence in sequences} == {("Jos\u00e9", 1)}
 
 
 @pytest.mark.parametrize(

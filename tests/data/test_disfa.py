@@ -215,11 +215,18 @@ def test_frames_that_tell_nothing_need_a_frame_base(make_tree, assert_reads_as):
     assert_reads_as(read_disfa(tree.root, frame_base=1), tree)
 
 
-def test_frames_that_contradict_each_other_need_a_frame_base(make_tree):
+@pytest.mark.parametrize("frame_base", [None, 0, 1])
+def test_frames_that_contradict_each_other_are_refused(make_tree, frame_base):
     tree = make_tree(pictures=FRAMES)
     (tree.root / "frames/SN006/1.png").rename(tree.root / "frames/SN006/0.png")
     with pytest.raises(RawDataError, match="SN006 has pictures 0 to 4 and .*; SN001 has pictures 1 to 5 and"):
-        read_disfa(tree.root)
+        read_disfa(tree.root, frame_base=frame_base)
+
+
+def test_a_frame_base_of_videos_is_noted_as_unused(make_tree):
+    dataset = read_disfa(make_tree(subjects={"SN001": 3}).root, frame_base=0)
+    assert dataset.settings["frame_base"] is None
+    assert "Frame base 0 was not used: there are no extracted frames, only videos." in dataset.notes
 
 
 def test_a_frame_base_that_does_not_fit_is_obeyed_and_noted(make_tree):

@@ -24,6 +24,10 @@ def test_validation_subjects_are_the_stated_share_of_the_training_parts():
     assert len(splits["validation"]) == round(VALIDATION_SHARE * 40)
 
 
+def test_the_only_subject_that_is_not_tested_is_for_training():
+    assert split_subjects({"A": 1, "B": 2}, 1) == {"train": ["B"], "validation": [], "test": ["A"]}
+
+
 def test_splits_do_not_depend_on_the_order_of_the_subjects():
     reordered = dict(sorted(SUBJECT_FOLDS.items(), reverse=True))
     assert split_subjects(reordered, 2) == split_subjects(SUBJECT_FOLDS, 2)

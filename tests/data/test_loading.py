@@ -198,10 +198,11 @@ def test_an_empty_split_is_told_with_the_subjects_there_are(tmp_path, write_prep
     write_prepared(tmp_path / "set", "bp4d", {"F001": 1, "F003": 2}, num_rows=2)
     options = {"data_dir": tmp_path / "set", "cache_dir": tmp_path / "cache"}
     assert set(load_au_dataset("bp4d", split="test", **options)["subject"]) == {"F001"}
-    complaint = r"The train split of fold 1 is empty: .* subjects of BP4D: F001 \(part 1\), F003 \(part 2\)"
+    assert set(load_au_dataset("bp4d", split="train", **options)["subject"]) == {"F003"}
+    complaint = r"The validation split of fold 1 is empty: .* BP4D: F001 \(part 1\), F003 \(part 2\). Validation takes"
     for streaming in (False, True):
         with pytest.raises(ValueError, match=complaint):
-            load_au_dataset("bp4d", streaming=streaming, **options)
+            load_au_dataset("bp4d", split="validation", streaming=streaming, **options)
 
 
 def test_an_unknown_split_is_refused_before_anything_is_read():

@@ -409,6 +409,36 @@ def test_the_folder_of_the_raw_data_is_refused(make_tree):
     assert not (tree.root / "prepare.json").exists()
 
 
+@pytest.mark.parametrize("name", ["report.txt", "data/table.csv", "state/x"])
+def test_a_folder_of_somebody_else_is_refused_and_left_alone(make_tree, tmp_path, name):
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    with pytest.raises(OutputFolderError, match=f"no prepare.json.*holds {name.split('/')[0]}, which would"):
+        prepare(read_bp4d(make_tree().root), tmp_path / "out", num_proc=1)
+    assert [file for file in (tmp_path / "out").rglob("*") if file.is_file()] == [path]
+
+
+def test_leftovers_of_others_are_left_alone(make_bp4d_tree, tmp_path):
+    tree = make_bp4d_tree(tmp_path / "raw", {("F001", "T1"): range(1, 3)})
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/download.part").write_text("mine")
+    (tmp_path / "out/report.txt.part").write_text("half")
+    prepare(read_bp4d(tree.root), tmp_path / "out", num_proc=1)
+    assert [path.name for path in (tmp_path / "out").rglob("*.part")] == ["download.part"]
+
+
+def test_a_release_that_gives_no_row_is_no_data_set(make_bp4d_tree, tmp_path):
+    frames = range(1, 3)
+    lost = [("F001", "T1", frame) for frame in frames]
+    tree = make_bp4d_tree(tmp_path / "raw", {("F001", "T1"): frames}, faceless=lost)
+    for _ in range(2):
+        with pytest.raises(PreparationError, match="None of the 2 labelled .*: 2 times no face. The first is .*1.jpg"):
+            prepare(read_bp4d(tree.root), tmp_path / "out", num_proc=1)
+        assert not (tmp_path / "out/dataset.json").exists()
+    assert "F001 T1 frame 1" in (tmp_path / "out/report.txt").read_text()
+
+
 def test_a_release_without_labelled_frames_is_refused(tmp_path):
     with pytest.raises(RawDataError, match="no labelled frame"):
         prepare(RawDataset("custom", (1,), tmp_path, []), tmp_path / "out", num_proc=1)

@@ -44,6 +44,7 @@ class _Labels:
     frames: NDArray[np.int32]
     labels: NDArray[np.int8]
     intensities: NDArray[np.int8]
+    num_unmatched: int = 0
 
 
 def read_bp4d(data_dir: str | Path, frame_offset: int = 0) -> RawDataset:
@@ -91,7 +92,10 @@ def read_bp4d(data_dir: str | Path, frame_offset: int = 0) -> RawDataset:
             f"{occurrence.path} has tables of {len(labels)} sequences, but none of them has both labels and pictures "
             f"in a folder like Sequences(2D+3D)/F001/T1. {describe_contents(folders)}"
         )
-    notes = [_describe_intensities(intensity_tables), *_explain_missing_pictures(labels, pictures, frame_offset)]
+    notes = [
+        *_describe_intensities(intensity_tables, labels),
+        *_explain_missing_pictures(labels, pictures, frame_offset),
+    ]
     settings = {"frame_offset": frame_offset}
     return RawDataset("bp4d", BP4D.aus, root, sequences, problems, settings, notes)
 
@@ -164,12 +168,15 @@ def _read_sequence(path: Path, intensity_tables: Mapping[int, Path]) -> _Labels:
     labels = parse_codes(table, au_names(BP4D.aus, columns), _OCCURRENCE_CODES)
     order = np.argsort(frames)
     frames = frames[order]
-    return _Labels(frames, labels[order], _read_intensities(frames, intensity_tables))
+    return _Labels(frames, labels[order], *_read_intensities(path, frames, intensity_tables))
 
 
-def _read_intensities(frames: NDArray[np.int32], tables: Mapping[int, Path]) -> NDArray[np.int8]:
-    """Intensities `[n, 12]` of `frames` (ascending); what the tables lack is missing."""
+def _read_intensities(
+    occurrence: Path, frames: NDArray[np.int32], tables: Mapping[int, Path]
+) -> tuple[NDArray[np.int8], int]:
+    """Intensities `[n, 12]` of `frames` (ascending), missing where the tables lack them; and rows of other frames."""
     intensities = np.full((len(frames), len(BP4D.aus)), MISSING_LABEL, dtype=np.int8)
+    num_unmatched = 0
     for au, path in tables.items():
         if au not in BP4D.aus:
             continue
@@ -181,8 +188,14 @@ def _read_intensities(frames: NDArray[np.int32], tables: Mapping[int, Path]) -> 
         coded_frames = parse_frames(table, 0)
         codes = parse_codes(table, {f"the intensity of AU{au}": 1}, _INTENSITY_CODES)[:, 0]
         _, rows, coded_rows = np.intersect1d(frames, coded_frames, assume_unique=True, return_indices=True)
+        if not len(rows):
+            raise RawDataError(
+                f"{path} has none of the frames of {occurrence}: it begins with frame {coded_frames.min()}, the other "
+                f"with {frames[0]}. Bring both to the same frame numbers, or remove AU_INT to go without intensities."
+            )
         intensities[rows, BP4D.aus.index(au)] = codes[coded_rows]
-    return intensities
+        num_unmatched += len(coded_frames) - len(rows)
+    return intensities, num_unmatched
 
 
 def _find_pictures(folders: Iterable[Folder], frame_offset: int) -> dict[_Key, tuple[Path, dict[int, Path]]]:
@@ -222,11 +235,21 @@ def _find_problem(
     return None
 
 
-def _describe_intensities(tables: Mapping[_Key, Mapping[int, Path]]) -> str:
-    aus = sorted({au for of_sequence in tables.values() for au in of_sequence} & set(BP4D.aus))
+def _describe_intensities(tables: Mapping[_Key, Mapping[int, Path]], labels: Mapping[_Key, _Labels]) -> list[str]:
+    aus = {au for of_sequence in tables.values() for au in of_sequence} & set(BP4D.aus)
     if not aus:
-        return "There is no AU_INT: intensities are missing."
-    return f"Intensities of {', '.join(f'AU{au}' for au in aus)} come from AU_INT."
+        return ["There is no AU_INT: intensities are missing."]
+    notes = [f"Intensities of {', '.join(f'AU{au}' for au in sorted(aus))} come from AU_INT."]
+    lacking = ["_".join(key) for key in sorted(labels) if aus - tables.get(key, {}).keys()]
+    if lacking:
+        notes.append(
+            f"{len(lacking)} of {len(labels)} sequences lack tables in AU_INT, such as {lacking[0]}: "
+            "those intensities are missing."
+        )
+    num_unmatched = sum(of_sequence.num_unmatched for of_sequence in labels.values())
+    if num_unmatched:
+        notes.append(f"Rows of AU_INT that were not used, because AU_OCC lacks their frames: {num_unmatched}.")
+    return notes
 
 
 def _explain_missing_pictures(

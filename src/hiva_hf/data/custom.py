@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..facs import ACTION_UNITS, MISSING_LABEL
 from .frames import ImageFiles
 from .label_tables import Table, parse_au_header, parse_codes, parse_integer, read_json_lines, read_table
-from .layout import VIDEO_SUFFIXES, check_data_dir, describe_contents, relative, scan_folders
+from .layout import VIDEO_SUFFIXES, check_data_dir, describe_contents, scan_folders
 from .raw import RawDataError, RawDataset, RawSequence
 
 
@@ -27,6 +27,8 @@ _INTENSITY_HEADER = re.compile(r"AU[ _-]?0*([1-9]\d?)[ _-](?:int|intensity)", re
 _NUM_DEALT_PARTS = 3
 _MAX_PART = 100
 _MAX_NAME_BYTES = 200
+# Slashes part folders; `datasets` takes the others in a file's name for a pattern.
+_NOT_IN_NAMES = r"\/[]*?"
 
 _Key = tuple[str, str]  # subject, task
 
@@ -74,7 +76,9 @@ def read_custom(data_dir: str | Path, labels_file: str | Path | None = None) -> 
     table = read_json_lines(path) if path.suffix.lower() == ".jsonl" else read_table(path)
     if not table.rows:
         raise RawDataError(f"{path} has no row. Expected a header `path,subject,AU1,...` and a row for each picture.")
-    notes: list[str] = [f"Labels come from {relative(path, root)}."]
+    # Where the table lies on this machine is nobody's business.
+    name = (_path_within(path, root) or Path(path.name)).as_posix()
+    notes: list[str] = [f"Labels come from {name}."]
     columns = _find_columns(table, notes)
     aus = tuple(sorted(columns.labels))
     labels = parse_codes(table, {f"AU{au}": columns.labels[au] for au in aus}, _LABEL_CODES)
@@ -97,14 +101,15 @@ def read_custom(data_dir: str | Path, labels_file: str | Path | None = None) -> 
         )
     if columns.frame is None:
         notes.append("There is no column `frame`: pictures are numbered from 0 in the order of the table.")
-    settings = {"labels_file": relative(path, root)}
+    settings = {"labels_file": name}
     sequences.sort(key=lambda sequence: sequence.name)
     return RawDataset("custom", aus, root, sequences, settings=settings, notes=notes)
 
 
 def _find_table(root: Path, labels_file: str | Path | None) -> Path:
     if labels_file is not None:
-        found = [path for path in (root / labels_file, Path(labels_file)) if path.is_file()]
+        labels_file = Path(labels_file).expanduser()
+        found = [path for path in (root / labels_file, labels_file) if path.is_file()]
         if not found:
             raise RawDataError(f"`labels_file` is {str(labels_file)!r}, but there is no such file, nor one in {root}.")
         return found[0]
@@ -185,10 +190,12 @@ def _group_rows(table: Table, columns: _Columns) -> dict[_Key, list[int]]:
     """Rows of each sequence, in the order of the table."""
     rows_of: dict[_Key, list[int]] = {}
     key_of_name: dict[str, _Key] = {}
+    first_rows: dict[str, int] = {}
     for row, cells in enumerate(table.rows):
-        key = cells[columns.subject], "" if columns.task is None else cells[columns.task]
+        key = _subject_of(columns, cells), "" if columns.task is None else _normalize(cells[columns.task])
         if key not in rows_of:
             _check_key(table, row, key)
+            _check_spelling(table, columns, row, first_rows.setdefault(key[0].casefold(), row))
             # Some file systems take Anna and anna for one.
             other = key_of_name.setdefault("_".join(filter(None, key)).casefold(), key)
             if other != key:
@@ -200,15 +207,34 @@ def _group_rows(table: Table, columns: _Columns) -> dict[_Key, list[int]]:
     return rows_of
 
 
+def _subject_of(columns: _Columns, cells: Sequence[str]) -> str:
+    return _normalize(cells[columns.subject])
+
+
+def _normalize(name: str) -> str:
+    """One spelling for letters with accents, of which Unicode has two."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _check_spelling(table: Table, columns: _Columns, row: int, first_row: int) -> None:
+    """Somebody in two spellings would be trained on in one and tested in the other."""
+    subject, first = (_subject_of(columns, table.rows[index]) for index in (row, first_row))
+    if subject != first:
+        raise RawDataError(
+            f"{_locate(table, row)}: subject {subject!r} is spelled {first!r} in line {table.lines[first_row]}. Spell "
+            "one person in one way, and give two people names that differ in more than capitals."
+        )
+
+
 def _check_key(table: Table, row: int, key: _Key) -> None:
     """Sequences are stored in files that are named after subject and task."""
     if not key[0]:
         raise RawDataError(f"{_locate(table, row)}: there is no subject. Folds can't be made without.")
     for name, text in zip(("subject", "task"), key, strict=True):
-        if text.startswith(".") or any(sign in r"\/" or unicodedata.category(sign)[0] == "C" for sign in text):
+        if text.startswith(".") or any(sign in _NOT_IN_NAMES or unicodedata.category(sign)[0] == "C" for sign in text):
             raise RawDataError(
                 f"{_locate(table, row)}: {name} is {text!r}, but files are named after it: it can't begin with a dot "
-                "or contain slashes or control characters."
+                "or contain slashes, square brackets, asterisks, question marks or control characters."
             )
     if len("_".join(key).encode()) > _MAX_NAME_BYTES:
         raise RawDataError(f"{_locate(table, row)}: subject and task are longer than {_MAX_NAME_BYTES} bytes.")
@@ -216,7 +242,7 @@ def _check_key(table: Table, row: int, key: _Key) -> None:
 
 def _find_parts(table: Table, columns: _Columns, notes: list[str]) -> dict[str, int]:
     """Part of each subject."""
-    subjects = [cells[columns.subject] for cells in table.rows]
+    subjects = [_subject_of(columns, cells) for cells in table.rows]
     if columns.fold is None:
         notes.append("There is no column `fold`: the sorted subjects were dealt to folds 1, 2, 3, 1, 2, 3 ...")
         return {subject: index % _NUM_DEALT_PARTS + 1 for index, subject in enumerate(sorted(set(subjects)))}
@@ -258,13 +284,19 @@ def _find_pictures(root: Path, table: Table, columns: _Columns) -> list[Path]:
 
 
 def _locate_picture(root: Path, base: Path, text: str) -> Path | None:
-    """The path that `text` means, if it lies in `root`; links are not followed."""
+    """The path that `text` means, if it lies in `root`; links within are not followed."""
     # Tables that were written on Windows.
-    path = os.path.abspath(base / text.replace("\\", "/"))
-    top = os.path.abspath(root)
-    if path == top or not Path(path).is_relative_to(top):
-        return None
-    return root / Path(path).relative_to(top)
+    path = _path_within(base / text.replace("\\", "/"), root)
+    return None if path is None else root / path
+
+
+def _path_within(path: Path, root: Path) -> Path | None:
+    """`path` relative to `root`, or to where `root` really is if that is a link; None if it is outside."""
+    path = Path(os.path.abspath(path))
+    for top in (Path(os.path.abspath(root)), root.resolve()):
+        if path != top and path.is_relative_to(top):
+            return path.relative_to(top)
+    return None
 
 
 def _order_frames(table: Table, columns: _Columns, rows: Sequence[int]) -> tuple[NDArray[np.int32], list[int]]:

@@ -69,7 +69,7 @@ def read_disfa(
     Raises:
         ValueError: if an option has a value that it can't have.
         RawDataError: if labels or pictures can't be found, or can't be right; or if it can't be told whether extracted
-            frames count from 0 or from 1.
+            frames count from 0 or from 1, or some count from 0 and others from 1.
     """
     _check_options(camera, threshold, frame_base)
     folders = scan_folders(check_data_dir(data_dir), _DEPTH)
@@ -224,9 +224,16 @@ def _find_base(
     last_frames = {subject: int(coded.frames[-1]) for subject, coded in labels.items() if len(coded.frames)}
     told = find_frame_base(recordings, last_frames)
     if told is None:
+        if frame_base is not None:
+            notes.append(f"Frame base {frame_base} was not used: there are no extracted frames, only videos.")
         return None
     bases, evidence = told
-    if frame_base is None and len(bases) != 1:
+    if len(bases) == 2:
+        raise RawDataError(
+            f"Some extracted frames count from 0, others from 1: {evidence}. Number all of them from 1; a frame base "
+            "for all would put the labels of some subjects on the wrong frames."
+        )
+    if frame_base is None and not bases:
         raise RawDataError(
             f"It can't be told whether the extracted frames count from 0 or from 1: {evidence}. Pass `--frame_base 0` "
             "or `--frame_base 1`; pictures that are one frame off are not noticed later."

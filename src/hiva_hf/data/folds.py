@@ -24,7 +24,7 @@ def split_subjects(
         subject_parts: Part (1, 2, 3, ...) of each subject; no fold tests those of part `NEVER_TESTED`.
         fold: The part that is tested.
         validation_subjects: The customary ones, where there are any. By default, 15 % of the subjects that are not
-            tested are drawn, always the same.
+            tested are drawn, always the same; none if there is only one, who is for training.
 
     Returns:
         Sorted subjects of each split; no subject is in two of them. Where no part is ever tested, all are for
@@ -42,6 +42,8 @@ def split_subjects(
     rest = sorted(subject for subject, part in subject_parts.items() if part != fold)
     if validation_subjects:
         validation = sorted(set(rest) & set(validation_subjects))
+    elif len(rest) == 1:
+        validation = []
     else:
         order = np.random.default_rng(_VALIDATION_SEED).permutation(len(rest))
         num_validation = max(1, round(VALIDATION_SHARE * len(rest)))

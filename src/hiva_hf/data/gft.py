@@ -175,12 +175,11 @@ def _judge_codes(root: Path, labels: Mapping[str, _Labels], notes: list[str]) ->
     listed = ", ".join(f"{code or 'nothing'!r} in {count} cells" for code, count in codes.most_common(_MAX_CODES))
     more = f" and {len(codes) - _MAX_CODES} more" if len(codes) > _MAX_CODES else ""
     is_coded = np.concatenate([coded.labels for coded in labels.values()]) != MISSING_LABEL
-    if uncoded := [
-        f"AU{au}" for au, is_au_coded in zip(GFT.aus, is_coded.any(axis=0), strict=True) if not is_au_coded
-    ]:
+    uncoded = [f"AU{au}" for au, is_found in zip(GFT.aus, is_coded.any(axis=0), strict=True) if not is_found]
+    if uncoded:
         raise RawDataError(
-            f"No table of GFT in {root} has 0 or 1 for {', '.join(uncoded)}. The codes found are {listed}{more}. Write "
-            "1 where an AU is present and 0 where it is absent; all else counts as missing."
+            f"No table of GFT in {root} has 0 or 1 for {', '.join(uncoded)}. The codes found are {listed}{more}. "
+            "Write 1 where an AU is present and 0 where it is absent; all else counts as missing."
         )
     notes.append(f"Codes of GFT's tables that count as missing labels: {listed}{more}.")
 

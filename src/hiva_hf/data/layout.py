@@ -46,7 +46,7 @@ def _suffix(name: str) -> str:
 
 def check_data_dir(data_dir: str | Path) -> Path:
     """Returns the folder, or raises a RawDataError that says what is there instead."""
-    path = Path(data_dir)
+    path = Path(data_dir).expanduser()
     if path.is_dir():
         return path
     found = "a file; pass the folder into which the release was unpacked" if path.exists() else "not there"

@@ -135,9 +135,10 @@ def _subjects_of_split(source: FaceSource, fold: int, split: str) -> list[str]:
     subjects = split_set(source.name, parts, fold)[split]
     if not subjects:
         found = ", ".join(f"{subject} (part {part})" for subject, part in sorted(parts.items()))
+        reason = " Validation takes two or more people who are not tested." if split == "validation" else ""
         raise ValueError(
             f"The {split} split of fold {fold} is empty: {source.place} holds only these subjects of "
-            f"{title_of(source.name)}: {found}."
+            f"{title_of(source.name)}: {found}.{reason}"
         )
     return subjects
 

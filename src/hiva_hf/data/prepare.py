@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ REPORT_FILE = "report.json"
 REPORT_TEXT_FILE = "report.txt"
 TIMING_FILE = "timing.json"
 _LOCK_FILE = ".lock"
+_OWN_NAMES = ("data", "state", MANIFEST_FILE, REPORT_FILE, REPORT_TEXT_FILE, TIMING_FILE)
 
 
 class OutputFolderError(ValueError):
@@ -56,17 +58,20 @@ def prepare(raw: RawDataset, output_dir: str | Path, num_proc: int | None = None
 
     Raises:
         RawDataError: if the release holds no labelled frame.
-        OutputFolderError: if the folder was begun with other settings or for other data, or another run is at it.
-        PreparationError: if the disk is full, a process dies or the data can't be worked on.
+        OutputFolderError: if the folder was begun with other settings or for other data, holds files of somebody else
+            that would be overwritten, or another run is at it.
+        PreparationError: if the disk is full, a process dies, the data can't be worked on, or none of the frames
+            became a row (the report is written then, `dataset.json` is not).
         ImportError: if a package for finding faces is missing.
         KeyboardInterrupt: with a message, after Ctrl-C.
     """
     num_proc = usable_cores() if num_proc is None else num_proc
     if num_proc < 1:
         raise ValueError(f"num_proc must be at least 1, got {num_proc}.")
-    output_dir = Path(output_dir)
+    output_dir = Path(output_dir).expanduser()
     if output_dir.resolve() == raw.root.resolve():
         raise OutputFolderError(f"{output_dir} is the folder of the raw data. Choose another one for what comes out.")
+    _refuse_foreign_folder(output_dir)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         with _lock(output_dir):
@@ -86,6 +91,7 @@ class _Preparation:
         self.folder = ShardFolder(output_dir)
         _claim(output_dir / CLAIM_FILE, raw)
         self.folder.open()
+        self._remove_leftovers()
         self.chunks = cut_into_chunks(raw)
         if not self.chunks:
             raise RawDataError(f"{raw.root} holds no labelled frame with pictures. Check that it is complete.")
@@ -110,8 +116,15 @@ class _Preparation:
         if missing:
             num_frames = sum(map(len, missing))
             self._write(TIMING_FILE, _timing(list(states.values()), self.chunks, num_frames, seconds, num_proc))
+        if not report.written:
+            raise PreparationError(_describe_nothing(report, self.output_dir))
         self._write(MANIFEST_FILE, _manifest(self.raw, self.chunks, states))
         return report
+
+    def _remove_leftovers(self) -> None:
+        self.folder.remove_leftovers()
+        for name in (CLAIM_FILE, *_OWN_NAMES):
+            (self.output_dir / f"{name}.part").unlink(missing_ok=True)
 
     def _finished(self) -> dict[str, ShardState]:
         states = {chunk.name: self.folder.finished(chunk) for chunk in self.chunks}
@@ -155,7 +168,7 @@ class _Preparation:
                 f"Stopped. {self._standing()} Give the same command again: it goes on from there."
             ) from None
         finally:
-            self.folder.remove_leftovers()
+            self._remove_leftovers()
 
     def _standing(self) -> str:
         return f"{len(self._finished())} of {len(self.chunks)} shards are done."
@@ -179,6 +192,27 @@ def _lock(output_dir: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _refuse_foreign_folder(output_dir: Path) -> None:
+    """Refuses a folder that was not begun here but holds names that would be written."""
+    # In this order, because another run may just begin the folder.
+    taken = [name for name in _OWN_NAMES if (output_dir / name).exists()]
+    if taken and not (output_dir / CLAIM_FILE).exists():
+        raise OutputFolderError(
+            f"{output_dir} was not begun by a preparation (it has no {CLAIM_FILE}), but it holds {', '.join(taken)}, "
+            "which would be overwritten. Use another output folder."
+        )
+
+
+def _describe_nothing(report: Report, output_dir: Path) -> str:
+    counts = Counter(problem.kind for problem in report.problems)
+    listed = ", ".join(f"{count} times {kind}" for kind, count in counts.items())
+    first = report.problems[0]
+    return (
+        f"None of the {report.labelled.found} labelled frames became a row: {listed}. The first is {first.where}. "
+        f"{output_dir / REPORT_TEXT_FILE} names more of them."
+    )
 
 
 def _claim(path: Path, raw: RawDataset) -> None:

@@ -92,9 +92,8 @@ class ShardFolder:
 
     def remove_leftovers(self) -> None:
         """Removes what a process that ended was just writing."""
-        for folder in (self.output_dir, self.data_dir, self.state_dir):
-            for leftover in folder.glob("*.part"):
-                leftover.unlink()
+        for leftover in (*self.data_dir.glob("*.parquet.part"), *self.state_dir.glob("*.json.part")):
+            leftover.unlink()
 
     def names(self) -> list[str]:
         """Names of all shards that have a file here, sorted."""
