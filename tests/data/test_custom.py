@@ -235,7 +235,9 @@ def test_videos_are_refused_with_the_remedy(read_text, name):
         read_text(f"path,subject,AU1\n{name},anna,1\n")
 
 
-@pytest.mark.parametrize("subject", ["a/b", "a\\b", ".a", "a\tb", "a\u202eb", "..", "a\x00b", "P[1]", "a*", "a?"])
+@pytest.mark.parametrize(
+    "subject", ["a/b", "a\\b", ".a", "a\tb", "a\u202eb", "..", "a\x00b", "P[1]", "a*", "a?", "a:b"]
+)
 @pytest.mark.parametrize("column", ["subject", "task"])
 def test_names_that_are_no_file_names_are_refused(read_text, subject, column):
     row = {"subject": "anna", "task": "x", column: f'"{subject}"'}

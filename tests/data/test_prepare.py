@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import threading
 import time
@@ -369,6 +370,7 @@ def test_a_forged_shard_is_replaced(make_tree, tmp_path):
     prepare(read_bp4d(tree.root), tmp_path / "whole", num_proc=1)
     forged = tmp_path / "out/data/F001_T1-000.parquet"
     forged.parent.mkdir(parents=True)
+    shutil.copy(tmp_path / "whole/prepare.json", tmp_path / "out")
     forged.write_bytes((tmp_path / "whole/data/F001_T1-000.parquet").read_bytes()[:1000])
     prepare(read_bp4d(tree.root), tmp_path / "out", num_proc=1)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
