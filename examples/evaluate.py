@@ -46,6 +46,8 @@ def parse_options(words: list[str] | None = None) -> argparse.Namespace:
         parser.error("--tune_thresholds tunes on the validation subjects, so it cannot score --split validation.")
     if len(set(options.fold)) < len(options.fold):
         parser.error("--fold names a fold twice.")
+    if options.max_samples is not None and options.max_samples < 1:
+        parser.error(f"--max_samples is {options.max_samples}, but at least 1 face is needed.")
     if len(options.fold) > 1 and options.split != "test":
         parser.error(f"Folds share people outside of their test parts: give one --fold with --split {options.split}.")
     return options
@@ -87,6 +89,12 @@ def main():
         sys.exit(f"evaluate.py: {error}")
     if not PartialState().is_main_process:
         return
+    # Written before scoring, so that no score that can't be had takes them along.
+    if options.output_dir is not None:
+        output_dir = Path(options.output_dir)
+        output_dir.mkdir(parents=True, exist_ok=True)
+        for part in folds:
+            save(part.test, output_dir / f"predictions_{options.split}_fold{part.fold}.parquet")
     try:
         result = score_method(Path(options.checkpoint).name, folds)
     except ValueError as error:
@@ -95,12 +103,8 @@ def main():
     table = make_detail_table("scores", f"{result.name} on {where}", result)
     print(f"\n{table.to_markdown()}")
     if options.output_dir is not None:
-        output_dir = Path(options.output_dir)
-        output_dir.mkdir(parents=True, exist_ok=True)
         (output_dir / "scores.json").write_text(json.dumps(vars(options) | result.scores.as_dict(), indent=2))
         (output_dir / "scores.md").write_text(table.to_markdown() + "\n")
-        for part in folds:
-            save(part.test, output_dir / f"predictions_{options.split}_fold{part.fold}.parquet")
 
 
 if __name__ == "__main__":

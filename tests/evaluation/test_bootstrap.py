@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
-from hiva_hf.evaluation.bootstrap import bootstrap_scores, compare_paired
+from hiva_hf.evaluation.bootstrap import bootstrap_scores, compare_paired, estimate_scores, single_subject_folds
 from hiva_hf.evaluation.metrics import tune_thresholds
 from hiva_hf.evaluation.protocol import FoldPredictions, score_protocol
 
@@ -92,6 +92,31 @@ def test_a_method_does_not_differ_from_itself(three_folds):
     assert (result.mean_estimate, result.mean_interval, result.p_value) == (0.0, (0.0, 0.0), 1.0)
 
 
+def test_a_difference_is_over_what_both_methods_define(predictions_of):
+    """Nobody shows AU4: F1 is undefined for a method that finds nothing, and 0 for one with a false alarm."""
+    labels, subjects = [[1, 0], [1, 0], [1, 0]], ["A", "B", "C"]
+    quiet = predictions_of(labels, [[0.9, 0.1]] * 3, subjects, ["AU1", "AU4"])
+    alarmed = predictions_of(labels, [[0.9, 0.9], [0.9, 0.1], [0.9, 0.1]], subjects, ["AU1", "AU4"])
+    for first, second in ((quiet, alarmed), (alarmed, quiet)):
+        parts = [FoldPredictions(1, 0, first)], [FoldPredictions(1, 0, second)]
+        result = compare_paired(*parts, num_resamples=50)
+        np.testing.assert_array_equal(result.estimate, [0, np.nan])
+        assert (result.mean_estimate, result.mean_interval, result.p_value) == (0.0, (0.0, 0.0), 1.0)
+        assert result.undefined == ["AU4 in fold 1 (seed 0)"]
+        over_seeds = compare_paired(parts[0], [replace(parts[1][0], seed=7)], num_resamples=50)
+        assert (over_seeds.mean_estimate, over_seeds.mean_interval) == (0.0, (0.0, 0.0))
+        assert over_seeds.undefined == ["AU4 in fold 1"]
+
+
+def test_a_fold_with_one_subject_has_estimates_alone(three_folds, predictions_of):
+    alone = FoldPredictions(4, 0, predictions_of([[1, 0, 1, 0]], [[0.9] * 4], ["A"], AU_NAMES, fold=4))
+    parts = [*three_folds, alone]
+    assert single_subject_folds(parts) == [4]
+    result = estimate_scores(parts, "accuracy")
+    assert result.mean_estimate == score_protocol(parts).headline("accuracy")
+    assert np.isnan([*result.mean_interval, result.p_value, *result.intervals.ravel()]).all()
+
+
 def test_an_undefined_difference_has_no_p_value(predictions_of):
     never = predictions_of([[0], [0], [0]], [[0.1], [0.2], [0.3]], ["A", "B", "C"], ["AU1"])
     result = compare_paired([FoldPredictions(1, 0, never)], [FoldPredictions(1, 0, never)], num_resamples=20)
@@ -108,7 +133,7 @@ def test_a_better_method_is_recognised_and_the_sign_follows_the_order(random_fol
     assert result.mean_interval[0] > 0
     assert result.p_value == pytest.approx(2 / 401)
     apart = [bootstrap_scores(method, metric, num_resamples=400) for method in (better, worse)]
-    np.testing.assert_array_equal(result.samples, apart[0].samples - apart[1].samples)
+    np.testing.assert_allclose(result.samples, apart[0].samples - apart[1].samples, atol=1e-12)
     np.testing.assert_allclose(result.estimate, apart[0].estimate - apart[1].estimate)
     turned = compare_paired(worse, better, metric, num_resamples=400)
     np.testing.assert_allclose(turned.mean_samples, -result.mean_samples)

@@ -123,6 +123,19 @@ def test_a_checkpoint_that_tells_nothing_is_refused_unless_asked_for(tiny_model_
     assert len(predicted) == 4
 
 
+@pytest.mark.parametrize("record", [b"{", b"[]", b"\xff"])
+def test_a_damaged_record_is_refused_by_name(tmp_path, record):
+    (tmp_path / "all_results.json").write_bytes(record)
+    with pytest.raises(ValueError, match="all_results.json is damaged"):
+        read_subject_record(str(tmp_path))
+
+
+@pytest.mark.parametrize("max_samples", [0, -1])
+def test_less_than_one_face_is_refused(max_samples):
+    with pytest.raises(ValueError, match=f"`max_samples` is {max_samples}, but at least 1 face"):
+        predict_checkpoint("anywhere", "synthfacs", max_samples=max_samples)
+
+
 def test_a_hub_that_is_not_reached_is_not_taken_for_one_without_a_record():
     with pytest.raises(LocalEntryNotFoundError):
         read_subject_record("nobody/no-such-detector")

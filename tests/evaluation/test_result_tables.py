@@ -135,3 +135,22 @@ def test_differences_are_those_of_the_paired_comparison(results):
     assert row["F1 95% interval"] == pytest.approx(tuple(100 * end for end in expected.mean_interval))
     assert row["F1 p"] == expected.p_value
     assert comparisons[0].keys() == {"f1", "tuned_f1", "roc_auc"}
+
+
+def test_one_subject_of_a_fold_leaves_scores_without_intervals(predictions_of):
+    """Leave-one-subject-out."""
+    folds = [
+        FoldPredictions(fold, 0, predictions_of([[1, 0], [0, 0]], [[0.9, 0.1]] * 2, [name] * 2, ["AU1", "AU4"], fold))
+        for fold, name in ((1, "A"), (2, "B"))
+    ]
+    result = score_method("HiVA", folds)
+    detail = make_detail_table("d", "Details", result)
+    average = cells(detail, 2)
+    assert (average["F1"], average["95% interval"]) == (pytest.approx(200 / 3), None)
+    assert (
+        "No interval, because a bootstrap over subjects needs two of each fold: folds 1, 2 test one."
+        in detail.notes[0]
+    )
+    table, _ = make_difference_table("p", "Differences", [(result, result)])
+    assert [cells(table, 0)[name] for name in ("F1", "F1 95% interval", "F1 p")] == [0, None, None]
+    assert table.notes[1].startswith("HiVA - HiVA: F1 leaves out AU4 in fold 1 (seed 0), AU4 in fold 2 (seed 0), ")

@@ -58,17 +58,21 @@ def test_thresholds_are_not_tuned_on_the_split_that_is_scored(run_command, detec
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("--max_samples", 0), "--max_samples is 0, but at least 1 face"),
         (("--fold", 1, 1), "names a fold twice"),
         (("--fold", 1, 2, "--split", "train"), "give one --fold with --split train"),
     ],
 )
-def test_folds_that_share_people_are_refused_before_the_work(run_command, detector, capsys, words, message):
+def test_senseless_options_are_refused_before_the_work(run_command, detector, capsys, words, message):
     with pytest.raises(SystemExit):
         run_command("--checkpoint", detector, *words)
     assert message in capsys.readouterr().err
 
 
-def test_one_person_is_too_few_for_an_interval(run_command, detector):
-    words = ("--max_samples", 1, "--mixed_precision", "no")
-    with pytest.raises(SystemExit, match=r"evaluate\.py: Fold 1 has 1 test subject"):
-        run_command("--checkpoint", detector, *words)
+def test_one_person_is_scored_without_an_interval(run_command, detector, tmp_path, capsys):
+    run_command(
+        *("--checkpoint", detector, "--max_samples", 1, "--mixed_precision", "no", "--output_dir", tmp_path / "out")
+    )
+    assert "No interval, because a bootstrap over subjects needs two" in capsys.readouterr().out
+    assert len(read_predictions(tmp_path / "out/predictions_test_fold1.parquet")) == 1
+    assert json.loads((tmp_path / "out/scores.json").read_text())["num_subjects"] == 1

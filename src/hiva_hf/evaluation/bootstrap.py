@@ -9,12 +9,13 @@ small by the factor (S - 1) / S (Rao & Wu 1988 draw n - 1 of n for that reason).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .metrics import AUCounts, count_au_predictions
+from .metrics import AUCounts, count_au_predictions, mean_over_aus
 from .predictions import Predictions
 from .protocol import (
     FoldPredictions,
@@ -38,23 +39,62 @@ _SEED_STREAM = 1
 class BootstrapScores:
     """A score, or the difference of two, with what resampled subjects make of it.
 
+    Everything is made from the scores of single networks, of which some may be undefined (NaN): those are in no mean.
+
     Attributes:
         metric: Which one.
         au_labels: The N AUs.
-        estimate: [N], the value of the real subjects, mean over folds.
-        mean_estimate: Its mean over AUs.
-        samples: [R, N], the value of each resample; NaN where it is undefined.
-        mean_samples: [R], the mean over the AUs that a resample defines.
+        folds: The F folds.
+        seeds: The S seeds of training. The difference of methods with other seeds is one of their means: no seeds,
+            and S is 1.
+        values: [F, S, N], the score of each network on the real subjects.
+        draws: [F, S, R, N], its score on each resample.
+        seed_weights: [R, S], how often each seed is in each resample; None where all are once.
         confidence: Coverage of the intervals.
     """
 
     metric: Metric
     au_labels: tuple[str, ...]
-    estimate: NDArray[np.float64]
-    mean_estimate: float
-    samples: NDArray[np.float64]
-    mean_samples: NDArray[np.float64]
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    values: NDArray[np.float64]
+    draws: NDArray[np.float64]
+    seed_weights: NDArray[np.int64] | None
     confidence: float
+
+    @cached_property
+    def estimate(self) -> NDArray[np.float64]:
+        """[N], the value of the real subjects, mean over folds of the mean over seeds."""
+        return mean_where_defined([mean_where_defined(of_fold) for of_fold in self.values])
+
+    @property
+    def mean_estimate(self) -> float:
+        """Its mean over the AUs that define it."""
+        return mean_over_aus(self.estimate, self.au_labels)[0]
+
+    @cached_property
+    def samples(self) -> NDArray[np.float64]:
+        """[R, N], the value of each resample; NaN where it is undefined."""
+        return mean_where_defined([_mean_over_seeds(of_fold, self.seed_weights) for of_fold in self.draws])
+
+    @cached_property
+    def mean_samples(self) -> NDArray[np.float64]:
+        """[R], the mean over the AUs that a resample defines."""
+        return mean_where_defined(self.samples.T)
+
+    @property
+    def mean_of_seeds(self) -> dict[int, float]:
+        """The value of each seed on its own: the mean over AUs of the mean over folds."""
+        means = mean_where_defined(self.values)
+        return {seed: mean_over_aus(mean, self.au_labels)[0] for seed, mean in zip(self.seeds, means, strict=True)}
+
+    @property
+    def undefined(self) -> list[str]:
+        """Where the real subjects define no value, in words: `AU4 in fold 2 (seed 42)`."""
+        return [
+            f"{self.au_labels[au]} in fold {self.folds[fold]}" + (f" (seed {self.seeds[seed]})" if self.seeds else "")
+            for fold, seed, au in np.argwhere(np.isnan(self.values))
+        ]
 
     @property
     def mean_interval(self) -> tuple[float, float]:
@@ -88,20 +128,27 @@ class BootstrapScores:
     def minus(self, other: "BootstrapScores") -> "BootstrapScores":
         """The paired difference; both must come from the same draws of the same tests (see `check_same_tests`).
 
+        It is the mean of the differences of single networks (or of the means over seeds, where the two have other
+        seeds). What one of the two leaves undefined is in no mean, for else their means would be over other AUs.
+
         Raises:
-            ValueError: If metric, AUs, number of draws or coverage differ.
+            ValueError: If metric, AUs, folds, number of draws or coverage differ.
         """
         ours, theirs = (
-            (scores.metric, scores.au_labels, len(scores.mean_samples), scores.confidence) for scores in (self, other)
+            (scores.metric, scores.au_labels, scores.folds, scores.draws.shape[2], scores.confidence)
+            for scores in (self, other)
         )
         if ours != theirs:
             raise ValueError(f"Bootstrapped scores of different kinds have no difference: {ours} and {theirs}.")
+        if self.seeds != other.seeds:
+            return self._averaged_over_seeds().minus(other._averaged_over_seeds())
+        return replace(self, values=self.values - other.values, draws=self.draws - other.draws)
+
+    def _averaged_over_seeds(self) -> "BootstrapScores":
+        draws = [_mean_over_seeds(of_fold, self.seed_weights) for of_fold in self.draws]
+        values = [mean_where_defined(of_fold) for of_fold in self.values]
         return replace(
-            self,
-            estimate=self.estimate - other.estimate,
-            mean_estimate=self.mean_estimate - other.mean_estimate,
-            samples=self.samples - other.samples,
-            mean_samples=self.mean_samples - other.mean_samples,
+            self, seeds=(), values=np.stack(values)[:, None], draws=np.stack(draws)[:, None], seed_weights=None
         )
 
     def _interval(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -139,17 +186,34 @@ def bootstrap_scores(
         ValueError: If the predictions do not make a protocol, a fold has a single subject, seeds are to be drawn but
             there is one only, or an argument is out of range.
     """
-    samples = _resample(predictions, metric, num_resamples, confidence, seed, over_seeds)
-    scores = score_protocol(predictions)
-    return BootstrapScores(
-        metric=metric,
-        au_labels=scores.au_labels,
-        estimate=scores.mean_over_folds(metric),
-        mean_estimate=scores.headline(metric),
-        samples=samples,
-        mean_samples=mean_where_defined(samples.T),
-        confidence=confidence,
-    )
+    if num_resamples < 1 or not 0 < confidence < 1:
+        raise ValueError(
+            f"`num_resamples` must be at least 1 and `confidence` between 0 and 1, got {num_resamples} and "
+            f"{confidence}."
+        )
+    check_folds(predictions)
+    if single := single_subject_folds(predictions):
+        raise ValueError(f"Fold {single[0]} has 1 test subject: a bootstrap over subjects needs two.")
+    return _bootstrap(predictions, metric, num_resamples, confidence, seed, over_seeds)
+
+
+def estimate_scores(predictions: Sequence[FoldPredictions], metric: Metric = "f1") -> BootstrapScores:
+    """Scores the real subjects only: no resample, and so no interval and no p-value.
+
+    Args:
+        predictions: One for each fold and seed.
+        metric: See `bootstrap_scores`.
+
+    Raises:
+        ValueError: If the predictions do not make a protocol, or `metric` does not exist.
+    """
+    check_folds(predictions)
+    return _bootstrap(predictions, metric, num_resamples=0)
+
+
+def single_subject_folds(predictions: Sequence[FoldPredictions]) -> list[int]:
+    """The folds that test one subject, of which none can be drawn: those have no interval."""
+    return sorted({part.fold for part in predictions if len(part.test.subjects) < 2})
 
 
 def compare_paired(
@@ -209,37 +273,39 @@ def check_same_seeds(first: Sequence[FoldPredictions], second: Sequence[FoldPred
         raise ValueError(f"Runs are paired by their seeds, but one method has {ours} and the other {theirs}.")
 
 
-def _resample(
+def _bootstrap(
     predictions: Sequence[FoldPredictions],
     metric: Metric,
     num_resamples: int,
-    confidence: float,
-    seed: int,
-    over_seeds: bool,
-) -> NDArray[np.float64]:
-    """[R, N], the protocol's mean over seeds and folds for every draw."""
+    confidence: float = DEFAULT_CONFIDENCE,
+    seed: int = 0,
+    over_seeds: bool = False,
+) -> BootstrapScores:
     if metric not in get_args(Metric):
         raise ValueError(f"`metric` is {metric!r}, but it must be one of {', '.join(get_args(Metric))}.")
-    if num_resamples < 1 or not 0 < confidence < 1:
-        raise ValueError(
-            f"`num_resamples` must be at least 1 and `confidence` between 0 and 1, got {num_resamples} and "
-            f"{confidence}."
-        )
-    check_folds(predictions)
-    seeds = sorted({part.seed for part in predictions})
-    seed_weights = _draw_seeds(len(seeds), num_resamples, seed) if over_seeds else None
-    means_of_folds = []
-    for fold in sorted({part.fold for part in predictions}):
+    scores = score_protocol(predictions)
+    num_seeds = len(scores.seeds)
+    seed_weights = _draw_seeds(num_seeds, num_resamples, seed) if over_seeds else None
+    draws = []
+    for fold in scores.folds:
         parts = sorted((part for part in predictions if part.fold == fold), key=lambda part: part.seed)
         num_subjects = len(parts[0].test.subjects)
-        if num_subjects < 2:
-            raise ValueError(f"Fold {fold} has {num_subjects} test subject(s): a bootstrap over subjects needs two.")
-        draws = np.random.default_rng([seed, fold])
+        generator = np.random.default_rng([seed, fold])
         # How often each subject is in each draw: [R, P].
-        weights = draws.multinomial(num_subjects, np.full(num_subjects, 1 / num_subjects), size=num_resamples)
-        of_seeds = [_score_draws(part, metric, weights) for part in parts]
-        means_of_folds.append(_mean_over_seeds(of_seeds, seed_weights))
-    return mean_where_defined(means_of_folds)
+        weights = generator.multinomial(num_subjects, np.full(num_subjects, 1 / num_subjects), size=num_resamples)
+        draws.append(np.stack([_score_draws(part, metric, weights) for part in parts]))
+    # By fold and then seed, as `parts` are.
+    values = np.stack([part[metric] for part in scores.parts])
+    return BootstrapScores(
+        metric=metric,
+        au_labels=scores.au_labels,
+        folds=scores.folds,
+        seeds=scores.seeds,
+        values=values.reshape(len(scores.folds), num_seeds, -1),
+        draws=np.stack(draws),
+        seed_weights=seed_weights,
+        confidence=confidence,
+    )
 
 
 def _draw_seeds(num_seeds: int, num_resamples: int, seed: int) -> NDArray[np.int64]:

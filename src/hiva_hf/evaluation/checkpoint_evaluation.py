@@ -51,6 +51,7 @@ def read_subject_record(checkpoint: str) -> SubjectRecord | None:
 
     Raises:
         OSError: The Hub can't be reached, or knows no such repository.
+        ValueError: If the record is damaged.
     """
     path = Path(checkpoint) / RESULTS_FILE
     if not Path(checkpoint).is_dir():
@@ -61,7 +62,7 @@ def read_subject_record(checkpoint: str) -> SubjectRecord | None:
             raise
         except EntryNotFoundError:
             return None
-    results = json.loads(path.read_text()) if path.is_file() else {}
+    results = _read_results(path) if path.is_file() else {}
     if "dataset" not in results or "training_subjects" not in results:
         return None
     return SubjectRecord(
@@ -69,6 +70,17 @@ def read_subject_record(checkpoint: str) -> SubjectRecord | None:
         training=frozenset(results["training_subjects"]),
         validation=frozenset(results.get("validation_subjects", ())),
     )
+
+
+def _read_results(path: Path) -> dict:
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    # Text in another encoding raises one too.
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}). Copy it anew from the run.") from error
+    if not isinstance(results, dict):
+        raise ValueError(f"{path} is damaged: it holds no JSON object. Copy it anew from the run.")
+    return results
 
 
 def check_unseen_subjects(checkpoint: str, dataset: str, subjects: Sequence[str], split: str):
@@ -146,8 +158,10 @@ def predict_checkpoint(
         Predictions for the AUs that model and data set share.
 
     Raises:
-        ValueError: If the subjects are known to the checkpoint, or no AU is shared.
+        ValueError: If the subjects are known to the checkpoint, no AU is shared, or `max_samples` is less than 1.
     """
+    if max_samples is not None and max_samples < 1:
+        raise ValueError(f"`max_samples` is {max_samples}, but at least 1 face is needed.")
     model = AutoModel.from_pretrained(checkpoint)
     model_aus = model.config.au_labels
     shared = common_aus(model_aus, au_numbers(dataset, data_dir))

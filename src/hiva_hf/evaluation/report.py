@@ -178,6 +178,7 @@ def _comparison_as_dict(comparison: BootstrapScores) -> dict:
         "mean": points(comparison.mean_estimate),
         "interval": [points(end) for end in comparison.mean_interval],
         "p": none_if_undefined(comparison.p_value),
+        "left_out": comparison.undefined,
         "per_au": {
             label: {"estimate": points(value), "interval": [points(end) for end in ends]}
             for label, value, ends in per_au

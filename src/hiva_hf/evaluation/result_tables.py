@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..facs import get_action_unit
-from .bootstrap import BootstrapScores, bootstrap_scores, check_same_tests
+from .bootstrap import BootstrapScores, bootstrap_scores, check_same_tests, estimate_scores, single_subject_folds
 from .metrics import DEFAULT_THRESHOLD
 from .protocol import FoldPredictions, ProtocolScores, none_if_undefined, score_protocol
 from .published import PUBLISHED_DECIMALS, PublishedTable
@@ -28,7 +28,7 @@ class MethodResult:
         name: As it is printed.
         predictions: One for each fold and seed.
         scores: By the protocol.
-        bootstraps: Its scores on resampled subjects, by metric.
+        bootstraps: Its scores on resampled subjects, by metric; without resamples if a fold tests one subject.
     """
 
     name: str
@@ -43,10 +43,11 @@ class MethodResult:
 
 
 def score_method(name: str, predictions: Sequence[FoldPredictions]) -> MethodResult:
-    """Scores a method's predictions, one for each fold and seed, with intervals."""
+    """Scores a method's predictions, one for each fold and seed; with intervals if every fold tests several people."""
     scores = score_protocol(predictions)
     metrics = [metric for metric in COMPARED_METRICS if metric != "tuned_f1" or scores.is_tuned]
-    bootstraps = {metric: bootstrap_scores(predictions, metric) for metric in metrics}
+    score = estimate_scores if single_subject_folds(predictions) else bootstrap_scores
+    bootstraps = {metric: score(predictions, metric) for metric in metrics}
     return MethodResult(name, tuple(predictions), scores, bootstraps)
 
 
@@ -165,7 +166,20 @@ def make_difference_table(
         "twice the share of draws in which the difference has the other sign; not corrected for the number of rows. "
         "Another seed of training can move a difference too; the interval does not contain that."
     )
-    return Table(key, title, tuple(columns), tuple(rows), (note,)), comparisons
+    notes = (note, *_notes_of_undefined(pairs, comparisons))
+    return Table(key, title, tuple(columns), tuple(rows), notes), comparisons
+
+
+def _notes_of_undefined(
+    pairs: Sequence[tuple[MethodResult, MethodResult]], comparisons: Sequence[Mapping[str, BootstrapScores]]
+) -> list[str]:
+    return [
+        f"{first.name} - {second.name}: {COMPARED_METRICS[metric]} leaves out {', '.join(difference.undefined)}, "
+        "undefined for one of the two or both."
+        for (first, second), by_metric in zip(pairs, comparisons, strict=True)
+        for metric, difference in by_metric.items()
+        if difference.undefined
+    ]
 
 
 def _common_aus(key: str, ours: Mapping[str, MethodResult], published: PublishedTable | None) -> tuple[str, ...]:
@@ -219,8 +233,7 @@ def _notes_of_ours(names: Mapping[str, str], ours: Mapping[str, MethodResult]) -
     notes = [
         f"ours: F1 x 100 at probability >= {DEFAULT_THRESHOLD}, mean over AUs of the mean over folds; "
         f"{_counted(scores.folds, 'fold')}, {_counted(scores.seeds, 'seed')}, {scores.num_subjects} test subjects, "
-        f"{scores.num_faces} faces. Interval: bootstrap over subjects, {len(first.f1.mean_samples)} draws. Pooled: "
-        "from counts added up over the folds."
+        f"{scores.num_faces} faces. {_explain_interval(first)} Pooled: from counts added up over the folds."
     ]
     for variant, result in ours.items():
         undefined = [
@@ -232,6 +245,15 @@ def _notes_of_ours(names: Mapping[str, str], ours: Mapping[str, MethodResult]) -
                 "and nothing was found; it is in no mean."
             )
     return notes
+
+
+def _explain_interval(result: MethodResult) -> str:
+    if single := single_subject_folds(result.predictions):
+        return (
+            f"No interval, because a bootstrap over subjects needs two of each fold: {_counted(single, 'fold')} "
+            f"{'tests' if len(single) == 1 else 'test'} one."
+        )
+    return f"Interval: bootstrap over subjects, {len(result.f1.mean_samples)} draws."
 
 
 def _notes_of_published(published: PublishedTable | None) -> list[str]:

@@ -71,6 +71,7 @@ class WordDifference:
             "difference": none_if_undefined(PERCENT * self.scores.mean_estimate),
             "interval": [none_if_undefined(PERCENT * end) for end in self.scores.mean_interval],
             "seeds": {str(seed): none_if_undefined(PERCENT * value) for seed, value in self.of_seeds.items()},
+            "left_out": self.scores.undefined,
             "verdict": self.verdict,
         }
 
@@ -130,11 +131,9 @@ def compare_words(
             variant: bootstrap_scores(predictions[variant], metric, num_resamples, over_seeds=True)
             for variant in (FULL, *controls)
         }
-        of_seeds = {variant: _scores_of_seeds(predictions[variant], metric) for variant in bootstraps}
         for control in controls:
-            each = {seed: score - of_seeds[control][seed] for seed, score in of_seeds[FULL].items()}
             scores = bootstraps[FULL].minus(bootstraps[control])
-            differences.append(WordDifference(control, metric, scores, each))
+            differences.append(WordDifference(control, metric, scores, scores.mean_of_seeds))
     return sorted(differences, key=lambda difference: controls.index(difference.control))
 
 
@@ -202,14 +201,6 @@ def check_seeds(reproduction: Reproduction):
             f"Whether words help can't be told from the one seed {reproduction.seeds[0]}: another seed can move a "
             "difference by more than the interval over subjects. Give at least two, better three, with --seeds."
         )
-
-
-def _scores_of_seeds(predictions: Sequence[FoldPredictions], metric: str) -> dict[int, float]:
-    """The headline of each seed on its own."""
-    seeds = sorted({part.seed for part in predictions})
-    return {
-        seed: score_protocol([part for part in predictions if part.seed == seed]).headline(metric) for seed in seeds
-    }
 
 
 def _points(difference: WordDifference) -> str:
