@@ -114,9 +114,9 @@ def test_a_split_without_subjects_is_not_offered(tmp_path, write_prepared):
     write_prepared(tmp_path / "set", "bp4d", {"F001": 1, "F003": 2}, num_rows=2)
     builder = AUFaces("bp4d", tmp_path / "set", fold=1, cache_dir=tmp_path / "cache")
     builder.download_and_prepare()
-    assert set(builder.as_dataset()) == {"validation", "test"}
-    with pytest.raises(ValueError, match="Bad split: train. Available splits:"):
-        builder.as_streaming_dataset(split="train")
+    assert set(builder.as_dataset()) == {"train", "test"}
+    with pytest.raises(ValueError, match="Bad split: validation. Available splits:"):
+        builder.as_streaming_dataset(split="validation")
 
 
 def test_unknown_folds_and_aus_are_refused(make_builder):
