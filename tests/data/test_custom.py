@@ -199,12 +199,13 @@ def test_absolute_paths_within_the_folder_are_accepted(tmp_path, read_text):
     assert sequence.source.files == (tmp_path / "1.jpg",)
 
 
-def test_absolute_paths_are_accepted_where_the_folder_is_a_link(tmp_path):
+@pytest.mark.parametrize(("passed", "written"), [("link", "own"), ("own", "link")])
+def test_absolute_paths_are_accepted_where_the_folder_is_a_link(tmp_path, passed, written):
     (tmp_path / "own").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "own")
-    (tmp_path / "own/labels.csv").write_text(f"path,subject,AU1\n{tmp_path}/own/1.jpg,a,1\n")
-    (sequence,) = read_custom(tmp_path / "link").sequences
-    assert sequence.source.files == (tmp_path / "link/1.jpg",)
+    (tmp_path / "own/labels.csv").write_text(f"path,subject,AU1\n{tmp_path / written}/1.jpg,a,1\n")
+    (sequence,) = read_custom(tmp_path / passed).sequences
+    assert sequence.source.files == (tmp_path / passed / "1.jpg",)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,13 @@ def test_an_undefined_correlation_is_called_so():
     assert flat.axes[0].get_title(loc="left").endswith("undefined")
 
 
+def test_gains_without_intervals_are_drawn_and_called_so(tmp_path):
+    figure = draw_gains(AU_LABELS, np.ones(4), np.full((4, 2), np.nan), np.full(4, 0.2), "T", 0.1)
+    (legend,) = figure.axes[0].get_legend().get_texts()
+    assert legend.get_text().endswith("no interval")
+    assert all(path.stat().st_size for path in save_figure(figure, tmp_path / "gains"))
+
+
 def test_similarities_are_shown_on_one_scale_with_their_mean_beside_them():
     near, far = np.full((4, 4), 0.9), np.full((4, 4), 0.2)
     for matrix in (near, far):

@@ -291,11 +291,12 @@ def _locate_picture(root: Path, base: Path, text: str) -> Path | None:
 
 
 def _path_within(path: Path, root: Path) -> Path | None:
-    """`path` relative to `root`, or to where `root` really is if that is a link; None if it is outside."""
-    path = Path(os.path.abspath(path))
-    for top in (Path(os.path.abspath(root)), root.resolve()):
-        if path != top and path.is_relative_to(top):
-            return path.relative_to(top)
+    """`path` relative to `root`, of which either may be written through links; None if it is outside."""
+    path, top = (Path(os.path.abspath(name)) for name in (path, root))
+    real_top = top.resolve()
+    for candidate, folder in ((path, top), (path, real_top), (path.parent.resolve() / path.name, real_top)):
+        if candidate != folder and candidate.is_relative_to(folder):
+            return candidate.relative_to(folder)
     return None
 
 

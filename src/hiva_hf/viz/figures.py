@@ -77,7 +77,7 @@ def draw_gains(
     Args:
         au_labels: The N AUs.
         gains: [N], in points (x 100).
-        intervals: [N, 2], in points.
+        intervals: [N, 2], in points; NaN where there is none.
         positive_rates: [N], how often the AU is present, 0 to 1.
         title: Says whose gains these are.
         rank_correlation: Spearman's rho of gain and positive rate.
@@ -97,7 +97,8 @@ def draw_gains(
         linewidth=0.8,
         width=0.7,
     )
-    bars.set_label("ours (blue: gain, hatched: loss), 95% bootstrap interval")
+    interval = "no interval" if np.isnan(intervals).all() else "95% bootstrap interval"
+    bars.set_label(f"ours (blue: gain, hatched: loss), {interval}")
     low, high = intervals[order].T
     axes.vlines(positions, low, high, color=LIGHT.muted, linewidth=1)
     if published_gains is not None:
