@@ -85,6 +85,28 @@ def test_b_frames_come_in_the_order_of_presentation_with_their_times(tmp_path):
     np.testing.assert_allclose([picture.timestamp for picture in pictures], np.arange(20) / 25, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.m3u8", "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\n{path}\n#EXT-X-ENDLIST\n"),
+        ("a.mp4", "ffconcat version 1.0\nfile {path.name}\n"),
+    ],
+)
+def test_a_playlist_does_not_open_other_files(tmp_path, name, text):
+    other = write_video(tmp_path / "other.ts", num_frames=2)
+    (tmp_path / name).write_text(text.format(path=other))
+    pictures, error = read(tmp_path / name)
+    assert pictures == []
+    assert "a playlist" in str(error)
+
+
+def test_a_name_with_a_colon_is_no_address(tmp_path, monkeypatch):
+    write_video(tmp_path / "a.mp4", num_frames=2).rename(tmp_path / "cam1:12:30.mp4")
+    monkeypatch.chdir(tmp_path)
+    pictures, error = read("cam1:12:30.mp4")
+    assert (len(pictures), error) == (2, None)
+
+
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 def test_a_variable_frame_rate_keeps_the_time_of_each_frame(tmp_path, ending):
     times = [0, 40, 80, 300, 301, 340, 1000, 1500, 1540, 2040]

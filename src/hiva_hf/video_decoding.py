@@ -25,6 +25,15 @@ _FRAME_TOLERANCE = 1.5
 _MAX_PIXEL_ASPECT = 4.0
 # Twice the pixels of 8K; several pictures are in memory at a time.
 MAX_PIXELS = 2**26
+# Files that hold their pictures themselves. Playlists (HLS, DASH, concat), which FFmpeg reads too, name other ones:
+# that of a stranger would show what lies on the server.
+_FORMATS = (
+    *("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "mxf", "gxf", "nut", "rm", "wtv", "dv", "nsv"),
+    *("ivf", "obu", "av1", "h261", "h263", "h264", "hevc", "vvc", "m4v", "mpegvideo", "vc1", "mjpeg", "mpjpeg"),
+    *("yuv4mpegpipe", "dnxhd", "swf", "gif", "apng"),
+    # Pictures that Pillow doesn't read.
+    *("jpegxl_pipe", "jpegxl_anim", "exr_pipe", "dpx_pipe", "hdr_pipe"),
+)
 _TEXT_CODECS = frozenset(("ansi", "bintext", "idf", "xbin"))
 
 
@@ -89,7 +98,7 @@ def decode_video(path: str | os.PathLike) -> Iterator[VideoPicture]:
     av = import_av()
     number = 0
     try:
-        with av.open(os.fspath(path)) as container:
+        with open_video(path) as container:
             stream = _first_stream(container)
             aspect = _pixel_aspect(stream)
             is_damaged, rotation, matrix = False, None, None
@@ -110,6 +119,22 @@ def decode_video(path: str | os.PathLike) -> Iterator[VideoPicture]:
     except (av.FFmpegError, ValueError, OSError) as error:
         where = "decoding failed" if number else "it is no video that can be decoded"
         raise VideoReadError(f"{where} ({getattr(error, 'strerror', None) or error})", number) from error
+
+
+def open_video(path: str | os.PathLike) -> "av.container.InputContainer":
+    """Opens a local file of a format that holds its pictures itself.
+
+    Raises:
+        VideoReadError: The file is of none of these formats, such as a playlist.
+        av.FFmpegError: It can't be opened.
+        ImportError: PyAV is missing.
+    """
+    av = import_av()
+    try:
+        # Without the scheme, what stands before a colon in a name would be taken for one.
+        return av.open(f"file:{os.fspath(path)}", container_options={"format_whitelist": ",".join(_FORMATS)})
+    except av.ArgumentError as error:
+        raise VideoReadError("it is no video that can be decoded, or a playlist of others") from error
 
 
 def video_streams(container: "av.container.InputContainer") -> list["av.VideoStream"]:

@@ -147,6 +147,14 @@ def test_pictures_are_drawn_beside(media, detector, tmp_path):
     assert len(times) == 14
 
 
+def test_a_video_with_a_colon_in_its_name_is_read_and_drawn(media, detector, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(media / "2.mp4", "12:30.mp4")
+    found = hiva_hf.detect("12:30.mp4", detector, every=10, draw_dir="drawn", progress=False)
+    assert found["error"].isna().all()
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["12:30.mp4"]
+
+
 def test_drawn_copies_never_come_into_a_folder_that_is_read(media, detector, tmp_path):
     for name in ("1.png", "2.mp4"):
         shutil.copy(media / name, tmp_path)

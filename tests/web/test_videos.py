@@ -39,6 +39,13 @@ def test_a_photo_is_no_video(detector, uploads, tmp_path):
         next(read_video(detector, str(uploads["face"]), "clip.mp4", tmp_path, threading.Event()))
 
 
+def test_a_playlist_shows_nothing_of_the_server(detector, uploads, tmp_path):
+    playlist = tmp_path / "clip.mp4"
+    playlist.write_text(f"ffconcat version 1.0\nfile {uploads['face_video']}\n")
+    with pytest.raises(VideoRefusedError, match="can't be read as a video"):
+        next(read_video(detector, str(playlist), "clip.mp4", tmp_path, threading.Event()))
+
+
 @pytest.mark.parametrize(("width", "height"), [(1920, 1080), (300, 1999), (2, 3)])
 def test_frames_of_the_preview_are_small_and_boxes_follow(width, height):
     small, scale = shrink(np.zeros((height, width, 3), np.uint8))

@@ -108,7 +108,8 @@ class VideoFile:
     """
 
     def __init__(self, path: Path, size: tuple[int, int]):
-        self._container = import_av().open(str(path), "w")
+        # With the scheme, a colon in the name is none.
+        self._container = import_av().open(f"file:{path}", "w")
         self._stream: av.VideoStream = self._container.add_stream(
             "libx264", options={"preset": "veryfast", "crf": "20"}
         )

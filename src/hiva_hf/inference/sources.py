@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..image_loading import URL_SCHEMES, ImageLoadError, is_heif_photo, load_image
-from ..video_decoding import VideoReadError, decode_video, import_av, video_streams
+from ..video_decoding import VideoReadError, decode_video, import_av, open_video, video_streams
 
 
 # Files of these formats are videos when they hold several pictures; those of others (MPO, TIFF) are photos or pages.
@@ -101,7 +101,7 @@ def read_frames(
     """
     for source in sources:
         first = first_frame(source)
-        if source.startswith(URL_SCHEMES) or _is_photo(source):
+        if source.startswith(URL_SCHEMES) or is_photo(source):
             yield Frame(source, is_done=first > 0)
         else:
             yield from _read_video(source, every, first)
@@ -133,7 +133,7 @@ def _read_video(source: str, every: int, first: int) -> Iterator[Frame]:
 def count_frames(sources: Sequence[str], every: int = 1) -> int | None:
     """How many frames the headers of all sources promise; `None` if one of them tells nothing. Decodes nothing."""
     counts = [
-        1 if source.startswith(URL_SCHEMES) or _is_photo(source) else _promised_frames(source) for source in sources
+        1 if source.startswith(URL_SCHEMES) or is_photo(source) else _promised_frames(source) for source in sources
     ]
     return None if None in counts else sum(-(-count // every) for count in counts)
 
@@ -147,7 +147,7 @@ def _promised_frames(source: str) -> int | None:
         # Without PyAV too, it is going to be one row that tells what is wrong with the image.
         return 1
     try:
-        with av.open(source) as container:
+        with open_video(source) as container:
             stream = video_streams(container)[0]
             if stream.frames:
                 return stream.frames
@@ -180,10 +180,10 @@ def _natural_order(name: str) -> tuple[list[tuple[int, int | str]], str]:
 
 def _is_media(path: str) -> bool:
     kind = mimetypes.guess_type(path)[0] or ""
-    return kind.startswith(("image/", "video/")) or _is_photo(path) or _is_video(path)
+    return kind.startswith(("image/", "video/")) or is_photo(path) or _is_video(path)
 
 
-def _is_photo(path: str) -> bool:
+def is_photo(path: str) -> bool:
     """Whether Pillow knows the file, and it is no animation. Its pixels are not decoded."""
     # FFmpeg would show one tile of the picture; what is missing is told when it is read.
     if is_heif_photo(path):
@@ -202,7 +202,7 @@ def _is_video(path: str) -> bool:
     except ImportError:
         return False
     try:
-        with av.open(path) as container:
+        with open_video(path) as container:
             return bool(video_streams(container))
     except (av.FFmpegError, OSError, ValueError):
         return False

@@ -14,9 +14,9 @@ from PIL import Image
 from ..inference.drawing import VideoFile
 from ..inference.engine import DetectionEngine, FrameResult
 from ..inference.records import FaceRecord
-from ..inference.sources import count_frames, read_frames
+from ..inference.sources import count_frames, is_photo, read_frames
 from ..pipeline_au_detection import AUDetectionPipeline
-from ..video_decoding import import_av, video_streams
+from ..video_decoding import import_av, open_video, video_streams
 from ..viz.overlay import annotate_frame
 
 
@@ -117,19 +117,18 @@ def check_video(path: str, name: str, max_seconds: float) -> None:
     Raises:
         VideoRefusedError: The message tells what to do.
     """
+    if is_photo(path):
+        raise VideoRefusedError(f"{name} is a photo. Photos have a tab of their own.")
     av = import_av()
     try:
-        with av.open(path) as container:
+        with open_video(path) as container:
             has_video = bool(video_streams(container))
             duration = container.duration and container.duration / av.time_base
-            is_photo = container.format.name == "image2" or container.format.name.endswith("_pipe")
     except (av.FFmpegError, ValueError, OSError) as error:
         raise VideoRefusedError(
             f"{name} can't be read as a video: the file is damaged, or of a kind that is not known here. MP4, MOV, "
             "WebM, MKV and AVI work."
         ) from error
-    if is_photo:
-        raise VideoRefusedError(f"{name} is a photo. Photos have a tab of their own.")
     if not has_video:
         raise VideoRefusedError(f"{name} holds no video, perhaps only sound. Choose another file.")
     if duration and duration > max_seconds:
