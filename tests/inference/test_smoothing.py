@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hiva_hf.inference.events import find_events
 from hiva_hf.inference.records import FaceRecord
 from hiva_hf.inference.smoothing import smooth
 from hiva_hf.inference.tables import records_to_table
@@ -164,11 +165,22 @@ def test_wrong_parameters_are_named(method, options, message):
         smooth(make_table([0.1, 0.2]), method, **options)
 
 
+@pytest.mark.parametrize("second", [[0.16, 0.2, 0.24], [0.0, 0.04, 0.08], [-9.0, -8.96, -8.92]])
+def test_where_time_does_not_go_on_another_track_begins(second):
+    """A repeated time stamp, and recordings that were put together."""
+    table = make_table([0.9, 0.9, 0.1, 0.9, 0.9] + [0.1, 0.9, 0.1], [0.0, 0.04, 0.08, 0.12, 0.16, *second])
+    for rows in (table, table.iloc[::-1]):
+        smoothed = smooth(rows, window=0.2).sort_index()
+        assert smoothed["AU12"].tolist() == pytest.approx([0.9] * 5 + [0.1] * 3)
+    events = find_events(table)
+    assert events[["onset_frame", "offset_frame"]].to_numpy().tolist() == [[0, 1], [3, 4], [6, 6]]
+
+
 def test_wrong_tables_are_named():
     table = make_table([0.1, 0.2])
     with pytest.raises(ValueError, match="has no AUs"):
         smooth(table.drop(columns=["AU12", "AU12_c"]))
     with pytest.raises(ValueError, match=r"lacks the columns \['timestamp'\]"):
         smooth(table.drop(columns="timestamp"))
-    with pytest.raises(ValueError, match="Face 0 of a.mp4 has two rows for the time 0 s"):
+    with pytest.raises(ValueError, match="Face 0 of a.mp4 has two rows for the frame 0"):
         smooth(pd.concat([table, table], ignore_index=True))

@@ -16,12 +16,12 @@ _FRAMES_OF_GAP = 3
 
 @dataclass(frozen=True)
 class Track:
-    """A face of a video, seen without a gap.
+    """A face of a video, seen without a gap, while time goes on.
 
     Attributes:
         source: The video.
         face_id: The face in it.
-        rows: Positions of its rows in the table `[n]`, in the order of time.
+        rows: Positions of its rows in the table `[n]`, in the order of their frames.
         timestamps: Their times in seconds `[n]`, increasing.
     """
 
@@ -34,7 +34,8 @@ class Track:
 def tracks_of(table: pd.DataFrame, max_gap: float | None = None) -> Iterator[Track]:
     """Splits a default table into tracks.
 
-    Rows without a face or a time, such as those of photos, belong to none.
+    Rows without a face or a time, such as those of photos, belong to none. Where the time of a video does not increase
+    from one frame to the next, as in recordings that were put together, another track begins.
 
     Args:
         table: With the columns source, frame, timestamp and face_id; its rows may be in any order.
@@ -42,7 +43,7 @@ def tracks_of(table: pd.DataFrame, max_gap: float | None = None) -> Iterator[Tra
             frame in the video.
 
     Raises:
-        ValueError: A column is missing, `max_gap` is not positive, or a face has two rows for one time.
+        ValueError: A column is missing, `max_gap` is not positive, or a face has two rows for one frame.
     """
     if missing := [name for name in ("source", "frame", "timestamp", "face_id") if name not in table.columns]:
         raise ValueError(
@@ -53,15 +54,17 @@ def tracks_of(table: pd.DataFrame, max_gap: float | None = None) -> Iterator[Tra
     places = pd.DataFrame(
         {
             "source": table["source"].to_numpy(),
+            "frame": table["frame"].to_numpy(),
             "timestamp": table["timestamp"].to_numpy(dtype=np.float64, na_value=np.nan),
             "face_id": table["face_id"].to_numpy(dtype=np.float64, na_value=np.nan),
             "row": np.arange(len(table)),
         }
     ).dropna(subset="timestamp")
     for source, of_source in places.groupby("source", sort=False):
-        gap = _usual_gap(of_source["timestamp"]) if max_gap is None else max_gap
+        of_source = of_source.sort_values("frame")
+        gap = _usual_gap(of_source) if max_gap is None else max_gap
         for face_id, of_face in of_source.groupby("face_id"):
-            yield from _split(source, int(face_id), of_face.sort_values("timestamp"), gap)
+            yield from _split(source, int(face_id), of_face, gap)
 
 
 def per_label(name: str, value: float | Mapping[str, float], labels: list[str]) -> dict[str, float]:
@@ -90,20 +93,20 @@ def labels_to_follow(table: pd.DataFrame) -> list[str]:
     return labels
 
 
-def _usual_gap(timestamps: pd.Series) -> float:
+def _usual_gap(rows: pd.DataFrame) -> float:
     """Three times the median step between the frames of a video, whether or not they show a face."""
-    steps = np.diff(np.unique(timestamps))
+    steps = np.diff(rows.drop_duplicates("frame")["timestamp"])
+    steps = steps[steps > 0]
     return _FRAMES_OF_GAP * float(np.median(steps)) if len(steps) else np.inf
 
 
 def _split(source: str, face_id: int, rows: pd.DataFrame, max_gap: float) -> Iterator[Track]:
+    if (repeated := rows["frame"].duplicated()).any():
+        raise ValueError(f"Face {face_id} of {source} has two rows for the frame {rows['frame'][repeated].iloc[0]}.")
     timestamps = rows["timestamp"].to_numpy()
     steps = np.diff(timestamps)
-    if (steps == 0).any():
-        time = timestamps[np.flatnonzero(steps == 0)[0]]
-        raise ValueError(f"Face {face_id} of {source} has two rows for the time {time:g} s.")
     # A little slack: 3 steps of 1/30 s are not exactly 0.1 s.
-    ends = np.flatnonzero(steps > max_gap * (1 + 1e-6)) + 1
+    ends = np.flatnonzero((steps <= 0) | (steps > max_gap * (1 + 1e-6))) + 1
     positions = rows["row"].to_numpy()
     for part, times in zip(np.split(positions, ends), np.split(timestamps, ends), strict=True):
         yield Track(source, face_id, part, times)
