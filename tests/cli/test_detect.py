@@ -16,6 +16,9 @@ from hiva_hf.cli.main import main
 from hiva_hf.inference import read_table
 
 
+SMOOTHED = ["{photos}", "--output", "{photos}/a.csv", "--smooth"]
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory, astronaut):
     folder = tmp_path_factory.mktemp("photos")
@@ -92,6 +95,14 @@ def test_smoothing_writes_its_table_and_the_events(scene, make_video, tiny_model
     assert (tmp_path / "faces-annotated" / "a.mp4").stat().st_size > 1000
 
 
+def test_hysteresis_begins_at_the_thresholds_that_decide(scene, make_video, tiny_model_dir, tmp_path):
+    video = make_video(tmp_path / "a.mp4", [scene([(100 + n, 110, 120)]) for n in range(2)])
+    words = ["--output", str(tmp_path / "a.csv"), "--smooth", "hysteresis", "--threshold", "AU1=0", "AU12=1"]
+    assert main(["detect", str(video), "--model", str(tiny_model_dir), *words]) == 0
+    smoothed = read_table(tmp_path / "a-smoothed.csv")
+    assert smoothed["AU01_c"].tolist() == [1, 1] and smoothed["AU12_c"].tolist() == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -99,6 +110,12 @@ def test_smoothing_writes_its_table_and_the_events(scene, make_video, tiny_model
         (["{photos}", "--resume"], "--resume needs --output FILE"),
         (["{photos}", "--output", "{photos}/a.csv", "--resume", "--overwrite"], "give one of them"),
         (["{photos}", "--smooth", "median"], "--smooth needs --output"),
+        (["{photos}", "--min_duration", "1"], "--min_duration needs --smooth median or hysteresis"),
+        ([*SMOOTHED, "median", "--smooth_low", "0.2"], "--smooth_low needs --smooth hysteresis"),
+        ([*SMOOTHED, "median", "--smooth_window", "0"], "`window` must be a positive number"),
+        ([*SMOOTHED, "median", "--min_duration", "-1"], "`min_duration` must not be negative"),
+        ([*SMOOTHED, "hysteresis", "--smooth_high", "1.5"], "`high` must lie between 0 and 1"),
+        ([*SMOOTHED, "hysteresis", "--threshold", "0.2", "--smooth_low", "0.3"], "must not be above `high` (0.2)"),
         (["{photos}", "--every", "0"], "must be at least 1, got 0"),
         (["{photos}", "--output", "{photos}/face.png/a.csv"], ""),
     ],
@@ -111,6 +128,7 @@ def test_what_cannot_work_is_refused_before_the_work(photos, tiny_model_dir, wor
         code = stop.code
     assert code in (1, 2)
     assert message in capsys.readouterr().err
+    assert not (photos / "a.csv").exists()
 
 
 def test_an_existing_output_is_refused(photos, tiny_model_dir, tmp_path, capsys):

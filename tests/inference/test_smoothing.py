@@ -77,6 +77,11 @@ def test_hysteresis_with_equal_thresholds_is_thresholding(seed, threshold):
     assert table["AU12"].tolist() == curve.tolist()
 
 
+def test_hysteresis_ends_by_default_at_six_tenths_of_where_it_begins():
+    table = make_table([0.1, 0.2, 0.13, 0.121, 0.119, 0.13])
+    assert decisions(smooth(table, "hysteresis", high={"AU12": 0.2})) == [0, 1, 1, 1, 0, 0]
+
+
 def test_hysteresis_begins_at_the_high_and_ends_below_the_low_threshold():
     curve = [0.4, 0.5, 0.7, 0.5, 0.4, 0.39, 0.5, 0.69, 0.1, 0.9]
     table = smooth(make_table(curve), "hysteresis", high=0.7, low=0.4)

@@ -4,7 +4,13 @@ import argparse
 import logging
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from ..inference.detection import DetectionJob
 
 logger = logging.getLogger(__name__)
 
@@ -96,31 +102,23 @@ def _add_video(group: argparse._ArgumentGroup) -> None:
         choices=SMOOTHING,
         help="smooth over time: writes OUTPUT-smoothed and the onsets, apexes and offsets in OUTPUT-events.csv",
     )
-    group.add_argument(
-        "--smooth_window", type=float, default=0.5, metavar="SECONDS", help="of the median (default: %(default)s)"
-    )
+    group.add_argument("--smooth_window", type=float, metavar="SECONDS", help="of the median (default: 0.5)")
     group.add_argument(
         "--smooth_high",
         type=float,
-        default=0.5,
         metavar="P",
-        help="hysteresis: an AU begins here (default: %(default)s)",
+        help="hysteresis: an AU begins here (default: the threshold of each AU)",
     )
     group.add_argument(
-        "--smooth_low", type=float, default=0.3, metavar="P", help="hysteresis: it ends below (default: %(default)s)"
+        "--smooth_low", type=float, metavar="P", help="hysteresis: it ends below (default: 0.6 of where it begins)"
     )
-    group.add_argument(
-        "--min_duration",
-        type=float,
-        default=0.0,
-        metavar="SECONDS",
-        help="leave out shorter events (default: %(default)s)",
-    )
+    group.add_argument("--min_duration", type=float, metavar="SECONDS", help="leave out shorter events (default: 0)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Detects; returns the exit code: 1 if something could not be read."""
     _check(args)
+    from ..inference import read_table, write_table
     from ..inference.detection import DetectionJob, describe, is_default_table, load_detector
     from ..inference.explanations import explanation_text
     from ..inference.sources import find_sources
@@ -144,6 +142,7 @@ def run(args: argparse.Namespace) -> int:
         explain=args.explain or None,
         threshold=_thresholds(args.threshold),
     )
+    _check_smoothing(args, job)
     explanations = None
     if args.explain and args.output != STDOUT:
         explanations = _beside(args.output, "-explained", ".jsonl")
@@ -161,7 +160,11 @@ def run(args: argparse.Namespace) -> int:
         raise KeyboardInterrupt(_how_to_go_on(args, job.report)) from stop
     logger.info("%s", describe(job.report))
     if args.smooth:
-        _smooth(args)
+        smoothed, events = _smoothed_files(args.output)
+        table, of_table = _smooth(args, job, read_table(args.output))
+        write_table(table, smoothed, overwrite=True)
+        of_table.to_csv(events, index=False)
+        logger.info("Smoothed: %s; events: %s.", smoothed, events)
     return 1 if job.report.num_errors else 0
 
 
@@ -171,8 +174,10 @@ def _check(args: argparse.Namespace) -> None:
         args.parser.error("--resume goes on with a table and --overwrite replaces it: give one of them")
     if args.resume and args.output == STDOUT:
         args.parser.error("--resume needs --output FILE: there is nothing on stdout to go on with")
-    if args.smooth_low > args.smooth_high:
-        args.parser.error(f"--smooth_low ({args.smooth_low}) must not be above --smooth_high ({args.smooth_high})")
+    needs = {"smooth_window": ("median",), "smooth_high": ("hysteresis",), "smooth_low": ("hysteresis",)}
+    for name, methods in (needs | {"min_duration": SMOOTHING}).items():
+        if getattr(args, name) is not None and args.smooth not in methods:
+            args.parser.error(f"--{name} needs --smooth {' or '.join(methods)}")
 
 
 def _draw_dir(args: argparse.Namespace) -> Path | None:
@@ -195,17 +200,32 @@ def _how_to_go_on(args: argparse.Namespace, report) -> str:
     return f"Stopped after {report.num_frames} frames; their rows are in {args.output}. --resume goes on from there."
 
 
-def _smooth(args: argparse.Namespace) -> None:
-    from ..inference import find_events, read_table, smooth, write_table
+def _check_smoothing(args: argparse.Namespace, job: "DetectionJob") -> None:
+    """Smooths nothing, so that wrong options are refused before the work."""
+    from ..inference import records_to_table
 
-    options = {"window": args.smooth_window}
+    try:
+        if args.smooth:
+            _smooth(args, job, records_to_table([], job.labels))
+    except ValueError as error:
+        args.parser.error(f"--smooth {args.smooth}: {error}")
+
+
+def _smooth(args: argparse.Namespace, job: "DetectionJob", table: "DataFrame") -> tuple["DataFrame", "DataFrame"]:
+    """The smoothed table and its events."""
+    from ..inference import find_events, smooth
+
+    min_duration = args.min_duration or 0.0
     if args.smooth == "hysteresis":
-        options = {"high": args.smooth_high, "low": args.smooth_low, "min_duration": args.min_duration}
-    table = smooth(read_table(args.output), args.smooth, **options)
-    smoothed, events = _beside(args.output, "-smoothed"), _beside(args.output, "-events", ".csv")
-    write_table(table, smoothed, overwrite=True)
-    find_events(table, args.min_duration).to_csv(events, index=False)
-    logger.info("Smoothed: %s; events: %s.", smoothed, events)
+        high = job.thresholds if args.smooth_high is None else args.smooth_high
+        table = smooth(table, "hysteresis", high=high, low=args.smooth_low, min_duration=min_duration)
+    else:
+        table = smooth(table, "median", window=0.5 if args.smooth_window is None else args.smooth_window)
+    return table, find_events(table, min_duration)
+
+
+def _smoothed_files(output: str) -> tuple[Path, Path]:
+    return _beside(output, "-smoothed"), _beside(output, "-events", ".csv")
 
 
 def _positive(text: str) -> int:

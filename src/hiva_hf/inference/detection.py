@@ -250,6 +250,11 @@ class DetectionJob:
         )
 
     @property
+    def thresholds(self) -> dict[str, float]:
+        """From which probability on each AU counts as present, by label."""
+        return self._engine.thresholds
+
+    @property
     def report(self) -> EngineReport:
         """How it went, or goes."""
         return self._engine.report

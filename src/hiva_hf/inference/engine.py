@@ -137,6 +137,13 @@ class DetectionEngine:
         self._clock = _Clock()
 
     @property
+    def thresholds(self) -> dict[str, float]:
+        """From which probability on each AU counts as present, by label."""
+        config = self._detector.model.config
+        thresholds = self._postprocess_params.get("thresholds", config.au_thresholds)
+        return dict(zip(config.au_labels, thresholds, strict=True))
+
+    @property
     def max_live_frames(self) -> int:
         """How many frames are in memory at the most, whatever the length of the videos."""
         # Each queue, and one in the hands of each thread beside it; what the network has before it.

@@ -12,6 +12,10 @@ from .records import au_column, decision_column
 from .tracks import Track, labels_to_follow, per_label, tracks_of
 
 
+# Where an AU ends by default, against where it begins.
+_LOW_SHARE = 0.6
+
+
 def smooth(table: pd.DataFrame, method: str = "median", **options) -> pd.DataFrame:
     """Smooths a table over time.
 
@@ -68,7 +72,7 @@ def smooth_by_median(
 def smooth_by_hysteresis(
     table: pd.DataFrame,
     high: float | Mapping[str, float] = 0.5,
-    low: float | Mapping[str, float] = 0.3,
+    low: float | Mapping[str, float] | None = None,
     min_duration: float = 0.0,
     bridge: float = 0.0,
     max_gap: float | None = None,
@@ -80,14 +84,18 @@ def smooth_by_hysteresis(
     Args:
         table: The default table.
         high: From this probability on an AU begins; one for all, or a dict by label.
-        low: Below this one it ends; at most `high`. If both are equal, that is plain thresholding.
+        low: Below this one it ends; at most `high`, and by default 0.6 of it. If both are equal, that is plain
+            thresholding.
         min_duration: Seconds from the first to the last frame below which a presence is dropped.
         bridge: Seconds from the last frame of one presence to the first of the next up to which they become one. This
             comes before `min_duration`.
         max_gap: Seconds that may lie between two frames of a face; see [`tracks_of`].
     """
     labels = labels_to_follow(table)
-    highs, lows = per_label("high", high, labels), per_label("low", low, labels)
+    highs = per_label("high", high, labels)
+    if low is None:
+        low = {label: _LOW_SHARE * value for label, value in highs.items()}
+    lows = per_label("low", low, labels)
     for label in labels:
         if lows[label] > highs[label]:
             raise ValueError(f"`low` ({lows[label]}) must not be above `high` ({highs[label]}), as for {label}.")
