@@ -139,6 +139,25 @@ def test_an_existing_output_is_refused(photos, tiny_model_dir, tmp_path, capsys)
     assert "--resume to go on" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["a-smoothed.csv", "a-events.csv", "a-explained.jsonl"])
+def test_what_stands_beside_the_output_is_not_replaced_unasked(photos, tiny_model_dir, tmp_path, capsys, name):
+    (tmp_path / name).write_text("mine")
+    words = ["--model", str(tiny_model_dir), "--output", str(tmp_path / "a.csv"), "--smooth", "median", "--explain"]
+    with pytest.raises(SystemExit):
+        main(["detect", str(photos), *words])
+    assert f"{name} exists" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_what_was_drawn_beside_the_output_is_no_input(photos, tiny_model_dir, tmp_path):
+    (tmp_path / "face.png").write_bytes((photos / "face.png").read_bytes())
+    words = ["detect", str(tmp_path), "--model", str(tiny_model_dir), "--output", str(tmp_path / "a.csv")]
+    assert main([*words, "--draw_dir", str(tmp_path / "a-annotated")]) == 0
+    assert (tmp_path / "a-annotated" / "face.jpg").exists()
+    assert main([*words, "--resume"]) == 0
+    assert read_table(tmp_path / "a.csv")["source"].tolist() == [str(tmp_path / "face.png")]
+
+
 @pytest.mark.slow
 def test_ctrl_c_keeps_the_rows_and_says_how_to_go_on(scene, make_video, tiny_model_dir, tmp_path):
     video = make_video(tmp_path / "a.mp4", [scene([(100 + n, 110, 120)]) for n in range(100)])

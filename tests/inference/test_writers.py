@@ -319,6 +319,15 @@ def test_a_table_is_not_replaced_unasked(tmp_path, frames, format):
     assert path.read_bytes() != before
 
 
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}])
+def test_what_is_to_be_read_is_never_replaced(tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    Path("a.jpg").write_bytes(b"a photo")
+    with pytest.raises(ValueError, match="is one of the photos and videos that are to be read"):
+        open_table(tmp_path / "a.jpg", LABELS, "csv", ["./a.jpg"], **options)
+    assert Path("a.jpg").read_bytes() == b"a photo"
+
+
 def test_a_journal_is_not_replaced_unasked(tmp_path):
     path = tmp_path / "faces.parquet"
     journal_of(path).write_text("")
@@ -328,7 +337,7 @@ def test_a_journal_is_not_replaced_unasked(tmp_path):
 
 @pytest.mark.parametrize(("found", "asked"), list(permutations(ENDINGS, 2)))
 def test_resume_refuses_another_format_and_names_both(tmp_path, frames, found, asked):
-    path = write(tmp_path / f"faces.{ENDINGS[found]}", frames[:1], found).rename(tmp_path / "faces.csv")
+    path = write(tmp_path / f"faces.{ENDINGS[found]}", frames[:1], found).rename(tmp_path / f"faces.{ENDINGS[asked]}")
     before = path.read_bytes()
     with pytest.raises(ValueError, match=f"format {found}, .*as {asked}"):
         open_table(path, LABELS, asked, ["a.mp4"], resume=True)
@@ -369,6 +378,8 @@ def test_resume_refuses_a_table_damaged_in_the_middle(tmp_path, frames, format):
     ("output", "options", "message"),
     [
         ("faces.txt", {}, "ending of .*faces.txt tells no format"),
+        ("faces.jsonl", {"format": "csv"}, "ending of .*faces.jsonl says jsonl, but the format is csv"),
+        ("faces.parquet", {"format": "openface"}, "says parquet, but the format is openface"),
         ("faces.csv", {"format": "xlsx"}, "no table format 'xlsx'"),
         ("faces.csv", {"resume": True, "overwrite": True}, "set one of them"),
         ("-", {"format": "parquet"}, "cannot be written to stdout"),

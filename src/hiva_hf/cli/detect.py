@@ -128,7 +128,9 @@ def run(args: argparse.Namespace) -> int:
         args.parser.error("--smooth needs --output FILE.csv, .jsonl or .parquet in this package's own columns")
     draw_dir = _draw_dir(args)
     try:
-        sources, ignored = find_sources(args.inputs, exclude=[draw_dir] if draw_dir else [])
+        # What an earlier call drew beside this output is no input, whether or not this one draws.
+        drawn = [] if args.output == STDOUT else [_beside(args.output, "-annotated", "")]
+        sources, ignored = find_sources(args.inputs, exclude=[draw_dir, *drawn] if draw_dir else drawn)
     except FileNotFoundError as error:
         args.parser.error(str(error))
     job = DetectionJob(
@@ -146,8 +148,10 @@ def run(args: argparse.Namespace) -> int:
     explanations = None
     if args.explain and args.output != STDOUT:
         explanations = _beside(args.output, "-explained", ".jsonl")
+    beside = [explanations] if explanations else []
+    beside += _smoothed_files(args.output) if args.smooth else []
     try:
-        check_new([explanations] if explanations else [], args.resume, args.overwrite)
+        check_new(beside, args.resume, args.overwrite, sources)
         table = open_table(args.output, job.labels, args.format, sources, args.resume, args.overwrite)
     except FileExistsError as error:
         args.parser.error(str(error))

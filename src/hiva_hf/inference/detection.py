@@ -122,7 +122,7 @@ def detect(
     )
     explained = None if explanations is None else Path(explanations)
     if explained is not None:
-        check_new([explained], resume, overwrite)
+        check_new([explained], resume, overwrite, job.sources)
     if output is None:
         return records_to_frame(job.run(progress=progress, explanations=explained), job.labels)
     with open_table(os.fspath(output), job.labels, format, job.sources, resume, overwrite) as writer:

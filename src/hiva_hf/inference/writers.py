@@ -15,7 +15,7 @@ import logging
 import os
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -36,6 +36,8 @@ STDOUT = "-"
 JOURNAL_SUFFIX = ".unfinished.jsonl"
 
 _FORMAT_OF_SUFFIX = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
+# What the tables of other tools are.
+_FORMAT_OF_TOOL = {"openface": "csv", "pyfeat": "csv"}
 _TEXT_FORMATS = {
     "csv": (DEFAULT, CsvRows()),
     "jsonl": (DEFAULT, JsonRows()),
@@ -90,7 +92,7 @@ def open_table(
             OpenFace's tables don't tell their source, so that a single file can hold one source only.
         labels: The AUs of the model, in its order ("AU1").
         format: One of `FORMATS`; by default what the file's ending says, and csv for stdout.
-        sources: All photos and videos that will come, in order. Only openface needs them.
+        sources: All photos and videos that will come, in order, none of which may be the output. openface needs them.
         resume: Go on with a table that is there, after dropping the last frame in it, which may be cut off. If there
             is none, a new one begins.
         overwrite: Replace a table that is there.
@@ -114,9 +116,9 @@ def open_table(
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, but the format {format} writes a file: pass a file in it.")
     if format == "parquet":
-        check_new([path, journal_of(path)], resume, overwrite)
+        check_new([path, journal_of(path)], resume, overwrite, sources)
         return ParquetTable(path, labels, resume)
-    check_new([path], resume, overwrite)
+    check_new([path], resume, overwrite, sources)
     return TextTable(path, format, labels, resume=resume)
 
 
@@ -273,12 +275,16 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _format_of(output: str, format: str | None) -> str:
+    told = None if output == STDOUT else _FORMAT_OF_SUFFIX.get(Path(output).suffix.lower())
     if format is None:
-        format = "csv" if output == STDOUT else _FORMAT_OF_SUFFIX.get(Path(output).suffix.lower())
+        format = "csv" if output == STDOUT else told
     if format is None:
         raise ValueError(f"The ending of {output} tells no format: pass `format`, one of {', '.join(FORMATS)}.")
     if format not in FORMATS:
         raise ValueError(f"There is no table format {format!r}. Known: {', '.join(FORMATS)}.")
+    # Nobody could read such a file by its name.
+    if told not in (None, _FORMAT_OF_TOOL.get(format, format)):
+        raise ValueError(f"The ending of {output} says {told}, but the format is {format}: pass another name.")
     return format
 
 
@@ -287,7 +293,7 @@ def _open_openface(
 ) -> TableWriter:
     path = None if output == STDOUT else Path(output)
     if path is not None and path.suffix.lower() != ".csv":
-        check_new(openface_paths(path, sources).values(), resume, overwrite)
+        check_new(openface_paths(path, sources).values(), resume, overwrite, sources)
         return OpenFaceFolder(path, labels, sources, resume)
     if len(sources) > 1:
         raise ValueError(
@@ -297,7 +303,7 @@ def _open_openface(
     if path is None:
         _check_stdout("openface", resume)
         return TextTable(None, "openface", labels)
-    check_new([path], resume, overwrite)
+    check_new([path], resume, overwrite, sources)
     return TextTable(path, "openface", labels, next(iter(sources), ""), resume)
 
 
@@ -308,8 +314,12 @@ def _check_stdout(format: str, resume: bool) -> None:
         raise ValueError("A table on stdout cannot be resumed: pass a file.")
 
 
-def check_new(paths: Sequence[Path], resume: bool, overwrite: bool) -> None:
-    """Refuses to replace what is there unasked; with `overwrite` clears the way."""
+def check_new(paths: Collection[Path], resume: bool, overwrite: bool, sources: Sequence[str] = ()) -> None:
+    """Refuses to replace what is there unasked, and a source in any case; with `overwrite` clears the way."""
+    read = {os.path.realpath(source) for source in sources}
+    for path in paths:
+        if os.path.realpath(path) in read:
+            raise ValueError(f"{path} is one of the photos and videos that are to be read: pass another output.")
     for path in paths:
         if not path.exists() or resume:
             continue
