@@ -75,8 +75,17 @@ def test_a_cut_makes_all_faces_new():
 def test_brightness_alone_is_no_cut():
     tracker = FaceTracker(lambda image: [face_at(100, 100)], detect_every=1)
     scene = np.random.default_rng(0).integers(0, 200, (24, 32, 3), np.uint8).repeat(10, 0).repeat(10, 1)
-    images = [scene, scene + 50, scene // 2, np.zeros_like(scene), np.zeros_like(scene)]
-    assert [tracker(image, n / 25)[0].face_id for n, image in enumerate(images)] == [0, 0, 0, 1, 1]
+    assert [tracker(image, n / 25)[0].face_id for n, image in enumerate([scene, scene + 50, scene // 2])] == [0] * 3
+
+
+@pytest.mark.parametrize("grey", [0, 255])
+def test_a_frame_that_shows_nothing_is_no_cut_and_hides_none(grey):
+    scenes = np.random.default_rng(0).integers(0, 256, (2, 24, 32, 3), np.uint8).repeat(10, 1).repeat(10, 2)
+    blank = np.full_like(scenes[0], grey)
+    tracker = FaceTracker(lambda image: [] if image is blank else [face_at(100, 100)], detect_every=1)
+    images = [blank, scenes[0], blank, blank, scenes[0], blank, scenes[1]]
+    ids = [[item.face_id for item in tracker(image, n / 25)] for n, image in enumerate(images)]
+    assert ids == [[], [0], [], [], [0], [], [1]]
 
 
 def test_the_next_video_begins_anew():

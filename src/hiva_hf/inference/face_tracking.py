@@ -177,9 +177,11 @@ class FaceTracker:
     def _forget(self, image: NDArray[np.uint8], time: float) -> None:
         """Drops faces that were away for too long, and all of them at a cut."""
         thumbnail = _thumbnail(image)
-        if self._thumbnail is not None and _correlation(thumbnail, self._thumbnail) < _CUT_CORRELATION:
-            self._known = []
-        self._thumbnail = thumbnail
+        # A black or white frame, as of a flash, is no scene: what comes after it is compared with what was before.
+        if _has_contrast(thumbnail):
+            if self._thumbnail is not None and _correlation(thumbnail, self._thumbnail) < _CUT_CORRELATION:
+                self._known = []
+            self._thumbnail = thumbnail
         self._known = [known for known in self._known if self._is_visible(known) or time - known.time <= self.max_gap]
 
     def _is_visible(self, known: KnownFace) -> bool:
@@ -322,10 +324,11 @@ def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return small - small.mean()
 
 
+def _has_contrast(thumbnail: NDArray[np.float32]) -> bool:
+    """Whether a frame shows anything; a grey level of noise is nothing."""
+    return bool(np.linalg.norm(thumbnail) > math.sqrt(thumbnail.size))
+
+
 def _correlation(image: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Correlation of two thumbnails; those without contrast are like each other and unlike all else."""
-    # A grey level of noise is no contrast.
-    norm, other_norm = (max(float(np.linalg.norm(values)), math.sqrt(values.size)) for values in (image, other))
-    if max(norm, other_norm) <= math.sqrt(image.size):
-        return 1.0
-    return float((image * other).sum()) / (norm * other_norm)
+    """Correlation of two thumbnails that have contrast."""
+    return float((image * other).sum() / (np.linalg.norm(image) * np.linalg.norm(other)))
