@@ -60,6 +60,24 @@ def test_names_stay_as_they_were_given_and_come_once(folder, monkeypatch):
     assert find_sources(["holiday/9.jpg", "holiday/10.jpg", "holiday/9.jpg"])[0] == ["holiday/9.jpg", "holiday/10.jpg"]
 
 
+def test_other_spellings_of_a_name_are_left_out(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    sources, _ = find_sources(["sub/../9.jpg", "./9.jpg", folder / "9.jpg", "https://a.org//9.jpg", "."])
+    assert sources[:3] == ["sub/../9.jpg", "https://a.org//9.jpg", "./10.jpg"]
+    assert len(sources) == 8
+
+
+def test_linked_folders_are_searched_each_once(folder, tmp_path):
+    (folder / "sub" / "round").symlink_to(folder)
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "9.jpg").rename(tmp_path / "elsewhere" / "9.jpg")
+    for name in ("first", "second"):
+        (folder / name).symlink_to(tmp_path / "elsewhere")
+    sources, _ = find_sources([folder])
+    assert names(sources, folder)[:3] == ["10.jpg", "broken.jpg", "first/9.jpg"]
+    assert len(sources) == 7
+
+
 def test_what_does_not_exist_is_named(folder):
     with pytest.raises(FileNotFoundError, match=r"no such file or folder: nowhere\.mp4, .*gone \(looked in "):
         find_sources([folder, "nowhere.mp4", folder / "gone"])

@@ -53,16 +53,17 @@ class Frame:
 def find_sources(inputs: Sequence[str | os.PathLike], exclude: Sequence[Path] = ()) -> tuple[list[str], list[str]]:
     """Lists photos and videos.
 
-    Folders are searched with all that is in them, in natural order (2.jpg before 10.jpg). Hidden files are left out. A
-    file belongs to the list if its name or its content says photo or video; whether it can be used shows when it is
-    read.
+    Folders are searched with all that is in them, in natural order (2.jpg before 10.jpg), also where links lead to, but
+    each once. Hidden files are left out. A file belongs to the list if its name or its content says photo or video;
+    whether it can be used shows when it is read.
 
     Args:
         inputs: Photos, videos, addresses of photos, and folders.
         exclude: Folders that are not searched.
 
     Returns:
-        The sources in order, each once, and those files of the folders that are neither photo nor video.
+        The sources in order, each once and as it was first named, and those files of the folders that are neither photo
+        nor video.
 
     Raises:
         FileNotFoundError: An input does not exist.
@@ -80,7 +81,7 @@ def find_sources(inputs: Sequence[str | os.PathLike], exclude: Sequence[Path] = 
             (sources if is_source else others).append(file)
     if not sources:
         raise ValueError(f"There is no photo and no video in {', '.join(names) or 'nothing'}.")
-    return list(dict.fromkeys(sources)), list(dict.fromkeys(others))
+    return _each_once(sources), _each_once(others)
 
 
 def read_frames(
@@ -159,8 +160,22 @@ def _promised_frames(source: str) -> int | None:
     return None
 
 
+def _each_once(names: Sequence[str]) -> list[str]:
+    """Leaves out other spellings of what came before ("./a.jpg" after "a.jpg")."""
+    first = {}
+    for name in names:
+        first.setdefault(name if name.startswith(URL_SCHEMES) else os.path.abspath(name), name)
+    return list(first.values())
+
+
 def _walk(folder: str, exclude: set[Path]) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder, onerror=_fail):
+    searched = set()
+    for parent, folders, files in os.walk(folder, onerror=_fail, followlinks=True):
+        # Links may lead round in a circle.
+        if (place := os.path.realpath(parent)) in searched:
+            folders.clear()
+            continue
+        searched.add(place)
         folders[:] = sorted(
             (name for name in folders if name[0] != "." and Path(parent, name).resolve() not in exclude),
             key=_natural_order,
