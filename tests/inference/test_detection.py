@@ -131,6 +131,18 @@ def test_the_columns_of_other_tools(media, detector, tmp_path):
     assert "AU12" in pyfeat and "FaceRectX" in pyfeat
 
 
+def test_the_pipelines_own_limits_hold_for_photos(media, detector):
+    """They are told when the file is read: a limit that was raised would come too late afterwards."""
+    assert hiva_hf.detect(media / "1.png", detector, max_pixels=150 * 180, progress=False)["error"].isna().all()
+    (error,) = hiva_hf.detect(media / "1.png", detector, max_pixels=150 * 180 - 1, progress=False)["error"]
+    assert error.startswith(f"Cannot use '{media / '1.png'}': it has 150 x 180 pixels")
+
+
+def test_explanations_are_asked_for_by_their_file(media, detector):
+    with pytest.raises(ValueError, match="pass `explanations`, a file"):
+        hiva_hf.detect(media / "1.png", detector, explain=True)
+
+
 def test_pictures_are_drawn_beside(media, detector, tmp_path):
     av = pytest.importorskip("av")
     from PIL import Image

@@ -92,7 +92,8 @@ def detect(
             on, see [`ExplanationFile`]. `resume` and `overwrite` go for it, too.
         on_error: "return" gives a row with an error for what can't be read, "raise" an exception.
         progress: Whether to show a progress bar.
-        **parameters: Further ones of the pipeline, such as `detect_faces=False` for photos that are cropped faces.
+        **parameters: Further ones of the pipeline, such as `detect_faces=False` for photos that are cropped faces, or
+            `max_pixels` and `timeout` for photos that are large or slow to come.
 
     Returns:
         A row for each face, and one for each frame without a face or with an error, with the columns source, frame,
@@ -107,6 +108,8 @@ def detect(
         RuntimeError: With `on_error="raise"`, something can't be read.
         ImportError: Packages are missing.
     """
+    if "explain" in parameters:
+        raise ValueError("A table has no place for explanations: pass `explanations`, a file, in place of `explain`.")
     paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     job = DetectionJob(
         *find_sources(paths, exclude=[] if draw_dir is None else [Path(draw_dir)]),

@@ -130,6 +130,9 @@ class DetectionEngine:
         self._preprocess_params, self._forward_params, self._postprocess_params = detector.merged_parameters(
             **parameters
         )
+        self._load_options = {
+            name: value for name, value in self._preprocess_params.items() if name in ("max_pixels", "timeout")
+        }
         self._finds_faces = self._preprocess_params.get("detect_faces", True)
         self._max_faces = self._preprocess_params.get("max_faces", MAX_FACES)
         self._face_detector = self._preprocess_params.pop("face_detector", None) or detector.default_face_detector
@@ -247,7 +250,7 @@ class DetectionEngine:
             return self._failed(bare, frame.error)
         try:
             with self._clock.measure("faces"):
-                image = frame.load()
+                image = frame.load(**self._load_options)
                 detector = self._face_detector if faces is None else (lambda image: faces)
                 parameters = self._preprocess_params | {"face_detector": detector, "on_error": "raise"}
                 chunks = list(self._detector.preprocess(image, **parameters))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,20 +42,23 @@ class Frame:
     error: str | None = None
     is_done: bool = False
 
-    def load(self) -> NDArray[np.uint8]:
+    def load(self, **options: Any) -> NDArray[np.uint8]:
         """The picture; a photo is decoded now.
+
+        Args:
+            **options: For photos, `max_pixels` and `timeout` of [`load_image`].
 
         Raises:
             ImageLoadError: The photo can't be used.
         """
-        return np.asarray(load_image(self.source)) if self.image is None else self.image
+        return np.asarray(load_image(self.source, **options)) if self.image is None else self.image
 
 
 def find_sources(inputs: Sequence[str | os.PathLike], exclude: Sequence[Path] = ()) -> tuple[list[str], list[str]]:
     """Lists photos and videos.
 
-    Folders are searched with all that is in them, in natural order (2.jpg before 10.jpg), also where links lead to, but
-    each once. Hidden files are left out. A file belongs to the list if its name or its content says photo or video;
+    Folders are searched with all that is in them, in natural order (2.jpg before 10.jpg); linked ones too, but none
+    twice. Hidden files are left out. A file belongs to the list if its name or its content says photo or video;
     whether it can be used shows when it is read.
 
     Args:
@@ -62,8 +66,8 @@ def find_sources(inputs: Sequence[str | os.PathLike], exclude: Sequence[Path] = 
         exclude: Folders that are not searched.
 
     Returns:
-        The sources in order, each once and as it was first named, and those files of the folders that are neither photo
-        nor video.
+        The sources in order, each once and as it was named first, and those files of the folders that are neither
+        photo nor video.
 
     Raises:
         FileNotFoundError: An input does not exist.
