@@ -34,6 +34,24 @@ def test_only_every_nth_frame_is_read_and_keeps_its_time(detector, uploads, tmp_
     assert [picture.timestamp for picture in decode_video(video.preview)] == [0.0, 1.0]
 
 
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts"])
+def test_a_video_whose_clock_begins_late_lasts_as_long_as_it_is_shown(detector, make_video, tmp_path, ending):
+    times = [200_000, 200_500, 201_000, 201_500, 202_000]
+    path = make_video(tmp_path / f"a.{ending}", [np.zeros((64, 64, 3), np.uint8)] * 5, times=times)
+    *_, video = read_video(detector, str(path), "clip", tmp_path, threading.Event(), max_seconds=3)
+    assert [record.timestamp for record in video.records] == pytest.approx(np.array(times) / 1000, abs=1e-3)
+    assert video.remark == ""
+    assert [picture.timestamp for picture in decode_video(video.preview)] == pytest.approx(
+        [0, 0.5, 1, 1.5, 2], abs=1e-3
+    )
+
+
+def test_a_long_video_is_refused_wherever_its_clock_begins(detector, make_video, tmp_path):
+    path = make_video(tmp_path / "a.mkv", [np.zeros((64, 64, 3), np.uint8)] * 2, times=[200_000, 201_960])
+    with pytest.raises(VideoRefusedError, match="lasts 2 seconds"):
+        next(read_video(detector, str(path), "clip", tmp_path, threading.Event(), max_seconds=1))
+
+
 def test_a_photo_is_no_video(detector, uploads, tmp_path):
     with pytest.raises(VideoRefusedError, match=r"clip\.mp4 is a photo"):
         next(read_video(detector, str(uploads["face"]), "clip.mp4", tmp_path, threading.Event()))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,16 @@ from ..video_decoding import import_av, open_video, video_streams
 from ..viz.overlay import annotate_frame
 
 
+if TYPE_CHECKING:
+    import av
+
 SECONDS_BETWEEN_REPORTS = 0.5
 # Pixels of the longer side.
 PREVIEW_SIZE = 720
 # For videos that tell no times.
 ASSUMED_FRAME_RATE = 25.0
+# Their headers tell at which time a video ends; those of others, how long it lasts.
+_FORMATS_WITH_AN_END = frozenset(("matroska,webm", "asf", "nut"))
 
 
 class VideoRefusedError(ValueError):
@@ -93,9 +99,13 @@ def read_video(
     start = last_report = time.perf_counter()
     with closing(_Preview(video.preview, experimental)) as preview, closing(engine.run(frames)) as results:
         yield video
+        begin = None
         for result in results:
             seconds = result.frame.number / ASSUMED_FRAME_RATE
             seconds = seconds if result.frame.timestamp is None else result.frame.timestamp
+            # Clocks of cameras and broadcasts need not begin at 0.
+            begin = seconds if begin is None else begin
+            seconds -= begin
             if seconds > max_seconds:
                 video.remark = f"Only the first {max_seconds:g} seconds were read."
                 break
@@ -123,7 +133,7 @@ def check_video(path: str, name: str, max_seconds: float) -> None:
     try:
         with open_video(path) as container:
             has_video = bool(video_streams(container))
-            duration = container.duration and container.duration / av.time_base
+            duration = _duration(container) if has_video else None
     except (av.FFmpegError, ValueError, OSError) as error:
         raise VideoRefusedError(
             f"{name} can't be read as a video: the file is damaged, or of a kind that is not known here. MP4, MOV, "
@@ -137,6 +147,17 @@ def check_video(path: str, name: str, max_seconds: float) -> None:
             "it, or read it on your own computer, where length does not matter: hiva-hf detect VIDEO --output "
             "table.csv"
         )
+
+
+def _duration(container: "av.container.InputContainer") -> float | None:
+    """Seconds that a video lasts by its header; `None` if that tells nothing."""
+    if not container.duration:
+        return None
+    duration = container.duration / import_av().time_base
+    if container.format.name not in _FORMATS_WITH_AN_END:
+        return duration
+    first = next(container.demux(video_streams(container)[0]))
+    return duration - float((first.pts or 0) * first.time_base)
 
 
 def _add(video: ReadVideo, result: FrameResult, path: str) -> None:
