@@ -600,7 +600,8 @@ def test_explanations_reach_batches_errors_and_photos_without_faces(detector, as
     nobody, crowd, broken, (face,) = detector(photos, explain=True, batch_size=3, on_error="return")
     assert nobody == []
     assert "error" in broken
-    assert [face["summary"][:12] for face in crowd] == ["Face 1 of 3:", "Face 2 of 3:", "Face 3 of 3:"]
+    # Their numbers are their places here, and the table's face_id elsewhere.
+    assert not any("Face" in face["summary"] for face in crowd)
     for explained in (*crowd, face):
         assert_explained(explained)
     alone = detector(astronaut, explain=True)[0]

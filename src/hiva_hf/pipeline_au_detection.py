@@ -405,10 +405,8 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         outputs = [output for output in model_outputs if output["face"] is not None]
         faces = [self._result(output, thresholds) for output in outputs]
         if explain:
-            for number, (face, output) in enumerate(zip(faces, outputs, strict=True), 1):
+            for face, output in zip(faces, outputs, strict=True):
                 self._explain(face, output, thresholds)
-                if len(faces) > 1:
-                    face["summary"] = f"Face {number} of {len(faces)}: {face['summary']}"
         return faces
 
     def _write_sentences(self, outputs: Any) -> dict[str, list[Any]]:

@@ -156,8 +156,9 @@ def _duration(container: "av.container.InputContainer") -> float | None:
     duration = container.duration / import_av().time_base
     if container.format.name not in _FORMATS_WITH_AN_END:
         return duration
-    first = next(container.demux(video_streams(container)[0]))
-    return duration - float((first.pts or 0) * first.time_base)
+    stream = video_streams(container)[0]
+    first = next(container.demux(stream))
+    return duration - float((first.pts or 0) * stream.time_base)
 
 
 def _add(video: ReadVideo, result: FrameResult, path: str) -> None:
