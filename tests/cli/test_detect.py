@@ -116,6 +116,7 @@ def test_hysteresis_begins_at_the_thresholds_that_decide(scene, make_video, tiny
         ([*SMOOTHED, "median", "--min_duration", "-1"], "`min_duration` must not be negative"),
         ([*SMOOTHED, "hysteresis", "--smooth_high", "1.5"], "`high` must lie between 0 and 1"),
         ([*SMOOTHED, "hysteresis", "--threshold", "0.2", "--smooth_low", "0.3"], "must not be above `high` (0.2)"),
+        (["{photos}", "--face_search_size", "8"], "max_size must be at least 32 pixels, got 8"),
         (["{photos}", "--every", "0"], "must be at least 1, got 0"),
         (["{photos}", "--output", "{photos}/face.png/a.csv"], ""),
     ],

@@ -138,6 +138,18 @@ def test_the_pipelines_own_limits_hold_for_photos(media, detector):
     assert error.startswith(f"Cannot use '{media / '1.png'}': it has 150 x 180 pixels")
 
 
+def test_small_faces_are_found_in_a_larger_search(detector, scene, tmp_path):
+    from PIL import Image
+
+    path = tmp_path / "group.png"
+    Image.fromarray(scene([(600, 300, 40)], size=(720, 1280))).save(path)
+    assert hiva_hf.detect(path, detector, progress=False)["face_id"].isna().all()
+    found = hiva_hf.detect(path, detector, face_search_size=1280, progress=False)
+    assert found["face_id"].tolist() == [0]
+    with pytest.raises(ValueError, match="leave it out with `face_detector`"):
+        hiva_hf.detect(path, detector, face_search_size=1280, face_detector=detector.default_face_detector)
+
+
 def test_explanations_are_asked_for_by_their_file(media, detector):
     with pytest.raises(ValueError, match="pass `explanations`, a file"):
         hiva_hf.detect(media / "1.png", detector, explain=True)

@@ -20,7 +20,8 @@ REGION_SIZE = 128
 # The square stays where it is while the face keeps to its middle: a face at rest would otherwise tremble with the
 # place of the square's pixels.
 _REGION_DRIFT, _REGION_GROWTH = 0.1, 1.2
-# What a detector searches in a frame at most, and the border that it adds to a region: for comparing costs only.
+# What a detector that doesn't tell its `max_size` searches in a frame at most, and a region with the border that is
+# added to it: for comparing costs only.
 _FRAME_SIZE, _REGION_COST_SIZE = 640, REGION_SIZE + 64
 # A face is the same if it moved by less than this many of its own sizes against where it was expected...
 _MAX_DISTANCE = 1.0
@@ -191,7 +192,7 @@ class FaceTracker:
     def _regions_pay(self, image: NDArray[np.uint8]) -> bool:
         """Whether to look around known faces: there are some, and not so many that the whole frame costs less."""
         height, width = image.shape[:2]
-        shrink = min(1.0, _FRAME_SIZE / max(height, width))
+        shrink = min(1.0, getattr(self._detector, "max_size", _FRAME_SIZE) / max(height, width))
         is_cheaper = len(self._known) * _REGION_COST_SIZE**2 < height * width * shrink**2
         return self.detect_every > 1 and is_cheaper and any(self._is_visible(known) for known in self._known)
 
