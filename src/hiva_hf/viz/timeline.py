@@ -150,6 +150,8 @@ def draw_timeline(
     if isinstance(thresholds, Mapping):
         thresholds = {_label(au): value for au, value in thresholds.items()}
     experimental = {_label(au) for au in experimental}
+    if unknown := sorted(experimental - columns.keys()):
+        raise ValueError(f"`experimental` names AUs that are not there: {unknown}. There are {', '.join(columns)}.")
     labels = chosen_labels(aus, list(columns))
     limits = thresholds_by_label(thresholds, list(columns))
     table = _one_video(table, source)

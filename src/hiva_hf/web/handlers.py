@@ -52,6 +52,7 @@ class Handlers:
             return *_empty(""), *_no_tables()
         name = Path(path).name
         self._sessions.keep_until_left(request.session_hash, path)
+        folder = self._sessions.new_folder(request.session_hash)
         try:
             photo = read_photo(self._detector, Path(path), name)
         except ImageLoadError as error:
@@ -61,7 +62,9 @@ class Handlers:
         except Exception:
             logger.exception("Reading a photo failed.")
             return *_empty(notice(FAILED.format(name=name), "error")), *_no_tables()
-        folder = self._sessions.new_folder(request.session_hash)
+        if not folder.exists():
+            # The visitor left meanwhile: nothing may stay that nobody will delete.
+            return *_empty(""), *_no_tables()
         tables = write_tables(photo.records, self._detector.model.config.au_labels, folder)
         return *self._show(photo, None, None), *_tables(tables)
 
@@ -113,7 +116,9 @@ class Handlers:
                 steps = read_video(self._detector, path, name, folder, stop, every, self._max_video_seconds)
                 for video in steps:
                     yield progress(video), gr.update(visible=True), *_no_video()[1:]
-            yield self._video_result(video, folder, width)
+            # It is gone with its visitor.
+            if folder.exists():
+                yield self._video_result(video, folder, width)
         except VideoRefusedError as error:
             yield notice(str(error), "error"), *_no_video()
         except Exception:
