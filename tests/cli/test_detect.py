@@ -150,6 +150,15 @@ def test_what_stands_beside_the_output_is_not_replaced_unasked(photos, tiny_mode
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_the_folder_that_one_is_in_can_be_the_output(photos, tiny_model_dir, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    words = ["--output", ".", "--format", "openface", "--explain"]
+    assert main(["detect", str(photos / "face.png"), "--model", str(tiny_model_dir), *words]) == 0
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {"here/face.csv", "here-explained.jsonl"}
+
+
 def test_what_was_drawn_beside_the_output_is_no_input(photos, tiny_model_dir, tmp_path):
     (tmp_path / "face.png").write_bytes((photos / "face.png").read_bytes())
     words = ["detect", str(tmp_path), "--model", str(tiny_model_dir), "--output", str(tmp_path / "a.csv")]

@@ -203,6 +203,8 @@ def _draw_dir(args: argparse.Namespace) -> Path | None:
 def _beside(output: str, mark: str, suffix: str | None = None) -> Path:
     """A name like the output's: faces.csv -> faces-events.csv."""
     path = Path(output)
+    # "." and ".." have no name of their own.
+    path = path.resolve() if path.name in ("", "..") else path
     return path.with_name(f"{path.stem}{mark}{path.suffix if suffix is None else suffix}")
 
 
