@@ -52,6 +52,19 @@ def test_small_changes_are_mostly_read_and_never_wrongly():
         ("The upper lids aren’t raised.", Statement(5, False)),
         ("The brows are drawn together.", Statement(4, True)),
         ("The brows are never drawn down and together.", Statement(4, False)),
+        ("The eyes stay closed.", Statement(43, True)),
+        ("The eyes are kept shut and the iris is hidden.", Statement(43, True)),
+        ("The lips stay pressed together.", Statement(24, True)),
+        ("The jaw stays dropped.", Statement(26, True)),
+        ("The eyebrows remain lowered.", Statement(4, True)),
+        ("The upper eyelids stay raised.", Statement(5, True)),
+        ("The eyes do not stay closed.", Statement(43, False)),
+        ("The eyebrows stay low at their inner ends.", Statement(1, False)),
+        ("The eyebrows remain quite low at their inner ends, near the middle of the forehead.", Statement(1, False)),
+        ("The eyebrows do not stay low at their inner ends.", None),
+        ("The chin stays raised and its skin stays smooth.", None),
+        ("The eyes stay open.", None),
+        ("The lips stay together.", None),
         ("The upper lip and the lower lip", None),
         ("are raised", None),
         ("The weather is fine.", None),
@@ -60,6 +73,12 @@ def test_small_changes_are_mostly_read_and_never_wrongly():
 )
 def test_free_text(text, expected):
     assert parse_statement(text) == expected
+
+
+@pytest.mark.parametrize("au", ACTION_UNITS)
+def test_no_description_is_read_as_its_opposite(au):
+    unit = ACTION_UNITS[au]
+    assert Statement(au, False) not in map(parse_statement, (unit.description, *unit.variants))
 
 
 def test_every_pair_and_larger_set_of_action_units_is_read_from_the_face_sentence():

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 from ..facs import get_action_unit
 from ..facs_states import AU_STATE_SENTENCES, NEUTRAL_FACE_SENTENCE
@@ -26,8 +27,11 @@ _CLAUSE_BREAK = re.compile(r"\s*[,;.]\s*(?:and\s+)?|\s+and\s+")
 _MAX_BREAKS_IN_CLAUSE = 3
 
 _DENIALS = {"not", "no", "never", "nor", "neither", "cannot", "hardly"}
-# The bank denies a movement by these too: "the eyebrows stay low".
+# The bank denies a movement by rest too, "the eyebrows stay low"; "the eyes stay closed" denies nothing.
 _STILLNESS = {"stay", "keep", "remain"}
+_REST = {"low", "level", "smooth", "soft", "full", "still", "place", "distance", "curve"}
+# Of movements; those that don't end in "ed".
+_PARTICIPLES = {"drawn", "risen", "shut"}
 _FUNCTION_WORDS = frozenset(
     _WORD.findall(
         "a an and are as at be been being both by do does each for from has have in is it its of on or so that the "
@@ -152,7 +156,7 @@ def _next_clause(fragments: list[str], start: int) -> tuple[Clause, int]:
 def _nearest_statement(words: list[str]) -> Statement | None:
     """What the nearest sentence of the bank says, if one Action Unit is clearly nearest; turned round for a denial."""
     content, is_denial = _content(words), _denies(words)
-    if not content & _PLACES:
+    if is_denial is None or not content & _PLACES:
         return None
     best: dict[int, tuple[float, bool, _BankSentence]] = {}
     for sentence in _bank():
@@ -222,16 +226,31 @@ def _exact_key(words: Iterable[str]) -> tuple[str, ...]:
 
 
 def _content(words: Iterable[str]) -> frozenset[str]:
-    stems = (_stem(word) for word in words if word not in _FUNCTION_WORDS and not _is_denial(word))
+    told = (word for word in words if word not in _FUNCTION_WORDS and not _is_denial(word))
+    stems = (_stem(word) for word in told if not _is_stillness(word))
     return frozenset(_SYNONYMS.get(stem, stem) for stem in stems)
 
 
-def _denies(words: Iterable[str]) -> bool:
-    return any(_is_denial(word) for word in words)
+def _denies(words: Iterable[str]) -> bool | None:
+    """Whether a movement is denied; None if that can't be told."""
+    told = [word for word in words if word not in _FUNCTION_WORDS]
+    stays, rests = any(map(_is_stillness, told)), not _REST.isdisjoint(told)
+    if any(map(_is_denial, told)):
+        denies_rest = rests and any(_is_denial(word) and _is_stillness(verb) for word, verb in pairwise(told))
+        return None if denies_rest else True
+    # "The eyes stay closed" tells of a movement, "the lips stay together" neither of one nor of rest.
+    moves = any(word in _PARTICIPLES or (word.endswith("ed") and word != "red") for word in told)
+    if stays and moves == rests:
+        return None
+    return stays and rests
 
 
 def _is_denial(word: str) -> bool:
-    return word in _DENIALS or word.endswith("n't") or _stem(word) in _STILLNESS
+    return word in _DENIALS or word.endswith("n't")
+
+
+def _is_stillness(word: str) -> bool:
+    return _stem(word) in _STILLNESS
 
 
 def _stem(word: str) -> str:
