@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import TestCase
 
 import torch
 from huggingface_hub import HfApi, ModelCard, hf_hub_download
@@ -50,7 +51,8 @@ def push(folders: Path) -> dict[str, Any]:
     kept_private = error_of(push_run_to_hub, folders / "first", "org/hiva", private=True)
     push_run_to_hub(folders / "disfa", "org/told-twice", public=True, confirm_public="org/told-twice")
     push_run_to_hub(folders / "first", "org/own", private=True)
-    push_run_to_hub(folders / "second", "org/own")
+    with TestCase().assertLogs("hiva_hf.hub.publish", "WARNING") as warnings:
+        push_run_to_hub(folders / "second", "org/own")
     repos = ("org/hiva", "org/disfa", "org/told-twice", "org/own")
     return {
         "url": url,
@@ -59,6 +61,7 @@ def push(folders: Path) -> dict[str, Any]:
         "same_tag": same_tag,
         "nothing_was_sent": nothing_was_sent,
         "kept_private": kept_private,
+        "stays_private": warnings.output,
         "private": {repo: api.model_info(repo).private for repo in repos},
         "files": {repo: api.list_repo_files(repo) for repo in repos},
         "other_weights": error_of(

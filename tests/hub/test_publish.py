@@ -103,6 +103,8 @@ def test_models_of_licensed_faces_stay_private_unless_told_twice(published):
     assert pushed["private"] == {"org/hiva": False, "org/disfa": True, "org/told-twice": False, "org/own": True}
     assert pushed["refused"].startswith("ValueError: org/hiva exists and is public: the model would be published")
     assert pushed["kept_private"].startswith("ValueError: org/hiva exists and is public")
+    [warning] = pushed["stays_private"]
+    assert "org/own was private before this push" in warning and "--public" in warning
     assert not [file for file in pushed["files"]["org/told-twice"] if file.endswith(".parquet")]
 
 

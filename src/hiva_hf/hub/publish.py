@@ -42,7 +42,8 @@ def push_run_to_hub(
     """Publishes a trained run whole, as one commit, and checks what can be downloaded against it.
 
     A new repository is private until it has been checked. One of a run on licensed faces, or on faces of one's own,
-    stays so; any other becomes public unless `private` is given.
+    stays so; any other becomes public unless `private` is given. One that was private before, such as after an
+    interrupted push, stays private unless `public` is given; a warning says so.
 
     Args:
         run_dir: The folder that `examples/train.py` wrote.
@@ -79,10 +80,21 @@ def push_run_to_hub(
         verify_published_model(run.path, folder, info.id, commit, token)
     if tag is not None:
         api.create_tag(info.id, tag=tag, revision=commit)
-    # A repository that was private before this push stays so unless told otherwise.
-    if info.private and is_public and (is_new or public):
-        api.update_repo_settings(info.id, private=False)
+    if info.private and is_public:
+        _open_to_all(api, info.id, is_new or public)
     return f"{api.endpoint}/{info.id}"
+
+
+def _open_to_all(api: HfApi, repo_id: str, is_meant: bool) -> None:
+    """Makes a private repository public; one that was private before this push only if told so."""
+    if is_meant:
+        api.update_repo_settings(repo_id, private=False)
+        return
+    logger.warning(
+        "%s was private before this push, or an earlier push to it stopped half-way: it stays private. "
+        "`hiva-hf push --public` opens it.",
+        repo_id,
+    )
 
 
 def _decide_visibility(
