@@ -1,6 +1,7 @@
 """Text scores by hand, and against the libraries called directly."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -74,6 +75,16 @@ def test_wording_is_what_the_libraries_say(labels):
     assert 0 < scores["bleu"] < scores["rouge_l"] < 1
 
 
+def test_bleu_is_not_smoothed():
+    """Three common words in order, and no four."""
+    assert compare_wordings(["the jaw is dropped wide"], ["the jaw is not dropped"])["bleu"] == 0
+
+
+def test_contracted_words_are_one_token():
+    """2 of 3 words; in two parts each it would be 3 of 4."""
+    assert compare_wordings(["jaw doesn't drop"], ["jaw don't drop"])["rouge_l"] == pytest.approx(2 / 3)
+
+
 def test_texts_may_have_different_numbers_of_references():
     scores = compare_wordings(["the jaw is dropped", "lips part"], [["no", "the jaw is dropped"], "lips part"])
     assert (scores["bleu"], scores["rouge_l"]) == (pytest.approx(1), 1)
@@ -91,6 +102,16 @@ def test_perfect_texts_of_action_units(labels):
     assert scores["contradictions"] == {"AU24+AU25": both}
     assert scores["contradiction_rate"] == scores["label_contradiction_rate"] == both / 40 > 0
     json.dumps(scores)
+
+
+def test_without_the_extra_only_the_wording_is_not_scored(labels, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    scores = score_texts(sentences_of(labels), alternatives_of(labels), labels, labels, AUS)
+    assert (scores["bleu"], scores["rouge_l"], scores["cider"]) == (None, None, None)
+    assert (scores["num_texts"], scores["mean_text_f1"], scores["agreement"]) == (160, 1, 1)
+    assert "hiva-hf[language]" in caplog.text
+    with pytest.raises(ImportError, match="language"):
+        compare_wordings(["The lips are parted."], ["The lips are parted."])
 
 
 def test_perfect_sentences_about_faces(labels):

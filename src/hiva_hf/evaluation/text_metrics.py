@@ -6,6 +6,7 @@ read back by `hiva_hf.language.parsing` and scored against the labels, against t
 and against itself: a text that claims Action Units which exclude each other contradicts itself.
 """
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -21,10 +22,13 @@ from .metrics import DEFAULT_THRESHOLD, count_au_predictions, mean_over_aus
 from .protocol import none_if_undefined
 
 
+logger = logging.getLogger(__name__)
+
 # One text, or several that are equally right.
 Reference = str | Sequence[str]
 
-_EXTRA, _PURPOSE = "language", "Scoring texts"
+_EXTRA, _PURPOSE = "language", "Comparing wordings"
+_WORDING_SCORES = ("bleu", "rouge_l", "cider")
 _TOKEN = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
 
 
@@ -68,7 +72,8 @@ def score_texts(
         For JSON, undefined numbers being None:
 
         - `num_texts`; `bleu` (BLEU-4 of the corpus, 0 to 1), `rouge_l` (mean F1 of the longest common subsequence,
-          0 to 1) and `cider` (mean, 0 to 10, CIDEr-D of its authors' code; papers often print it times 100);
+          0 to 1) and `cider` (mean, 0 to 10, CIDEr-D of its authors' code; papers often print it times 100). Without
+          the extra `language` these three are None, and a warning says so;
         - `mean_text_f1`, `undefined_text_f1` and `text_f1_AU12` for each AU: F1 of what the text says against the
           labels, an AU being found where the text says that it is there;
         - `unread_rate`: the share of faces and AUs whose text could not be understood; they count as not found;
@@ -81,14 +86,17 @@ def score_texts(
     Raises:
         ValueError: If there are no texts, lengths or forms disagree, an AU is not in the catalogue, or a number is out
             of range.
-        ImportError: If the extra `language` is not installed.
     """
     numbers = [au_number(label) for label in au_labels]
     labels = np.asarray(labels)
     _check_forms(predictions, references, labels, numbers)
     texts, wanted = _flatten(predictions, references)
     read = read_states(predictions, au_labels)
-    results = compare_wordings(texts, wanted)
+    try:
+        results = compare_wordings(texts, wanted)
+    except ImportError as error:
+        logger.warning("The wording of %d texts is not scored, but what they say is. %s", len(texts), error)
+        results = {"num_texts": len(texts)} | dict.fromkeys(_WORDING_SCORES)
     results |= _score_states(read, labels, au_labels)
     results["unread_rate"] = float(1 - read.was_read.mean())
     if probabilities is not None:
@@ -123,7 +131,7 @@ def compare_wordings(predictions: Sequence[str], references: Sequence[Reference]
             f"references, {sum(not texts for texts in alternatives)} of them empty."
         )
     if not predictions:
-        return {"num_texts": 0, "bleu": None, "rouge_l": None, "cider": None}
+        return {"num_texts": 0} | dict.fromkeys(_WORDING_SCORES)
     hypotheses = [_tokenize(text) for text in predictions]
     tokenized = [[_tokenize(text) for text in texts] for texts in alternatives]
     return {
@@ -222,12 +230,20 @@ def _bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> flo
     most = max(map(len, references))
     # Streams of equal length; None where a text has fewer references than another.
     streams = [[texts[index] if index < len(texts) else None for texts in references] for index in range(most)]
-    return sacrebleu.BLEU(tokenize="none").corpus_score(hypotheses, streams).score / 100
+    # Unsmoothed, as captioning papers print it: 0 without a common 4-gram.
+    return sacrebleu.BLEU(tokenize="none", smooth_method="none").corpus_score(hypotheses, streams).score / 100
+
+
+class _Blanks:
+    """Splits what `_tokenize` made; rouge-score's own tokenizer would cut "doesn't" in two."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return text.split()
 
 
 def _rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     rouge_scorer = import_from_extra("rouge_score.rouge_scorer", _EXTRA, _PURPOSE)
-    scorer = rouge_scorer.RougeScorer(["rougeL"])
+    scorer = rouge_scorer.RougeScorer(["rougeL"], tokenizer=_Blanks())
     return float(
         np.mean(
             [

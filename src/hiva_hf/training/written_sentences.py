@@ -1,7 +1,6 @@
 """What a trained VL-FAU writes about a split, as a file and as scores."""
 
 import json
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,6 @@ from ..evaluation.text_metrics import score_texts
 from ..facs_states import face_sentence, state_sentences
 from ..modeling_vl_fau import VLFAUForAUDetection
 from .atomic_files import write_text
-
-
-logger = logging.getLogger(__name__)
 
 
 @torch.no_grad()
@@ -80,8 +76,7 @@ def score_sentences(
         au_labels: The N AUs.
 
     Returns:
-        The scores under `local_...` and `global_...`; without the packages that compute them nothing, and a warning
-        says so.
+        The scores under `local_...` and `global_...`.
     """
     references = {
         "local": [
@@ -97,11 +92,7 @@ def score_sentences(
     }
     scores = {}
     for level, texts in written.items():
-        try:
-            found = score_texts(texts, references[level], labels, probabilities, au_labels)
-        except ImportError as error:
-            logger.warning("The sentences are written, but not scored. %s", error)
-            return {}
+        found = score_texts(texts, references[level], labels, probabilities, au_labels)
         scores |= {f"{level}_{name}": value for name, value in found.items()}
     return scores
 
