@@ -145,6 +145,13 @@ def test_a_measurement_that_judges_no_aus_leaves_it_to_the_detector(make_run, tm
     assert "unreliable on real photos: AU12." in card_of_run(marked, "org/name", agreement).text
 
 
+@pytest.mark.parametrize(("variant", "is_named"), [("full", True), ("baseline", False), ("random_vectors", False)])
+def test_a_text_tower_is_named_where_one_was_read(make_run, variant, is_named):
+    run = read_finished_run(make_run("synthfacs", text_model_name_or_path="google-bert/bert-base-uncased"))
+    card = card_of_run(replace(run, config=run.config | {"variant": variant}), "org/name")
+    assert ("google-bert/bert-base-uncased" in card.data.base_model) is is_named
+
+
 @pytest.mark.parametrize(
     "content",
     ["[]", "{", '{"num_faces": 3}', '{"num_faces": 3, "correlation": {"AU12": 2}}', '{"correlation": {}, "x": 1}'],

@@ -42,6 +42,11 @@ class FinishedRun:
         return self.config["model_type"]
 
     @property
+    def reads_descriptions(self) -> bool:
+        """Whether a text encoder reads descriptions of the AUs: a VL-FAU has none, nor have two of HiVA's variants."""
+        return self.model_type == "hiva" and self.config.get("variant") not in ("baseline", "random_vectors")
+
+    @property
     def dataset(self) -> str:
         """The data set that it was tested on."""
         return self.results["dataset"]

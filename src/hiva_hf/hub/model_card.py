@@ -264,8 +264,7 @@ def _towers(run: FinishedRun) -> list[str]:
     """Hub ids of the pretrained towers that have one; folders on the machine that trained have none."""
     if not run.settings:
         return []
-    # A VL-FAU reads no text.
-    names = [name for name in TOWER_SETTINGS if run.model_type == "hiva" or not name.startswith("text")]
+    names = [name for name in TOWER_SETTINGS if run.reads_descriptions or not name.startswith("text")]
     towers = [run.settings.get(name) or PACKAGED_TOWERS[name] for name in names]
     return [tower for tower in towers if is_hub_tower(tower)]
 

@@ -80,7 +80,7 @@ def stage_run(
     if run.model_type == "vl_fau":
         for name in WRITER_FILES:
             shutil.copy(run.path / name, folder)
-    elif run.config.get("variant") not in ("baseline", "random_vectors"):
+    elif run.reads_descriptions:
         _write_descriptions(run, folder, token)
     _write_records(run, folder)
     pictures = _copy_pictures(run, folder)
