@@ -29,6 +29,14 @@ def test_verbs_have_their_third_person(au):
     assert set(LEXICON[au].verbs) <= set(THIRD_PERSON)
 
 
+@every_au
+def test_possessives_agree_with_every_region(au):
+    slots = LEXICON[au]
+    words = " ".join(slots.directions).split()
+    assert not ("their" in words and any(not place.is_plural for place in slots.regions))
+    assert not ("its" in words and any(place.is_plural for place in slots.regions))
+
+
 def test_no_verb_is_left_over():
     assert set(THIRD_PERSON) == {verb for slots in LEXICON.values() for verb in slots.verbs}
 

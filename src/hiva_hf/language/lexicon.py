@@ -89,7 +89,6 @@ THIRD_PERSON: dict[str, str] = {
     "hoisted": "hoists",
     "jammed": "jams",
     "jerked": "jerks",
-    "let": "lets",
     "lifted": "lifts",
     "lowered": "lowers",
     "masked": "masks",
@@ -243,7 +242,7 @@ LEXICON: dict[int, AULexicon] = {
         regions=_many("the upper eyelids", "both upper lids", "the margins of the upper lids")
         + _one("the upper lid of each eye"),
         verbs=("raised", "lifted", "hoisted", "pulled", "drawn"),
-        directions=("upward off the iris", "upward into their fold", "upward beyond the usual height"),
+        directions=("upward off the iris", "upward into the fold", "upward beyond the usual height"),
         muscles=("the levator palpebrae", "the superior tarsal muscle", "contraction of the levator palpebrae"),
         appearances=(
             "white shows above the iris",
@@ -712,7 +711,7 @@ LEXICON: dict[int, AULexicon] = {
     ),
     26: AULexicon(
         regions=_one("the jaw", "the lower jaw", "the mandible", "the jaw with the chin"),
-        verbs=("lowered", "dropped", "eased", "let"),
+        verbs=("lowered", "dropped", "eased"),
         directions=("down in a relaxed way", "loosely downward", "down by its own weight", "down without strain"),
         muscles=("relaxation of the chewing muscles", "release of the masseter", "a slackening masseter"),
         appearances=(
