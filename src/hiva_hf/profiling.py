@@ -65,6 +65,9 @@ def profile(
         batch_size: Images in a batch whose time is taken.
         num_batches: Batches whose time is taken, after one to warm up.
         verbose: Whether to print the result.
+
+    Raises:
+        ValueError: If a number is below 1.
     """
     if batch_size < 1 or num_batches < 1:
         raise ValueError(f"`batch_size` ({batch_size}) and `num_batches` ({num_batches}) must be at least 1.")

@@ -34,10 +34,18 @@ def test_command_line_reads_every_option(tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"num_subjects": 2}, {"images_per_subject": 0}, {"image_size": 8}, {"jpeg_quality": 0}, {"first_subject": -1}],
+    [
+        {"num_subjects": 2},
+        {"images_per_subject": 0},
+        {"image_size": 8},
+        {"jpeg_quality": 0},
+        {"first_subject": -1},
+        {"seed": -1},
+    ],
 )
 def test_impossible_settings_raise(settings):
-    with pytest.raises(ValueError):
+    (name,) = settings
+    with pytest.raises(ValueError, match=name.replace("num_", "")):
         GenerationConfig(**{"num_subjects": 3, "images_per_subject": 2} | settings)
 
 

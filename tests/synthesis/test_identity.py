@@ -25,9 +25,10 @@ def test_subjects_differ():
     assert len({tuple(sorted(subject.shape.items())) for subject in subjects}) == 30
 
 
-def test_names_count_from_one():
-    assert subject_name(0) == "S0001"
+def test_names_count_from_one_and_tell_the_seed():
+    assert subject_name(0, seed=0) == "S0001"
     assert sample_subject(11, seed=0).name == "S0012"
+    assert sample_subject(11, seed=1).name == subject_name(11, seed=1) == "S0012-seed1"
 
 
 @pytest.mark.parametrize("index", range(0, 60, 7))

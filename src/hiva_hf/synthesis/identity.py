@@ -105,7 +105,7 @@ class Subject:
     """A person, as numbers and names.
 
     Attributes:
-        name: Such as `S0001`.
+        name: See `subject_name`.
         shape: Morph targets and their weights.
         skin: Folder and file stem of the skin.
         second_skin: Those of another skin of the same sex that is mixed in.
@@ -144,9 +144,11 @@ class Subject:
     seed: int
 
 
-def subject_name(index: int) -> str:
-    """Names the subject of an index that counts from 0."""
-    return f"S{index + 1:04d}"
+def subject_name(index: int, seed: int) -> str:
+    """Names the subject of an index that counts from 0: `S0001` of seed 0, `S0001-seed1` of another."""
+    name = f"S{index + 1:04d}"
+    # Other people than those of seed 0, beside whom they may stand.
+    return name if seed == 0 else f"{name}-seed{seed}"
 
 
 def fold_of_subject(index: int) -> int:
@@ -175,7 +177,7 @@ def sample_subject(index: int, seed: int) -> Subject:
     lips = np.array([1.0, redness, redness * rng.uniform(0.97, 1.08)])
     haircuts = _MALE_HAIR if male else _FEMALE_HAIR
     return Subject(
-        name=subject_name(index),
+        name=subject_name(index, seed),
         shape=_macro_shape(rng, male, age, ancestry) | _detail_shape(rng),
         skin=(folder, stem),
         second_skin=other[:2],
