@@ -78,3 +78,12 @@ def test_jobs_cover_the_supported_pythons_with_the_pinned_linters():
     pinned = [line for line in PROJECT["optional-dependencies"]["test"] if line.startswith(("ruff", "transformers"))]
     assert len(pinned) == 2
     assert all(line in lint for line in pinned)
+
+
+def test_both_kinds_of_jobs_lint_the_same_files():
+    linted = [
+        re.findall(r"src/hiva_hf/[a-z]\w+\.py", (REPOSITORY / path).read_text())
+        for path in (".github/workflows/ci.yml", ".ci/run")
+    ]
+    assert linted[0] == linted[1]
+    assert {"src/hiva_hf/modeling_hiva.py", "src/hiva_hf/modeling_vl_fau.py"} <= set(linted[0])
