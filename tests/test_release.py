@@ -1,13 +1,18 @@
 """What is released: versions that agree, and distributions that hold all that users need."""
 
+import ast
+import itertools
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import yaml
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
+from packaging.utils import canonicalize_name
 
 import hiva_hf
 
@@ -68,6 +73,21 @@ def test_distributions_are_below_90_mb(sdist, wheel):
     # Data and weights hardly shrink: what fits without compression fits.
     for files in (sdist, wheel):
         assert sum(path.stat().st_size for path in files.values()) < MAX_BYTES
+
+
+def test_every_package_that_is_imported_is_declared():
+    requirements = [*PROJECT["dependencies"], *itertools.chain(*PROJECT["optional-dependencies"].values())]
+    declared = {re.match(r"[\w-]+", line)[0] for line in requirements}
+    trees = [ast.parse(path.read_text()) for path in (REPOSITORY / "src").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0}
+    modules = {name.partition(".")[0] for name in names} - sys.stdlib_module_names
+    # These two are used where a user has them; gradio is built on starlette.
+    modules -= {"hiva_hf", "deepspeed", "mediapipe", "starlette"}
+    distributions = packages_distributions()
+    owners = {module: {canonicalize_name(name) for name in distributions[module]} for module in modules}
+    assert [module for module, packages in owners.items() if not packages & declared] == []
 
 
 def test_jobs_cover_the_supported_pythons_with_the_pinned_linters():
