@@ -6,7 +6,7 @@ import pytest
 
 from hiva_hf.facs import ACTION_UNITS
 from hiva_hf.facs_states import AU_STATE_SENTENCES, NEUTRAL_FACE_SENTENCE, face_sentence, state_sentences
-from hiva_hf.language.parsing import Statement, parse_face_sentence, parse_state, parse_statement, read_clauses
+from hiva_hf.language.parsing import Statement, parse_state, parse_statement, read_clauses
 
 
 BANK = [
@@ -84,14 +84,14 @@ def test_no_description_is_read_as_its_opposite(au):
 def test_every_pair_and_larger_set_of_action_units_is_read_from_the_face_sentence():
     sets = [*itertools.combinations(ACTION_UNITS, 2), tuple(ACTION_UNITS), (1, 2, 4, 7, 12, 25, 26), (12,)]
     for aus in sets:
-        assert parse_face_sentence(face_sentence(aus)) == set(aus), face_sentence(aus)
+        clauses = read_clauses(face_sentence(aus))
+        assert {clause.statement for clause in clauses} == {Statement(au, True) for au in aus}, face_sentence(aus)
 
 
 def test_a_neutral_face_is_no_action_unit_and_nonsense_is_unknown():
-    assert parse_face_sentence(NEUTRAL_FACE_SENTENCE) == frozenset()
-    assert parse_face_sentence("neutral face") == frozenset()
-    assert parse_face_sentence("The weather is fine and the sea is calm.") is None
-    assert parse_face_sentence("") is None
+    assert read_clauses(NEUTRAL_FACE_SENTENCE) == read_clauses("neutral face") == read_clauses("") == []
+    clauses = read_clauses("The weather is fine and the sea is calm.")
+    assert [clause.statement for clause in clauses] == [None, None]
 
 
 def test_clauses_with_and_inside_are_not_cut():
@@ -106,12 +106,12 @@ def test_clauses_with_and_inside_are_not_cut():
 def test_denied_and_unknown_clauses_are_told_apart():
     clauses = read_clauses("The lips are parted, the jaw is not dropped and the hair is long.")
     assert [clause.statement for clause in clauses] == [Statement(25, True), Statement(26, False), None]
-    assert parse_face_sentence("The lips are parted, the jaw is not dropped and the hair is long.") == {25}
 
 
 def test_several_sentences_are_read_too():
-    text = " ".join(state_sentences(au, present)[1] for au, present in [(1, True), (9, False), (15, True)])
-    assert parse_face_sentence(text) == {1, 15}
+    statements = [Statement(1, True), Statement(9, False), Statement(15, True)]
+    text = " ".join(state_sentences(each.au, each.present)[1] for each in statements)
+    assert [clause.statement for clause in read_clauses(text)] == statements
 
 
 def test_an_unknown_action_unit_is_refused():

@@ -125,24 +125,6 @@ def read_clauses(text: str) -> list[Clause]:
     return clauses
 
 
-def parse_face_sentence(text: str) -> frozenset[int] | None:
-    """The Action Units that a sentence about a face says are there.
-
-    Args:
-        text: For example "The eyebrows are lowered and the lips are parted."
-
-    Returns:
-        Numbers of the Action Units, empty for a neutral face. Clauses that can't be told are left out (`read_clauses`
-        shows them); None if there is no clause or none can be told.
-    """
-    if _words(text) == _words(NEUTRAL_FACE_SENTENCE):
-        return frozenset()
-    statements = [clause.statement for clause in read_clauses(text) if clause.statement is not None]
-    if not statements:
-        return None
-    return frozenset(statement.au for statement in statements if statement.present)
-
-
 def _next_clause(fragments: list[str], start: int) -> tuple[Clause, int]:
     """The longest clause of the bank that begins here, else the fragment alone; and where the next one begins."""
     for end in range(min(len(fragments), start + 1 + _MAX_BREAKS_IN_CLAUSE), start, -1):

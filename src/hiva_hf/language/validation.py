@@ -77,16 +77,12 @@ class BankReport:
     """What is wrong with a bank of descriptions.
 
     Attributes:
-        reasons: (label of the AU, text, reason) of each fault.
+        reasons: (label of the AU, text, reason) of each fault; empty for a good bank.
         max_similarity: Highest similarity of two descriptions of different Action Units.
     """
 
     reasons: list[tuple[str, str, str]] = field(default_factory=list)
     max_similarity: float = 0.0
-
-    @property
-    def is_good(self) -> bool:
-        return not self.reasons
 
 
 def validate_bank(
