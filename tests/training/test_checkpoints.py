@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hiva_hf.training import atomic_files
+from hiva_hf import atomic_files
 from hiva_hf.training.checkpoints import StageCheckpoints, has_checkpoints, read_progress, remove_checkpoints
 
 

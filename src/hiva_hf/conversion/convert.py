@@ -10,10 +10,10 @@ from torch import nn
 from transformers import AutoTokenizer
 
 from .. import __version__
+from ..atomic_files import write_folder
 from ..configuration_hiva import HiVAConfig
 from ..image_processing_hiva import HiVAImageProcessor
 from ..modeling_hiva import HiVAForAUDetection, HiVAGroupedLayerNorm, HiVAGroupedLinear
-from ..training.atomic_files import write_folder
 from .key_mapping import Assignment, ConversionError, Piece, assign_keys, describe_pieces, read_rules
 from .research_checkpoint import read_research_checkpoint
 

@@ -4,7 +4,6 @@ Columns: `subject`, `task` (strings), `frame` (int32), `fold` (int8), and for ea
 0 absent, -100 unknown) and `AU1_probability` (float32).
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
+from ..atomic_files import write_file
 from ..facs import MISSING_LABEL
 
 
@@ -137,9 +137,7 @@ def write_predictions(
     for index, au_label in enumerate(au_labels):
         columns[au_label + _LABEL] = pa.array(labels[:, index].astype(np.int8))
         columns[au_label + _PROBABILITY] = pa.array(probabilities[:, index])
-    partial = path.with_name(path.name + ".partial")
-    pq.write_table(pa.table(columns), partial)
-    os.replace(partial, path)
+    write_file(path, lambda unfinished: pq.write_table(pa.table(columns), unfinished))
 
 
 def read_predictions(path: str | Path) -> Predictions:

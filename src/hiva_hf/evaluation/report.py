@@ -1,7 +1,6 @@
 """The report on a reproduction: Tables I to VI and Figures 4 to 7 of its data set, as far as its runs finished."""
 
 import json
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from .. import __version__
+from ..atomic_files import write_text
 from ..data.manifest import title_of
 from ..viz.figures import save_figure
 from .bootstrap import BootstrapScores
@@ -107,9 +107,9 @@ def make_report(reproduction: Reproduction, numbers: Sequence[str] | None = None
         "methods": {variant: result.scores.as_dict() for variant, result in results.items()},
         "differences": comparisons,
     }
-    write_report_file(folder / "tables.json", json.dumps(record, indent=2))
-    write_report_file(folder / "tables.md", report.to_markdown() + "\n")
-    write_report_file(folder / "tables.tex", "\n\n".join(table.to_latex() for table in tables) + "\n")
+    write_text(folder / "tables.json", json.dumps(record, indent=2))
+    write_text(folder / "tables.md", report.to_markdown() + "\n")
+    write_text(folder / "tables.tex", "\n\n".join(table.to_latex() for table in tables) + "\n")
     return report
 
 
@@ -268,10 +268,3 @@ def _machine(environment: Mapping | None) -> str:
         f"threads, device {environment['device']}, mixed precision {environment['mixed_precision']}, torch "
         f"{environment['packages']['torch']}."
     )
-
-
-def write_report_file(path: Path, text: str):
-    """Writes a file in one step: whoever reads it never finds half of it."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

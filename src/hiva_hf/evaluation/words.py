@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..atomic_files import write_text
 from ..data.manifest import title_of
 from .bootstrap import DEFAULT_RESAMPLES, BootstrapScores, bootstrap_scores, check_same_seeds, check_same_tests
 from .protocol import FoldPredictions, none_if_undefined, score_protocol
-from .report import REPORT_FOLDER, describe_reproduction, head_report, write_report_file
+from .report import REPORT_FOLDER, describe_reproduction, head_report
 from .reproduction import BASELINE, FULL, SENTENCE_LEVEL, VARIANT_NAMES, Reproduction
 from .result_tables import COMPARED_METRICS, PERCENT
 from .tables import OURS, SOURCE_COLUMN, Column, Table
@@ -189,8 +190,8 @@ def make_word_report(reproduction: Reproduction, command: str = "") -> WordRepor
         "missing": list(report.missing),
     }
     report.folder.mkdir(parents=True, exist_ok=True)
-    write_report_file(report.folder / "words.json", json.dumps(record, indent=2))
-    write_report_file(report.folder / "words.md", report.to_markdown() + "\n")
+    write_text(report.folder / "words.json", json.dumps(record, indent=2))
+    write_text(report.folder / "words.md", report.to_markdown() + "\n")
     return report
 
 

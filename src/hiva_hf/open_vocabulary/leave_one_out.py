@@ -25,13 +25,13 @@ from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from .. import __version__
+from ..atomic_files import write_file, write_text
 from ..data import au_numbers, load_au_dataset
 from ..data.manifest import title_of
 from ..evaluation.bootstrap import BootstrapScores, bootstrap_scores
 from ..evaluation.metrics import compute_roc_auc
 from ..evaluation.predictions import Predictions
 from ..evaluation.protocol import FoldPredictions, none_if_undefined
-from ..evaluation.report import write_report_file
 from ..evaluation.tables import OURS, SOURCE_COLUMN, Column, Table
 from ..facs import au_label, get_action_unit
 from .head import TextConditionedAUConfig
@@ -252,8 +252,8 @@ class LeaveOneOut:
             "mean": {query: _mean(result) for query, result in scores.items()},
             "answer": answer,
         }
-        write_report_file(self.output_dir / "new_au.json", json.dumps(record, indent=2))
-        write_report_file(self.output_dir / "new_au.md", markdown + "\n")
+        write_text(self.output_dir / "new_au.json", json.dumps(record, indent=2))
+        write_text(self.output_dir / "new_au.md", markdown + "\n")
         return markdown
 
     def _score_left_out(
@@ -320,7 +320,7 @@ class LeaveOneOut:
 
     def _write_settings(self):
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        write_report_file(self.output_dir / _SETTINGS_FILE, json.dumps(self._binding_settings(), indent=2))
+        write_text(self.output_dir / _SETTINGS_FILE, json.dumps(self._binding_settings(), indent=2))
 
 
 def score_sentence(
@@ -444,7 +444,5 @@ def _mean(scores: BootstrapScores) -> dict:
 
 
 def _save_whole(tensors: dict[str, torch.Tensor], path: Path, made_of: dict[str, str] | None = None):
-    """Writes a file in one step: an interrupted run leaves none that a later one would trust."""
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, made_of)
-    partial.replace(path)
+    """An interrupted run leaves no file that a later one would trust."""
+    write_file(path, lambda unfinished: save_file(tensors, unfinished, made_of))

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset, disable_progress_bars
 from tqdm.auto import tqdm
 
+from ..atomic_files import write_file
 from ..data.schema import au_features
 from ..data.sets import NEVER_TESTED
 from ..face_alignment import align_face
@@ -253,7 +254,5 @@ def _write_fold(fold: int, config: GenerationConfig, paths: dict[int, Path], out
     """Joins the subjects of a fold; the schema metadata that `datasets` reads stays with the table."""
     tables = [pq.read_table(path) for index, path in paths.items() if config.fold_of(index) == fold]
     target = output_dir / (f"synthfacs-fold{fold}.parquet" if fold != NEVER_TESTED else "synthfacs-training.parquet")
-    part = target.with_suffix(".part")
-    pq.write_table(pa.concat_tables(tables), part, row_group_size=256)
-    os.replace(part, target)
+    write_file(target, lambda unfinished: pq.write_table(pa.concat_tables(tables), unfinished, row_group_size=256))
     return target

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from . import atomic_files
+from .. import atomic_files
 
 
 logger = logging.getLogger(__name__)

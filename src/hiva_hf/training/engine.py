@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 from torch.utils.data import DataLoader, default_collate
 from tqdm.auto import tqdm
 
+from .. import atomic_files
 from ..evaluation.metrics import compute_au_metrics
 from ..modeling_hiva import HiVAPreTrainedModel
-from . import atomic_files, tracking
+from . import tracking
 from .arguments import AUTrainingArguments
 from .augmentation import AugmentedFaces, EvaluationFaces
 from .batches import BatchPlan, evaluation_loader, training_loader

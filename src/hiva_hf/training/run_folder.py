@@ -6,8 +6,8 @@ import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from ..atomic_files import write_text
 from .arguments import FREE_SETTINGS, AUTrainingArguments
-from .atomic_files import write_text
 from .checkpoints import has_checkpoints, remove_checkpoints
 from .settings import read_settings, save_settings
 

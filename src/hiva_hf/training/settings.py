@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 from transformers import HfArgumentParser
 
+from ..atomic_files import write_text
 from .arguments import AUTrainingArguments
-from .atomic_files import write_text
 
 
 PRESETS = ("demo", "paper", "starter")

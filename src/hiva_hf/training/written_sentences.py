@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from ..atomic_files import write_text
 from ..data import MISSING_LABEL
 from ..evaluation.predictions import ROW_COLUMNS
 from ..evaluation.text_metrics import score_texts
 from ..facs_states import face_sentence, state_sentences
 from ..modeling_vl_fau import VLFAUForAUDetection
-from .atomic_files import write_text
 
 
 @torch.no_grad()

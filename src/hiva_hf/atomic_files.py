@@ -10,10 +10,20 @@ UNFINISHED_SUFFIX = ".unfinished"
 
 
 def write_text(path: Path, text: str):
-    """Replaces a file in one step."""
+    """Writes a file of UTF-8 in one step, and the folders above it; one of that name is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+
+
+def write_file(path: Path, write: Callable[[Path], object]):
+    """Writes a file aside, puts it on the disk, then gives it its name; one of that name is replaced.
+
+    Args:
+        path: What it is called in the end; its folder must be there.
+        write: Writes the file of the name that it is given; what it returns is ignored.
+    """
     unfinished = path.with_name(path.name + UNFINISHED_SUFFIX)
-    unfinished.write_text(text)
+    write(unfinished)
     _flush(unfinished)
     unfinished.replace(path)
     _flush(path.parent)

@@ -1,0 +1,35 @@
+"""Files are there as a whole or not at all."""
+
+import subprocess
+import sys
+
+import pytest
+
+from hiva_hf.atomic_files import write_file, write_text
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "new folder" / "results.txt"
+    write_text(path, "old")
+
+    def stop_half_way(unfinished):
+        unfinished.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_file(path, stop_half_way)
+    assert path.read_text() == "old"
+    write_text(path, "new")
+    assert [(each.name, each.read_text()) for each in path.parent.iterdir()] == [("results.txt", "new")]
+
+
+def test_text_is_utf8_whatever_the_machine_prefers(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from hiva_hf.atomic_files import write_text\n"
+        "write_text(Path(sys.argv[1]), 'Ekman \\u2192 AU')"
+    )
+    path = tmp_path / "text.txt"
+    # Python's own warning: a text file was opened in the encoding of the machine.
+    options = ["-X", "warn_default_encoding", "-W", "error::EncodingWarning"]
+    subprocess.run([sys.executable, *options, "-c", script, str(path)], check=True)
+    assert path.read_text(encoding="utf-8") == "Ekman \u2192 AU"
