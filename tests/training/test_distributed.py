@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file
 from torch import distributed, nn
 
-from hiva_hf import HiVAForPreTraining
+from hiva_hf import HiVAForAUDetection, HiVAForPreTraining, VLFAUForAUDetection
 from hiva_hf.training.deepspeed_updates import take_over_deepspeed
 from hiva_hf.training.distributed import (
     SynchronizedBatchNorm,
+    _shard_units,
     check_num_processes,
     synchronize_batch_norms,
     take_over_fsdp,
@@ -134,6 +135,13 @@ def test_every_test_face_is_predicted_once_whatever_the_number_of_processes(run_
     assert tables[0][exact].equals(tables[1][exact])
     probabilities = [table[[name for name in table if name not in exact]].to_numpy() for table in tables]
     assert np.abs(probabilities[0] - probabilities[1]).max() < 1e-4
+
+
+def test_no_part_is_sharded_twice(make_config, make_vl_fau_config):
+    for model in (HiVAForAUDetection(make_config()), VLFAUForAUDetection(make_vl_fau_config())):
+        units = _shard_units(model)
+        assert units
+        assert len(units) == len(set(units))
 
 
 @pytest.fixture

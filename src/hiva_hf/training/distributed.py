@@ -191,7 +191,9 @@ def _shard_units(model: HiVAPreTrainedModel) -> list[nn.Module]:
     ]
     text_model = getattr(model, "text_model", None)
     frozen = [] if text_model is None else [part for part in text_model.frozen_modules if part not in innermost]
-    return innermost + frozen + [part for part in model.modules() if type(part).__name__ in model._no_split_modules]
+    whole = [part for part in model.modules() if type(part).__name__ in model._no_split_modules]
+    # Once each: transformers adds the layers of inner models to the outer one's `_no_split_modules`.
+    return list(dict.fromkeys(innermost + frozen + whole))
 
 
 def accumulating(model: nn.Module, is_last: bool) -> AbstractContextManager:
