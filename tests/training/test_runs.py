@@ -18,6 +18,7 @@ from hiva_hf.training.arguments import AUTrainingArguments
 from hiva_hf.training.descriptions import NUM_GENERATED
 from hiva_hf.training.run_folder import read_metrics
 from hiva_hf.training.runs import TrainingRun
+from hiva_hf.training.vl_fau_runs import make_run
 
 
 @pytest.fixture(scope="module")
@@ -314,9 +315,22 @@ def test_a_new_run_in_the_folder_of_a_finished_one_leaves_nothing_of_it(make_arg
     assert not list(tmp_path.glob("predictions_*"))
 
 
-def test_a_run_that_fails_before_it_trains_leaves_a_finished_one_as_it_was(make_arguments, finished_run, tmp_path):
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"descriptions": "review.jsonl"}, r"review\.jsonl"),
+        ({"per_device_train_batch_size": 4000}, "one optimizer step takes 4000"),
+        ({"trainable_backbone_layers": 40}, "`trainable_backbone_layers` is 40"),
+        ({"model": "vl_fau", "trainable_backbone_layers": 40}, "`trainable_backbone_layers` is 40"),
+        ({"fsdp": True}, "`fsdp` shards the network over several processes"),
+        ({"torch_compile": True, "torch_compile_backend": "inductr"}, "is 'inductr', but torch knows .*inductor"),
+    ],
+)
+def test_a_run_that_fails_before_it_trains_leaves_a_finished_one_as_it_was(
+    make_arguments, finished_run, tmp_path, settings, message
+):
     shutil.copytree(finished_run[0].output_dir, tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
-    with pytest.raises(FileNotFoundError, match=r"review\.jsonl"):
-        TrainingRun(make_arguments(tmp_path / "run", descriptions=str(tmp_path / "review.jsonl"))).run()
+    with pytest.raises((ValueError, OSError), match=message):
+        make_run(make_arguments(tmp_path / "run", overwrite_output_dir=True, **settings)).run()
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before

@@ -18,7 +18,7 @@ def test_the_paper_preset_is_what_the_paper_says():
     assert (arguments.stage1_learning_rate, arguments.stage2_learning_rate) == (1e-5, 1e-6)
     assert (arguments.stage1_epochs, arguments.stage2_epochs) == (30, 30)
     assert arguments.total_train_batch_size == 128
-    assert resolve_batch_size(arguments, num_processes=2) == 64
+    assert resolve_batch_size(arguments, num_processes=2) == (64, 1)
     assert (arguments.difference_loss_weight, arguments.weight_decay) == (1e-5, 5e-4)
     assert (arguments.image_size, arguments.hidden_size, arguments.num_neighbors) == (224, 512, 4)
     assert arguments.vision_model_name_or_path.startswith("timm/swin_base_patch4_window7_224")
@@ -113,6 +113,13 @@ def test_a_bad_file_is_refused_by_name(tmp_path, capsys, content, message):
         (["--foldd", "2"], "unrecognized arguments: --foldd"),
         (["nowhere.yaml"], "No such file or directory: 'nowhere.yaml'"),
         (["--stage1_epochs", "0"], "`stage1_epochs` is 0, but it must be at least 1"),
+        (
+            [
+                *("--total_train_batch_size", "8", "--per_device_train_batch_size", "8"),
+                *("--gradient_accumulation_steps", "8"),
+            ],
+            "Give two of `total_train_batch_size`",
+        ),
     ],
 )
 def test_bad_words_are_refused_by_name(capsys, words, message):
@@ -147,6 +154,32 @@ def test_the_help_names_every_setting_and_the_presets(capsys):
 def test_settings_that_make_no_sense_are_refused_by_name(settings, message):
     with pytest.raises(ValueError, match=message):
         AUTrainingArguments(**settings)
+
+
+@pytest.mark.parametrize(
+    ("words", "total", "expected"),
+    [
+        ([], 128, (64, 1)),
+        (["--per_device_train_batch_size", "8"], 128, (8, 8)),
+        (["--gradient_accumulation_steps", "4"], 128, (16, 4)),
+        (["--per_device_train_batch_size", "8", "--total_train_batch_size", "32"], 32, (8, 2)),
+        (["--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "4"], None, (8, 4)),
+    ],
+)
+def test_the_total_batch_of_a_preset_is_kept_unless_all_of_it_is_given(tmp_path, words, total, expected):
+    arguments = parse_arguments(["--preset", "paper", *words])
+    assert arguments.total_train_batch_size == total
+    assert resolve_batch_size(arguments, num_processes=2) == expected
+    # Also where a run has written everything down.
+    save_settings(preset_arguments("paper", per_device_train_batch_size=64), tmp_path / "settings.yaml")
+    arguments = parse_arguments([str(tmp_path / "settings.yaml"), *words])
+    assert resolve_batch_size(arguments, num_processes=2) == expected
+
+
+def test_a_batch_size_that_does_not_divide_the_total_is_refused():
+    arguments = parse_arguments(["--preset", "paper", "--per_device_train_batch_size", "48"])
+    with pytest.raises(ValueError, match=r"is 128, which 2 process\(es\) with `per_device_train_batch_size` 48"):
+        resolve_batch_size(arguments, num_processes=2)
 
 
 def test_a_total_batch_that_cannot_be_shared_is_refused():

@@ -150,12 +150,18 @@ class AUTrainingArguments:
     )
 
     per_device_train_batch_size: int = field(default=16, metadata={"help": "Faces per process and forward pass."})
-    gradient_accumulation_steps: int = field(default=1, metadata={"help": "Forward passes per optimizer step."})
+    gradient_accumulation_steps: int | None = field(
+        default=1,
+        metadata={
+            "help": "Forward passes per optimizer step; where per_device_train_batch_size is given and this is not, "
+            "as many as total_train_batch_size needs."
+        },
+    )
     total_train_batch_size: int | None = field(
         default=None,
         metadata={
-            "help": "Faces per optimizer step over all processes: per_device_train_batch_size then follows from it, "
-            "the number of processes and gradient_accumulation_steps."
+            "help": "Faces per optimizer step over all processes: of per_device_train_batch_size and "
+            "gradient_accumulation_steps, the one that is not given then follows."
         },
     )
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Faces per evaluation step and process."})

@@ -38,6 +38,7 @@ class BatchPlan:
             raise ValueError(
                 f"The training split has {self.num_samples} faces, but one optimizer step takes {self.total_size} "
                 f"({self.size} per process, {self.num_processes} process(es), {self.num_passes} pass(es)). Lower "
+                "`total_train_batch_size` where that is set, as by `--preset paper`, else "
                 "`per_device_train_batch_size`."
             )
 
@@ -60,22 +61,50 @@ class BatchPlan:
         return [order[start : start + self.size] for start in starts]
 
 
-def resolve_batch_size(arguments: AUTrainingArguments, num_processes: int) -> int:
-    """Samples per process and forward pass.
+def plan_batches(arguments: AUTrainingArguments, num_samples: int, accelerator: Accelerator) -> BatchPlan:
+    """The plan of a run.
+
+    Args:
+        arguments: Settings whose batch size is resolved.
+        num_samples: Samples of the training split.
+        accelerator: Knows the processes.
+
+    Raises:
+        ValueError: if one optimizer step takes more samples than there are.
+    """
+    return BatchPlan(
+        num_samples=num_samples,
+        size=arguments.per_device_train_batch_size,
+        num_passes=arguments.gradient_accumulation_steps,
+        num_processes=accelerator.num_processes,
+        process_index=accelerator.process_index,
+    )
+
+
+def resolve_batch_size(arguments: AUTrainingArguments, num_processes: int) -> tuple[int, int]:
+    """Samples per process and forward pass, and forward passes per optimizer step.
 
     Raises:
         ValueError: if `total_train_batch_size` can't be dealt out equally.
     """
-    total = arguments.total_train_batch_size
+    total, size = arguments.total_train_batch_size, arguments.per_device_train_batch_size
+    num_passes = arguments.gradient_accumulation_steps
     if total is None:
-        return arguments.per_device_train_batch_size
-    num_shares = num_processes * arguments.gradient_accumulation_steps
-    if total % num_shares:
+        return size, num_passes or 1
+    if num_passes is None:
+        if total % (num_processes * size):
+            raise ValueError(
+                f"`total_train_batch_size` is {total}, which {num_processes} process(es) with "
+                f"`per_device_train_batch_size` {size} can't share equally, in whatever number of passes: change one "
+                "of the two."
+            )
+        return size, total // (num_processes * size)
+    if total % (num_processes * num_passes):
         raise ValueError(
-            f"`total_train_batch_size` is {total}, which {num_processes} process(es) with "
-            f"{arguments.gradient_accumulation_steps} pass(es) each can't share equally."
+            f"`total_train_batch_size` is {total}, which {num_processes} process(es) with {num_passes} pass(es) each "
+            "can't share equally."
         )
-    return total // num_shares
+    return total // (num_processes * num_passes), num_passes
 
 
 def training_loader(faces: Dataset, rows: list[list[int]], num_workers: int, device: torch.device) -> DataLoader:

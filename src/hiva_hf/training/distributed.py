@@ -54,6 +54,16 @@ def check_num_processes(found: int, expected: int | None):
         )
 
 
+def check_sharding(shards: bool, num_processes: int):
+    """Fails where a single process is to share a network with others.
+
+    Raises:
+        ValueError: if shards are wanted of a single process.
+    """
+    if shards and num_processes == 1:
+        raise ValueError("`fsdp` shards the network over several processes, but this run has one.")
+
+
 @functools.cache
 def take_over_fsdp() -> bool:
     """Whether Accelerate's configuration asks for FSDP; if so it is taken out of Accelerate's hands.
@@ -159,9 +169,8 @@ def spread_over_processes(accelerator: Accelerator, model: HiVAPreTrainedModel, 
     Raises:
         ValueError: if shards are wanted of a single process.
     """
+    check_sharding(shard, accelerator.num_processes)
     if accelerator.num_processes == 1:
-        if shard:
-            raise ValueError("`fsdp` shards the network over several processes, but this run has one.")
         return model
     synchronize_batch_norms(model)
     if not shard:

@@ -20,7 +20,7 @@ from ..modeling_hiva import HiVAPreTrainedModel
 from . import tracking
 from .arguments import AUTrainingArguments
 from .augmentation import AugmentedFaces, EvaluationFaces
-from .batches import BatchPlan, evaluation_loader, training_loader
+from .batches import evaluation_loader, plan_batches, training_loader
 from .checkpoints import StageCheckpoints, read_progress
 from .distributed import any_process
 from .ema import ExponentialMovingAverage
@@ -108,13 +108,7 @@ class StageTrainer:
         self.output_dir = Path(arguments.output_dir)
         self.checkpoints = StageCheckpoints(self.output_dir, stage.name, arguments.checkpoints_total_limit)
         self.progress = StageProgress(accelerator.num_processes)
-        self.batches = BatchPlan(
-            num_samples=len(train_faces),
-            size=arguments.per_device_train_batch_size,
-            num_passes=arguments.gradient_accumulation_steps,
-            num_processes=accelerator.num_processes,
-            process_index=accelerator.process_index,
-        )
+        self.batches = plan_batches(arguments, len(train_faces), accelerator)
         self.validation_loader: DataLoader = evaluation_loader(
             accelerator, validation_faces, arguments.per_device_eval_batch_size, arguments.dataloader_num_workers
         )

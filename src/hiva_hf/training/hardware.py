@@ -15,6 +15,17 @@ def choose_mixed_precision(requested: str) -> str:
     return "bf16" if has_native_bf16 else "no"
 
 
+def check_compile_backend(name: str):
+    """Makes sure that `torch.compile` knows what is to compile the network.
+
+    Raises:
+        ValueError: if it doesn't.
+    """
+    known = torch.compiler.list_backends(exclude_tags=())
+    if name not in known:
+        raise ValueError(f"`torch_compile_backend` is {name!r}, but torch knows {', '.join(known)}.")
+
+
 def use_cpu_cores(num_threads: int | None):
     """Lets torch compute on `num_threads` threads, by default this process's share of the machine's cores.
 

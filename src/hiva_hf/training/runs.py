@@ -27,13 +27,13 @@ from ..modeling_hiva import (
 )
 from .arguments import AUTrainingArguments, paper_num_neighbors
 from .augmentation import AugmentedFaces, EvaluationFaces, FaceAugmentation
-from .batches import evaluation_loader, resolve_batch_size
+from .batches import evaluation_loader, plan_batches, resolve_batch_size
 from .deepspeed_updates import DeepSpeedUpdates, take_over_deepspeed
 from .descriptions import DescriptionBank, description_variants, write_description_embeddings
-from .distributed import any_process, check_num_processes, take_over_fsdp
+from .distributed import any_process, check_num_processes, check_sharding, take_over_fsdp
 from .engine import Stage, StageTrainer
 from .environment import PeakMemory, describe_environment
-from .hardware import choose_mixed_precision, use_cpu_cores
+from .hardware import check_compile_backend, choose_mixed_precision, use_cpu_cores
 from .interruption import StopRequest, TrainingInterrupted
 from .optimization import freeze_backbone
 from .prediction import predict
@@ -81,11 +81,16 @@ class TrainingRun:
             project_dir=arguments.output_dir,
         )
         check_num_processes(self.accelerator.num_processes, arguments.expected_num_processes)
+        check_sharding(shards, self.accelerator.num_processes)
+        if arguments.torch_compile:
+            check_compile_backend(arguments.torch_compile_backend)
+        size, num_passes = resolve_batch_size(arguments, self.accelerator.num_processes)
         self.arguments = replace(
             arguments,
             fsdp=shards,
             mixed_precision=self.accelerator.mixed_precision,
-            per_device_train_batch_size=resolve_batch_size(arguments, self.accelerator.num_processes),
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=num_passes,
         )
         self.output_dir = Path(arguments.output_dir)
         self.folder = RunFolder(self.output_dir)
@@ -205,7 +210,7 @@ class TrainingRun:
         """Vision and graph, from the detector's untrained vision. Returns the folder of the best epoch."""
         arguments = self.arguments
         stage = Stage("stage1", arguments.stage1_epochs, arguments.stage1_learning_rate)
-        self._open_folder()
+        self._open_folder(detector)
         if self._is_finished(stage):
             return self.output_dir / stage.name
         model = HiVAForPreTraining(detector.config)
@@ -222,7 +227,7 @@ class TrainingRun:
         """
         arguments = self.arguments
         stage = Stage("stage2", arguments.stage2_epochs, arguments.stage2_learning_rate, arguments.stage1_epochs)
-        self._open_folder()
+        self._open_folder(model)
         if self._is_finished(stage):
             return self.output_dir / stage.name
         model.vision_model.load_state_dict(HiVAForPreTraining.from_pretrained(stage1).vision_model.state_dict())
@@ -247,9 +252,12 @@ class TrainingRun:
         if self.accelerator.is_main_process:
             write_description_embeddings(self.output_dir, epoch, embeddings)
 
-    def _open_folder(self):
+    def _open_folder(self, model: HiVAPreTrainedModel):
         if self.is_open:
             return
+        # What doesn't fit this network or this data is told before anything in the folder changes.
+        plan_batches(self.arguments, len(self.splits["train"]), self.accelerator)
+        freeze_backbone(model, self.arguments.trainable_backbone_layers)
         self.is_open = True
         # All have checked the folder before anything in it changes.
         self.accelerator.wait_for_everyone()
@@ -369,7 +377,7 @@ class TrainingRun:
     def train_and_export(self):
         """All stages, and the checkpoint that goes out."""
         detector, tokenizer = self.build_detector()
-        self._open_folder()
+        self._open_folder(detector)
         stage1 = self.train_stage1(detector)
         self.export(self.train_stage2(stage1, detector, tokenizer))
 

@@ -35,12 +35,25 @@ def preset_arguments(preset: str, **overrides) -> AUTrainingArguments:
 
     Args:
         preset: One of `PRESETS`.
-        overrides: Fields of [`AUTrainingArguments`].
+        overrides: Fields of [`AUTrainingArguments`]. A batch size per process keeps the preset's total batch.
 
     Raises:
         ValueError: if there is no such preset, or a value makes no sense.
     """
-    return AUTrainingArguments(**(load_preset(preset) | overrides))
+    return AUTrainingArguments(**_overruled(load_preset(preset), overrides))
+
+
+def _overruled(settings: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:
+    """Settings that others overrule, and with them what they decide of the total batch."""
+    merged = settings | by
+    if "per_device_train_batch_size" in by and merged.get("total_train_batch_size") is not None:
+        if "gradient_accumulation_steps" not in by:
+            # As many as the total batch needs.
+            merged["gradient_accumulation_steps"] = None
+        elif "total_train_batch_size" not in by:
+            # Both factors are given: so is the total.
+            merged["total_train_batch_size"] = None
+    return merged
 
 
 def load_preset(name: str) -> dict[str, Any]:
@@ -95,7 +108,8 @@ def parse_arguments(args: Sequence[str] | None = None) -> AUTrainingArguments:
     try:
         path = given.pop("settings", None)
         from_file = {} if path is None else _read_settings_file(path)
-        settings = from_file | given
+        _check_batch_size(given)
+        settings = _overruled(from_file, given)
         return preset_arguments(settings.pop("preset", None) or default_preset(settings), **settings)
     except (ValueError, OSError) as error:
         parser.error(str(error))
@@ -104,6 +118,13 @@ def parse_arguments(args: Sequence[str] | None = None) -> AUTrainingArguments:
 def default_preset(settings: Mapping[str, Any]) -> str:
     """The preset of a run that names none."""
     return "demo" if settings.get("dataset", _DEMO_DATASET) == _DEMO_DATASET else "paper"
+
+
+def _check_batch_size(given: Mapping[str, Any]):
+    # A saved file has all three, of one number of processes; with another one they needn't agree.
+    names = ("total_train_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps")
+    if given.keys() >= set(names):
+        raise ValueError(f"Give two of {', '.join(f'`{name}`' for name in names)}: the third follows.")
 
 
 def _read_settings_file(path: str) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class VLFAUTrainingRun(TrainingRun):
         stage = Stage(VL_FAU_STAGE, self.arguments.num_train_epochs, self.arguments.learning_rate)
         # Before anything in the folder changes: what doesn't fit together is told here.
         model = self.build_detector()
-        self._open_folder()
+        self._open_folder(model)
         if self._is_finished(stage):
             return self.output_dir / stage.name
         self.sentences = StateSentences(
