@@ -5,8 +5,8 @@ accelerate launch examples/reproduce.py --dataset bp4d --data_dir prepared/bp4d 
 accelerate launch examples/reproduce.py --dataset synthfacs --report_only         # tables and figures of what is there
 
 Every run has a folder of its own. Stop it when you like: the same command goes on, and finished runs are not repeated.
-All settings of examples/train.py (a YAML file, --preset, --stage1_epochs ...) are understood too, but for
---additional_data; they hold for every run.
+All settings of examples/train.py (a YAML file, --preset, --stage1_epochs ...) are understood too, but for those of a
+single run (--fold, --variant, ...) and --additional_data; they hold for every run.
 """
 
 import os
@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import argparse  # noqa: E402
 import shlex  # noqa: E402
 import sys  # noqa: E402
-from collections.abc import Callable  # noqa: E402
+from collections.abc import Callable, Iterable, Sequence  # noqa: E402
 from dataclasses import replace  # noqa: E402
 
 from torch import distributed  # noqa: E402
@@ -27,11 +27,19 @@ from hiva_hf.evaluation.report import choose_published_tables, make_report  # no
 from hiva_hf.evaluation.reproduction import VARIANTS, Reproduction, default_folds  # noqa: E402
 from hiva_hf.training.hardware import use_cpu_cores  # noqa: E402
 from hiva_hf.training.interruption import TrainingInterrupted  # noqa: E402
-from hiva_hf.training.settings import parse_arguments  # noqa: E402
+from hiva_hf.training.settings import parse_settings  # noqa: E402
 
 
 # What a shell expects of a process that Ctrl-C has ended.
 STOPPED = 130
+# With what to use here.
+SETTINGS_OF_SINGLE_RUNS = {
+    "fold": "use --folds",
+    "variant": "use --variants",
+    "text_level": "use --variants sentence_level",
+    "overwrite_output_dir": "delete the folders of the runs that are to be repeated, or use another --output_dir",
+    "photo": "no photo is read here",
+}
 PRINTED_SCORES = {"F1": "test_mean_f1", "ROC-AUC": "test_mean_roc_auc"}
 
 
@@ -54,9 +62,11 @@ def parse_options(
     )
     parser.set_defaults(**defaults)
     options, settings = parser.parse_known_args(words)
-    arguments = parse_arguments(settings)
-    arguments = replace(arguments, output_dir=options.output_dir or f"hiva-reproduction-{arguments.dataset}")
+    arguments, asked = parse_settings(settings)
+    folder = options.output_dir or asked.get("output_dir") or f"hiva-reproduction-{arguments.dataset}"
+    arguments = replace(arguments, output_dir=folder)
     try:
+        check_asked_settings(asked, options.seeds)
         choose_published_tables(arguments.dataset, options.tables)
         reproduction = Reproduction(
             arguments,
@@ -68,6 +78,24 @@ def parse_options(
     except (ValueError, OSError) as error:
         parser.error(str(error))
     return options, reproduction
+
+
+def check_asked_settings(asked: Iterable[str], seeds: Sequence[int] | None):
+    """Refuses settings of a single run that the runs of a reproduction don't take.
+
+    Args:
+        asked: Names of the settings that were asked for.
+        seeds: Seeds of all runs, if they are known without `seed`.
+
+    Raises:
+        ValueError: if there is one; the message says what to use.
+    """
+    instead = dict(SETTINGS_OF_SINGLE_RUNS)
+    if seeds is not None:
+        instead["seed"] = f"these runs have --seeds {' '.join(map(str, seeds))}"
+    for name in asked:
+        if name in instead:
+            raise ValueError(f"`{name}` is for single runs: {instead[name]}.")
 
 
 def print_once(text: str):
@@ -87,7 +115,9 @@ def run_all(reproduction: Reproduction):
     print_once(f"{num_jobs - len(pending)} of {num_jobs} runs are finished.")
     for number, job in enumerate(pending, start=num_jobs - len(pending) + 1):
         results = reproduction.run(job)
-        scores = [f"mean {name} {100 * results[key]:.1f}" for name, key in PRINTED_SCORES.items() if results[key]]
+        scores = [
+            f"mean {name} {100 * results[key]:.1f}" for name, key in PRINTED_SCORES.items() if results[key] is not None
+        ]
         print_once(f"ours, run {number} of {num_jobs}, {job}: {', '.join(scores)}")
 
 
@@ -109,7 +139,10 @@ def run_and_report(options: argparse.Namespace, reproduction: Reproduction, repo
             sys.exit(getattr(interruption, "exit_code", STOPPED))
     if is_main_process():
         use_cpu_cores(reproduction.arguments.num_cpu_threads)
-        print(f"\n{report(command)}")
+        try:
+            print(f"\n{report(command)}")
+        except ValueError as error:
+            sys.exit(f"There is no report: {error}")
     if distributed.is_initialized():
         distributed.destroy_process_group()
 

@@ -24,6 +24,9 @@ from .checkpoint_limits import check_fields, check_timm_tower
 from .configuration_au_detection import AUDetectionConfigMixin
 
 
+VLFAUVariant = Literal["full", "no_local", "no_global", "no_refinement"]
+
+
 @auto_docstring(
     custom_intro="""
     The configuration of a [`VLFAUTextForCausalLM`], the light language decoder that writes VL-FAU's sentences.
@@ -200,7 +203,7 @@ class VLFAUConfig(AUDetectionConfigMixin, PreTrainedConfig):
     hidden_size: int = 512
     channel_reduction: int = 16
     spatial_kernel_size: int = 7
-    variant: Literal["full", "no_local", "no_global", "no_refinement"] = "full"
+    variant: VLFAUVariant = "full"
     local_loss_weight: float | int = 1.0
     global_loss_weight: float | int = 1.0
     label_weights: list[float] | tuple[float, ...] | None = None

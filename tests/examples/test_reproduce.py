@@ -21,7 +21,10 @@ from hiva_hf.evaluation.report import make_report
 from hiva_hf.evaluation.reproduction import VARIANT_NAMES, VARIANTS, Job, default_folds
 from hiva_hf.evaluation.tables import OURS, PUBLISHED
 from hiva_hf.training.arguments import AUTrainingArguments
+from hiva_hf.training.engine import StageTrainer
+from hiva_hf.training.interruption import TrainingInterrupted
 from hiva_hf.training.runs import TrainingRun
+from hiva_hf.training.settings import save_settings
 
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "reproduce.py"
@@ -237,6 +240,40 @@ def test_the_command_takes_the_settings_of_a_training_run(example, tmp_path):
     assert not reproduction.share_stage1
 
 
+def test_the_folder_may_stand_in_the_file(example, tmp_path):
+    run = AUTrainingArguments(output_dir=str(tmp_path / "runs"))
+    save_settings(run, tmp_path / "settings.yaml")
+    _, reproduction = example("reproduce").parse_options([str(tmp_path / "settings.yaml")])
+    assert reproduction.output_dir == tmp_path / "runs"
+
+
+def test_sentence_level_is_the_full_network_whatever_the_settings_say(make_reproduction, tmp_path):
+    reproduction = make_reproduction(tmp_path, variants=("sentence_level",), variant="baseline")
+    settings = reproduction._arguments_of(reproduction.jobs[0], tmp_path)
+    assert (settings.variant, settings.text_level) == ("full", "sentence")
+
+
+def test_a_score_of_0_is_printed(example, make_reproduction, tmp_path, capsys, monkeypatch):
+    reproduction = make_reproduction(tmp_path, folds=(1,))
+    monkeypatch.setattr(reproduction, "run", lambda job: {"test_mean_f1": 0.0, "test_mean_roc_auc": None})
+    example("reproduce").run_all(reproduction)
+    assert "full, fold 1, seed 42: mean F1 0.0\n" in capsys.readouterr().out
+
+
+def test_a_request_after_the_last_step_of_stage_1_begins_no_other_run(make_reproduction, tmp_path, monkeypatch):
+    finish = StageTrainer._finish
+
+    def finish_when_asked_to_stop(trainer):
+        signal.raise_signal(signal.SIGINT)
+        return finish(trainer)
+
+    monkeypatch.setattr(StageTrainer, "_finish", finish_when_asked_to_stop)
+    small = make_reproduction(tmp_path, folds=(1,), variants=("baseline",))
+    with pytest.raises(TrainingInterrupted, match="Stopped after stage 1 of fold 1, seed 42, which is finished"):
+        small.run(small.jobs[0])
+    assert not small.folder(small.jobs[0]).exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -244,6 +281,14 @@ def test_the_command_takes_the_settings_of_a_training_run(example, tmp_path):
         (["--variants", "vlu"], "invalid choice: 'vlu'"),
         (["--dataset", "bp5d"], "bp5d"),
         (["--stage2_epochs", "0"], "`stage2_epochs` is 0"),
+        (["--fold", "1"], "`fold` is for single runs: use --folds"),
+        (["--variant", "baseline"], "use --variants"),
+        (["--text_level", "sentence"], "use --variants sentence_level"),
+        (["--overwrite_output_dir"], "delete the folders of the runs"),
+        (["--seeds", "1", "2", "--seed", "3"], "`seed` is for single runs: these runs have --seeds 1 2"),
+        (["--folds", "1", "9"], "The folds [1, 9] are asked for, but synthfacs has the folds 1, 2, 3."),
+        (["--folds", "1", "1"], "A number stands twice among the folds [1, 1]"),
+        (["--seeds", "7", "7"], "A number stands twice among the seeds [7, 7]"),
     ],
 )
 def test_the_command_names_a_senseless_option(example, tmp_path, capsys, words, message):

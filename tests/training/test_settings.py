@@ -3,7 +3,7 @@ from dataclasses import asdict
 import pytest
 import yaml
 
-from hiva_hf.training.arguments import AUTrainingArguments
+from hiva_hf.training.arguments import AUTrainingArguments, settings_of_other_models
 from hiva_hf.training.batches import resolve_batch_size
 from hiva_hf.training.settings import PRESETS, load_preset, parse_arguments, preset_arguments, save_settings
 
@@ -77,6 +77,17 @@ def test_saved_settings_are_read_again(tmp_path):
     assert asdict(parse_arguments([str(tmp_path / "settings.yaml")])) == asdict(arguments)
 
 
+@pytest.mark.parametrize("model", ["hiva", "vl_fau"])
+def test_saved_settings_are_those_of_the_model_and_are_read_under_another_preset(tmp_path, model):
+    arguments = preset_arguments("paper", model=model)
+    save_settings(arguments, tmp_path / "settings.yaml")
+    again = parse_arguments([str(tmp_path / "settings.yaml")])
+    others = settings_of_other_models(model)
+    saved = {name: value for name, value in asdict(arguments).items() if name not in others}
+    assert saved.items() <= asdict(again).items()
+    assert not set(others) & set(yaml.safe_load((tmp_path / "settings.yaml").read_text()))
+
+
 def test_the_shipped_presets_hold_nothing_but_settings():
     for preset in PRESETS:
         assert load_preset(preset).keys() <= asdict(AUTrainingArguments()).keys()
@@ -113,6 +124,14 @@ def test_a_bad_file_is_refused_by_name(tmp_path, capsys, content, message):
         (["--foldd", "2"], "unrecognized arguments: --foldd"),
         (["nowhere.yaml"], "No such file or directory: 'nowhere.yaml'"),
         (["--stage1_epochs", "0"], "`stage1_epochs` is 0, but it must be at least 1"),
+        (
+            ["--learning_rate", "1e-5"],
+            "`learning_rate` is no setting of `model` hiva: use `stage1_learning_rate` and `stage2_learning_rate`.",
+        ),
+        (["--model", "vl_fau", "--stage2_epochs", "2"], "no setting of `model` vl_fau: use `num_train_epochs`."),
+        (["--model", "vl_fau", "--descriptions", "generated"], "no setting of `model` vl_fau: leave it out."),
+        (["--variant", "ful"], "`variant` is 'ful', but those of `model` hiva are full, no_augmentation,"),
+        (["--model", "vl_fau", "--variant", "baseline"], "those of `model` vl_fau are full, no_local,"),
         (
             [
                 *("--total_train_batch_size", "8", "--per_device_train_batch_size", "8"),

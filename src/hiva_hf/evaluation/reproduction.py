@@ -13,9 +13,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from ..data.folds import folds_of
+from ..data import fold_numbers
 from ..data.sets import SYNTHFACS
-from ..data.sources import open_source
 from ..modeling_hiva import HiVAForAUDetection
 from ..training.arguments import AUTrainingArguments
 from ..training.descriptions import DescriptionBank, write_description_embeddings
@@ -65,7 +64,7 @@ FILES_OF_A_FINISHED_RUN = (TEST_PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE, R
 BEFORE_TRAINING = 0
 
 # Settings of the variants that are no variants of HiVAConfig.
-_VARIANT_SETTINGS = {SENTENCE_LEVEL: {"text_level": "sentence"}}
+_VARIANT_SETTINGS = {SENTENCE_LEVEL: {"variant": FULL, "text_level": "sentence"}}
 
 _SETTINGS_FILE = "reproduction.json"
 # Settings that differ from run to run by design, or that change no result.
@@ -119,8 +118,8 @@ class Reproduction:
         share_stage1: Train stage 1 once for each fold and seed.
 
     Raises:
-        ValueError: If a variant does not exist, a list is empty, the settings are VL-FAU's or name several sets, or
-            the folder holds runs with other settings.
+        ValueError: If a fold or variant does not exist, a list is empty or names something twice, the settings are
+            VL-FAU's or name several sets, or the folder holds runs with other settings.
     """
 
     def __init__(
@@ -144,12 +143,23 @@ class Reproduction:
                 f"A reproduction needs folds, seeds and variants, got {list(folds)}, {list(seeds)} and "
                 f"{list(variants)}. Variants are {', '.join(VARIANTS)}."
             )
+        self._check_folds_and_seeds(arguments, folds, seeds)
         self.arguments = arguments
         self.output_dir = Path(arguments.output_dir)
         self.folds, self.seeds = tuple(folds), tuple(seeds)
         self.variants = tuple(variant for variant in VARIANTS if variant in variants)
         self.share_stage1 = share_stage1
         self._check_settings()
+
+    @staticmethod
+    def _check_folds_and_seeds(arguments: AUTrainingArguments, folds: Sequence[int], seeds: Sequence[int]):
+        for name, numbers in (("folds", folds), ("seeds", seeds)):
+            if len(set(numbers)) < len(numbers):
+                raise ValueError(f"A number stands twice among the {name} {list(numbers)}.")
+        known = fold_numbers(arguments.dataset, arguments.data_dir)
+        if not set(folds) <= set(known):
+            found = ", ".join(map(str, known)) or "none"
+            raise ValueError(f"The folds {list(folds)} are asked for, but {arguments.dataset} has the folds {found}.")
 
     @property
     def jobs(self) -> list[Job]:
@@ -174,12 +184,15 @@ class Reproduction:
             The run's results.
 
         Raises:
+            TrainingInterrupted: If it was asked to stop; what it has done is saved.
             RuntimeError: If the run ended without leaving its predictions.
         """
         stage1 = self._shared_stage1(job) if self.share_stage1 else None
         run = ReproductionRun(self._arguments_of(job, self.folder(job)), stage1)
         self._write_settings(run)
         results = run.run()
+        # What came after the last step and face: the run is finished, and no other is begun.
+        run.stop_if_asked(f"Stopped after {job}, which is finished.")
         absent = [name for name in FILES_OF_A_FINISHED_RUN if not (self.folder(job) / name).is_file()]
         if run.accelerator.is_main_process and absent:
             raise RuntimeError(
@@ -251,6 +264,7 @@ class Reproduction:
                 stage1 = run.train_stage1(run.build_detector()[0])
             finally:
                 finish_trackers(run.accelerator)
+            run.stop_if_asked(f"Stopped after stage 1 of fold {job.fold}, seed {job.seed}, which is finished.")
         return stage1
 
     def _settings(self) -> dict:
@@ -287,4 +301,4 @@ def default_folds(dataset: str, data_dir: str | None = None) -> tuple[int, ...]:
         dataset: Name of the data set.
         data_dir: Its folder; the embedded set needs none.
     """
-    return (1,) if dataset == SYNTHFACS.name else tuple(folds_of(open_source(dataset, data_dir).subject_parts))
+    return (1,) if dataset == SYNTHFACS.name else tuple(fold_numbers(dataset, data_dir))

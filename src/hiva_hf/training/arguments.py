@@ -1,7 +1,11 @@
 """Every setting of a training run; the defaults are the demo on the embedded data set."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, get_args, get_origin, get_type_hints
+
+from ..configuration_hiva import Variant
+from ..configuration_vl_fau import VLFAUVariant
 
 
 # Smallest value of each number; None, where it is allowed, always passes.
@@ -31,6 +35,29 @@ FREE_SETTINGS = frozenset(
         *("dataloader_num_workers", "expected_num_processes"),
     )
 )
+
+_VARIANTS = {"hiva": get_args(Variant), "vl_fau": get_args(VLFAUVariant)}
+
+# Settings that one of the models alone has.
+_SETTINGS_OF_ONE_MODEL = {
+    "hiva": (
+        *("text_model_name_or_path", "intermediate_size", "num_neighbors", "text_level", "descriptions"),
+        *("difference_loss_weight", "stage1_epochs", "stage2_epochs", "stage1_learning_rate", "stage2_learning_rate"),
+    ),
+    "vl_fau": (
+        *("decoder_hidden_size", "decoder_layers", "local_loss_weight", "global_loss_weight"),
+        *("num_train_epochs", "learning_rate"),
+    ),
+}
+# What the other model has in their place.
+_COUNTERPARTS = {
+    "stage1_epochs": "`num_train_epochs`",
+    "stage2_epochs": "`num_train_epochs`",
+    "stage1_learning_rate": "`learning_rate`",
+    "stage2_learning_rate": "`learning_rate`",
+    "num_train_epochs": "`stage1_epochs` and `stage2_epochs`",
+    "learning_rate": "`stage1_learning_rate` and `stage2_learning_rate`",
+}
 
 
 @dataclass
@@ -246,6 +273,11 @@ class AUTrainingArguments:
             value, hint = getattr(self, setting.name), hints[setting.name]
             if get_origin(hint) is Literal and value not in get_args(hint):
                 raise ValueError(f"`{setting.name}` is {value!r}, but it must be one of {', '.join(get_args(hint))}.")
+        variants = _VARIANTS[self.model]
+        if self.variant not in variants:
+            raise ValueError(
+                f"`variant` is {self.variant!r}, but those of `model` {self.model} are {', '.join(variants)}."
+            )
 
     def _check_numbers(self):
         for minimum, names in _MINIMUM.items():
@@ -274,6 +306,27 @@ class AUTrainingArguments:
     def binding_settings(self) -> dict:
         """The settings that decide the result; a resumed run must have been started with the same ones."""
         return {name: value for name, value in asdict(self).items() if name not in FREE_SETTINGS}
+
+
+def settings_of_other_models(model: str) -> tuple[str, ...]:
+    """Names of the settings that a model does not read."""
+    return tuple(name for other, names in _SETTINGS_OF_ONE_MODEL.items() if other != model for name in names)
+
+
+def check_settings_of_model(model: str, asked: Iterable[str]):
+    """Refuses settings that would change nothing.
+
+    Args:
+        model: What is trained.
+        asked: Names of the settings that somebody asked for.
+
+    Raises:
+        ValueError: if one of them is another model's; the message names what to use.
+    """
+    for name in asked:
+        if name in settings_of_other_models(model):
+            advice = f"use {_COUNTERPARTS[name]}" if name in _COUNTERPARTS else "leave it out"
+            raise ValueError(f"`{name}` is no setting of `model` {model}: {advice}.")
 
 
 def paper_num_neighbors(dataset: str) -> int:

@@ -349,11 +349,22 @@ class TrainingRun:
         )
 
     def _stop_if_asked(self):
+        self.stop_if_asked(
+            "Stopped in the test; training is done and saved. `--resume_from_checkpoint true` tests again."
+        )
+
+    def stop_if_asked(self, message: str):
+        """Ends here if some process was asked to stop; all must ask.
+
+        Args:
+            message: What is done, and how to go on.
+
+        Raises:
+            TrainingInterrupted: if one was.
+        """
         if any_process(self.accelerator, self.stop_request.is_set):
-            raise TrainingInterrupted(
-                "Stopped in the test; training is done and saved. `--resume_from_checkpoint true` tests again.",
-                self.stop_request.signal_number or signal.SIGTERM,
-            )
+            # Another process may have been asked.
+            raise TrainingInterrupted(message, self.stop_request.signal_number or signal.SIGTERM)
 
     def test(self) -> dict:
         """Metrics of the exported checkpoint on subjects that training never saw.

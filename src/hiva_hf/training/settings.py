@@ -14,7 +14,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from ..atomic_files import write_text
-from .arguments import AUTrainingArguments
+from .arguments import AUTrainingArguments, check_settings_of_model, settings_of_other_models
 
 
 PRESETS = ("demo", "paper", "starter")
@@ -92,8 +92,10 @@ def read_settings(text: str, source: str) -> dict[str, Any]:
 
 
 def save_settings(arguments: AUTrainingArguments, path: Path):
-    """Writes all settings as YAML that [`parse_arguments`] reads again."""
-    write_text(path, yaml.safe_dump(asdict(arguments), sort_keys=False))
+    """Writes all settings of the model as YAML that [`parse_arguments`] reads again."""
+    others = settings_of_other_models(arguments.model)
+    settings = {name: value for name, value in asdict(arguments).items() if name not in others}
+    write_text(path, yaml.safe_dump(settings, sort_keys=False))
 
 
 def parse_arguments(args: Sequence[str] | None = None) -> AUTrainingArguments:
@@ -103,6 +105,16 @@ def parse_arguments(args: Sequence[str] | None = None) -> AUTrainingArguments:
         args: The words of the command line, by default the process's own. Ends the process with a message, as argparse
             does, if one is unknown or makes no sense.
     """
+    return parse_settings(args)[0]
+
+
+def parse_settings(args: Sequence[str] | None = None) -> tuple[AUTrainingArguments, dict[str, Any]]:
+    """As [`parse_arguments`], and which settings were asked for.
+
+    Returns:
+        All settings, and of these what the command line gives, and what the file has otherwise than its preset: a file
+        that a run has written down holds everything.
+    """
     parser = _make_parser()
     given = vars(parser.parse_args(args))
     try:
@@ -110,7 +122,12 @@ def parse_arguments(args: Sequence[str] | None = None) -> AUTrainingArguments:
         from_file = {} if path is None else _read_settings_file(path)
         _check_batch_size(given)
         settings = _overruled(from_file, given)
-        return preset_arguments(settings.pop("preset", None) or default_preset(settings), **settings)
+        preset = settings.pop("preset", None) or default_preset(settings)
+        arguments = preset_arguments(preset, **settings)
+        unasked = asdict(preset_arguments(preset, model=arguments.model, dataset=arguments.dataset))
+        asked = {name: value for name, value in settings.items() if name in given or value != unasked[name]}
+        check_settings_of_model(arguments.model, asked)
+        return arguments, asked
     except (ValueError, OSError) as error:
         parser.error(str(error))
 
