@@ -52,20 +52,24 @@ def read_photo(checkpoint: Path, photo: Image.Image, picture: Path):
 
 def main():
     arguments = parse_arguments()
-    run = make_run(arguments)
-    run.accelerator.print(run.describe())
     try:
+        # Read after training, but what is wrong with it is told before.
+        photo = photo_to_read(arguments.photo)
+        run = make_run(arguments)
+        run.accelerator.print(run.describe())
         results = run.run()
     except TrainingInterrupted as interruption:
-        run.accelerator.print(f"\n{interruption}\n\n    {resume_command()}\n")
+        run.accelerator.print(f"\n{interruption}\n\n    {resume_command(run.arguments.fsdp)}\n")
         sys.exit(interruption.exit_code)
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        sys.exit(f"train.py: {error}")
     if run.accelerator.is_main_process:
         minutes = results["train_runtime"] / 60
         print(f"\nSubjects of fold {arguments.fold}, which training never saw, after {minutes:.1f} minutes in all:\n")
         print(format_au_table(results, run.au_labels, prefix="test_"))
         title = f"{arguments.dataset}, fold {arguments.fold}: subjects whom training never saw"
         draw_results(results, run.au_labels, run.output_dir / "results.png", title=title)
-        read_photo(run.output_dir, photo_to_read(arguments.photo), run.output_dir / "photo.png")
+        read_photo(run.output_dir, photo, run.output_dir / "photo.png")
     run.accelerator.end_training()
 
 

@@ -44,6 +44,12 @@ def bp4d(tmp_path, write_prepared):
     return str(folder), [row for row in rows if row["fold"] == 1]
 
 
+def test_processes_that_would_each_evaluate_everything_are_found_out(checkpoint, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RuntimeError, match="2 processes were started, but this run has 1"):
+        predict_checkpoint(checkpoint, "synthfacs", max_samples=2, mixed_precision="no")
+
+
 def test_predictions_are_those_of_the_model_for_the_rows_of_the_split(checkpoint):
     predicted = predict_checkpoint(checkpoint, "synthfacs", max_samples=20, mixed_precision="no", batch_size=8)
     faces = load_au_dataset("synthfacs", fold=1, split="test")

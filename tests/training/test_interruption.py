@@ -72,6 +72,13 @@ def test_the_command_to_go_on_is_the_one_that_was_stopped(monkeypatch, words, pr
     assert resume_command() == expected
 
 
+def test_the_command_to_go_on_asks_for_the_shards_that_a_configuration_file_asked_for(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["examples/train.py", "--fsdp", "true", "--fold", "2"])
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    expected = "torchrun --nproc_per_node 2 examples/train.py --fold 2 --fsdp true --resume_from_checkpoint true"
+    assert resume_command(shards=True) == expected
+
+
 def test_a_request_during_validation_is_taken_there_and_nothing_is_trained_again(make_arguments, tmp_path):
     run = TrainingRun(make_arguments(tmp_path, stage1_epochs=1))
     detector, _ = run.build_detector()

@@ -113,6 +113,11 @@ def test_resuming_a_finished_run_trains_nothing(finished_run, make_arguments):
     assert (run.output_dir / "model.safetensors").stat().st_mtime_ns == weights
 
 
+def test_a_finished_run_may_be_repeated(finished_run, make_arguments):
+    run, _ = finished_run
+    TrainingRun(make_arguments(run.output_dir, report_to=["tensorboard"]))
+
+
 def test_a_finished_run_leaves_no_training_states(finished_run):
     run, _ = finished_run
     assert not (run.output_dir / "checkpoints").exists()
@@ -308,7 +313,10 @@ def test_what_variants_have_in_common_starts_from_the_same_weights(make_argument
 def test_a_new_run_in_the_folder_of_a_finished_one_leaves_nothing_of_it(make_arguments, tmp_path):
     first = TrainingRun(make_arguments(tmp_path, stage1_epochs=1, stage2_epochs=2))
     first.run()
-    second = TrainingRun(make_arguments(tmp_path, stage1_epochs=1, stage2_epochs=1))
+    settings = {"stage1_epochs": 1, "stage2_epochs": 1}
+    with pytest.raises(ValueError, match="finished run with other settings: stage2_epochs was 2, is 1. Pass another"):
+        TrainingRun(make_arguments(tmp_path, **settings))
+    second = TrainingRun(make_arguments(tmp_path, overwrite_output_dir=True, **settings))
     detector, tokenizer = second.build_detector()
     second.train_stage2(second.train_stage1(detector), detector, tokenizer)
     assert [path.name for path in (tmp_path / "description_embeddings").iterdir()] == ["epoch-001.npy"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -16,6 +17,7 @@ from ..data import au_numbers, load_au_dataset
 from ..facs import get_action_unit
 from ..training.augmentation import EvaluationFaces
 from ..training.batches import evaluation_loader
+from ..training.distributed import check_num_processes
 from ..training.hardware import choose_mixed_precision
 from ..training.prediction import predict
 from ..training.run_folder import RESULTS_FILE
@@ -159,6 +161,7 @@ def predict_checkpoint(
 
     Raises:
         ValueError: If the subjects are known to the checkpoint, no AU is shared, or `max_samples` is less than 1.
+        RuntimeError: If several processes were started that don't know of each other.
     """
     if max_samples is not None and max_samples < 1:
         raise ValueError(f"`max_samples` is {max_samples}, but at least 1 face is needed.")
@@ -174,7 +177,12 @@ def predict_checkpoint(
         faces = faces.select(np.linspace(0, len(faces) - 1, max_samples).astype(int))
     if not allow_training_subjects:
         check_unseen_subjects(checkpoint, dataset, faces["subject"][:], split)
-    accelerator = Accelerator(mixed_precision=choose_mixed_precision(mixed_precision))
+    accelerator = Accelerator(
+        # Else several processes on a machine without accelerators would each evaluate all faces.
+        cpu=not torch.accelerator.is_available(),
+        mixed_precision=choose_mixed_precision(mixed_precision),
+    )
+    check_num_processes(accelerator.num_processes, None)
     prepared = EvaluationFaces(faces, AutoImageProcessor.from_pretrained(checkpoint))
     loader = evaluation_loader(accelerator, prepared, batch_size, num_workers=0)
     model.to(accelerator.device)

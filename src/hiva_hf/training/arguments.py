@@ -79,7 +79,10 @@ class AUTrainingArguments:
         },
     )
     overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "Start anew in a folder that holds an unfinished run, whose states are lost."}
+        default=False,
+        metadata={
+            "help": "Start anew in a folder that holds an unfinished run, or one with other settings; it is lost."
+        },
     )
     dataset: str = field(default="synthfacs", metadata={"help": "Name of the data set."})
     data_dir: str | None = field(default=None, metadata={"help": "Its folder; the embedded set needs none."})

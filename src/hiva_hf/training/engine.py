@@ -257,7 +257,10 @@ class StageTrainer:
 
     def _log(self, report: StepReport):
         if self.accelerator.trackers and (report.step + 1) % self.arguments.logging_steps == 0:
-            values = {"loss": report.loss, "learning_rate": self.schedule.get_last_lr()[0]}
+            # Of the step that is reported: the schedule is further on. All rates follow one curve.
+            rate = self.stage.learning_rate * self.schedule.lr_lambdas[0](report.step)
+            scale = self.arguments.backbone_learning_rate_scale
+            values = {"loss": report.loss, "learning_rate": rate, "backbone_learning_rate": rate * scale}
             if self.grad_norm is not None:
                 values["grad_norm"] = float(self.grad_norm)
             step = self.steps_of_run - self.steps_done + report.step + 1

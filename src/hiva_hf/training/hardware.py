@@ -6,9 +6,26 @@ import torch
 
 
 def choose_mixed_precision(requested: str) -> str:
-    """`"auto"` becomes bf16 where the hardware multiplies it natively, which is then about twice as fast."""
+    """The precision of a run.
+
+    Args:
+        requested: `"no"`, `"bf16"`, or `"auto"`: what `accelerate launch` was asked for, else bf16 where the hardware
+            multiplies it natively, which is then about twice as fast.
+
+    Raises:
+        ValueError: if the launcher was asked for another one.
+    """
     if requested != "auto":
         return requested
+    # Also "no" where it was asked for nothing.
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if launched == "bf16":
+        return launched
+    if launched != "no":
+        raise ValueError(
+            f"`accelerate launch` was asked for mixed precision {launched}, but there are no and bf16: change its "
+            "option or configuration, or pass `--mixed_precision` to the script."
+        )
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     has_native_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

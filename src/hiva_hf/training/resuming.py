@@ -5,15 +5,20 @@ import shlex
 import sys
 
 
-def resume_command() -> str:
+def resume_command(shards: bool = False) -> str:
     """The command line of this process with `--resume_from_checkpoint true`, for the launcher that started it.
 
     A launcher's own options are not known to the processes that it starts: with several machines, or a configuration
     file, they are to be given again.
+
+    Args:
+        shards: Whether the run was sharded, which the configuration file of a launcher may have asked for.
     """
     words = [*sys.argv]
     for option in ("--resume_from_checkpoint", "--overwrite_output_dir"):
         words = _without(words, option)
+    if shards:
+        words = [*_without(words, "--fsdp"), "--fsdp", "true"]
     per_node = os.environ.get("LOCAL_WORLD_SIZE", "1")
     launcher = ["accelerate", "launch"] if per_node == "1" else ["torchrun", "--nproc_per_node", per_node]
     return shlex.join([*launcher, *words, "--resume_from_checkpoint", "true"])

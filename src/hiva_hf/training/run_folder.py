@@ -3,11 +3,11 @@
 import json
 import logging
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ..atomic_files import write_text
-from .arguments import FREE_SETTINGS, AUTrainingArguments
+from .arguments import AUTrainingArguments
 from .checkpoints import has_checkpoints, remove_checkpoints
 from .settings import read_settings, save_settings
 
@@ -59,7 +59,7 @@ class RunFolder:
 
         Raises:
             ValueError: if it would resume a run with other settings or another number of processes, or lose the states
-                of an unfinished run.
+                of an unfinished run or the results of a finished one with other settings.
         """
         if arguments.resume_from_checkpoint:
             self._check_settings(arguments)
@@ -69,7 +69,11 @@ class RunFolder:
                     f"The run in {self.path} was started with {before} process(es), but this one has {num_processes}: "
                     "resume it with as many as before."
                 )
-        elif not arguments.overwrite_output_dir and self.results() is None and self._is_begun():
+        elif arguments.overwrite_output_dir:
+            return
+        elif self.results() is not None:
+            self._check_same_run(arguments)
+        elif self._is_begun():
             raise ValueError(
                 f"{self.path} holds an unfinished run. Pass `--resume_from_checkpoint true` to go on with it, "
                 "`--overwrite_output_dir true` to start anew and lose it, or another `--output_dir`."
@@ -126,21 +130,30 @@ class RunFolder:
                 "; ".join(differing),
             )
 
+    def _check_same_run(self, arguments: AUTrainingArguments):
+        differing = self._differing_settings(arguments)
+        if differing:
+            raise ValueError(
+                f"{self.path} holds a finished run with other settings: {'; '.join(differing)}. Pass another "
+                "`--output_dir`, or `--overwrite_output_dir true` to replace it."
+            )
+
     def _check_settings(self, arguments: AUTrainingArguments):
-        path = self.path / SETTINGS_FILE
-        if not path.exists():
-            return
-        before, now = read_settings(path.read_text(), str(path)), asdict(arguments)
-        differing = [
-            f"{name} was {before[name]!r}, is {value!r}"
-            for name, value in now.items()
-            if name not in FREE_SETTINGS and name in before and before[name] != value
-        ]
+        differing = self._differing_settings(arguments)
         if differing:
             raise ValueError(
                 f"The run in {self.path} was started with other settings: {'; '.join(differing)}. Resume it with its "
-                f"own ({path}), or start another one elsewhere (`--output_dir`)."
+                f"own ({self.path / SETTINGS_FILE}), or start another one elsewhere (`--output_dir`)."
             )
+
+    def _differing_settings(self, arguments: AUTrainingArguments) -> list[str]:
+        path = self.path / SETTINGS_FILE
+        before = read_settings(path.read_text(), str(path)) if path.exists() else {}
+        return [
+            f"{name} was {before[name]!r}, is {value!r}"
+            for name, value in arguments.binding_settings().items()
+            if name in before and before[name] != value
+        ]
 
 
 def write_json(path: Path, content: dict):
