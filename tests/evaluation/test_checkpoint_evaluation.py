@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from accelerate import PartialState
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import AutoImageProcessor, AutoModel
 
@@ -45,6 +46,8 @@ def bp4d(tmp_path, write_prepared):
 
 
 def test_processes_that_would_each_evaluate_everything_are_found_out(checkpoint, monkeypatch):
+    # Of a process that knows of no other.
+    PartialState(cpu=True)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RuntimeError, match="2 processes were started, but this run has 1"):
         predict_checkpoint(checkpoint, "synthfacs", max_samples=2, mixed_precision="no")
