@@ -7,6 +7,7 @@ import re
 import pytest
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, BertConfig, DistilBertConfig, PreTrainedConfig, SwinConfig, TimmWrapperConfig
+from transformers.utils import logging
 
 from hiva_hf import HiVAConfig
 
@@ -119,6 +120,13 @@ def test_labels_saved_as_strings_come_back_in_order():
         ({"id2label": {}}, "at least one AU"),
         ({"hidden_size": 100}, r"`hidden_size` \(100\).*`num_attention_heads` \(8\)"),
         ({"label_weights": [1.0]}, "`label_weights` has 1 entries.*12 AUs"),
+        ({"label_weights": [1.0] * 11 + [float("nan")]}, "`label_weights` is nan for AU24.*at least 0"),
+        ({"label_weights": [-1] * 12}, "`label_weights` is -1 for AU1"),
+        ({"difference_loss_weight": -1.0}, "`difference_loss_weight` is -1.0.*at least 0"),
+        ({"difference_loss_weight": float("nan")}, "`difference_loss_weight` is nan"),
+        ({"num_attention_heads": 0}, "`num_attention_heads` is 0, but must be at least 1"),
+        ({"hidden_size": 0}, "`hidden_size` is 0, but must be at least 1"),
+        ({"num_context_layers": -1}, "`num_context_layers` is -1, but must be at least 0"),
         ({"label_thresholds": [0.5] * 11}, "`label_thresholds` has 11 entries.*12 AUs: AU1, AU2"),
         ({"label_thresholds": [0.5] * 11 + [1.5]}, "`label_thresholds` is 1.5 for AU24.*between 0 and 1"),
         ({"label_thresholds": [-0.1] + [0.5] * 11}, "`label_thresholds` is -0.1 for AU1.*between 0 and 1"),
@@ -143,6 +151,51 @@ def test_contradictions_are_refused(settings, message):
     with pytest.raises(StrictDataclassError) as error:
         HiVAConfig(**settings)
     assert re.search(message, str(error.value), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("id2label", "message"),
+    [
+        ({1: "AU1", 2: "AU2"}, r"`id2label` has the keys \[1, 2\], but logits are counted from 0"),
+        ({"a": "AU1"}, r"`id2label` has the keys \['a'\]"),
+        ({0: "AU1", 1: "AU1"}, "`id2label` names an AU twice: AU1, AU1"),
+    ],
+)
+def test_wrong_labels_are_refused(id2label, message):
+    with pytest.raises(ValueError, match=message):
+        HiVAConfig(id2label=id2label)
+
+
+def test_label_weights_may_be_whole_numbers(make_config):
+    assert make_config(label_weights=[1, 2, 1, 0]).label_weights == [1, 2, 1, 0]
+
+
+def test_fields_given_while_loading_are_checked_and_completed(tiny_model_dir, make_config):
+    config = HiVAConfig.from_pretrained(tiny_model_dir, num_neighbors=3, label_thresholds=[0.1, 0.2, 0.3, 0.4])
+    assert (config.num_neighbors, config.au_thresholds) == (3, [0.1, 0.2, 0.3, 0.4])
+    for fields in ({"num_neighbors": 99}, {"label_thresholds": [2.0]}, {"text_level": "sentence"}):
+        with pytest.raises(StrictDataclassError):
+            HiVAConfig.from_pretrained(tiny_model_dir, **fields)
+    # A dictionary changes parts of a tower.
+    text_config = HiVAConfig.from_pretrained(tiny_model_dir, text_config={"hidden_act": "relu"}).text_config
+    assert (text_config.hidden_act, text_config.hidden_size) == ("relu", 16)
+
+
+def test_other_aus_leave_nothing_behind_that_was_made_for_the_former(make_config, tmp_path, caplog):
+    settings = {"label_weights": [1.0] * 4, "label_thresholds": [0.4] * 4, "experimental_labels": ["AU25"]}
+    memory = {"text_memory_length": 3, "description_pieces": ["a b"] * 4}
+    make_config(**settings, **memory).save_pretrained(tmp_path)
+    labels = {0: "AU1", 1: "AU2", 2: "AU6", 3: "AU12", 4: "AU15"}
+    logging.enable_propagation()
+    config = HiVAConfig.from_pretrained(tmp_path, id2label=labels, num_labels=5, label_thresholds=[0.3] * 5)
+    logging.disable_propagation()
+    assert "dropped: label_weights, experimental_labels, description_pieces, text_memory_length." in caplog.text
+    assert (config.id2label, config.label2id["AU15"], config.au_thresholds) == (labels, 4, [0.3] * 5)
+    assert (config.label_weights, config.experimental_labels, config.description_pieces) == (None, None, None)
+    assert config.text_memory_length == 0
+    assert HiVAConfig.from_pretrained(tmp_path, num_labels=2).label_thresholds is None
+    same = HiVAConfig.from_pretrained(tmp_path, id2label={"0": "AU1", "1": "AU4", "2": "AU12", "3": "AU25"})
+    assert (same.label_thresholds, same.text_memory_length) == ([0.4] * 4, 3)
 
 
 def test_labels_are_in_the_order_of_the_logits_whatever_the_order_of_the_file(make_config):

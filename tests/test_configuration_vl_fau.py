@@ -52,6 +52,14 @@ def test_decoders_read_features_of_the_networks_width(make_vl_fau_config):
     assert make_vl_fau_config(hidden_size=32).text_config.encoder_hidden_size == 32
 
 
+def test_networks_of_two_widths_can_share_the_configuration_of_their_decoders(make_vl_fau_config):
+    text_config = VLFAUTextConfig(vocab_size=50, hidden_size=16, num_attention_heads=2)
+    narrow = make_vl_fau_config(text_config=text_config, hidden_size=24)
+    wide = make_vl_fau_config(text_config=text_config, hidden_size=48)
+    assert (narrow.text_config.encoder_hidden_size, wide.text_config.encoder_hidden_size) == (24, 48)
+    assert text_config.encoder_hidden_size == VLFAUTextConfig().encoder_hidden_size
+
+
 def test_backbone_is_chosen_by_configuration_or_dictionary():
     assert VLFAUConfig(backbone_config=SwinConfig(embed_dim=8)).backbone_config.embed_dim == 8
     timm = VLFAUConfig(backbone_config={"model_type": "timm_wrapper", "architecture": "convnext_base"})
@@ -83,6 +91,11 @@ def test_a_checkpoint_of_another_model_is_refused(tiny_model_dir, tiny_vl_fau_di
         ({"text_config": BertConfig()}, "`text_config` is a 'bert'.*VLFAUTextConfig"),
         ({"text_config": {"hidden_size": 100, "num_attention_heads": 3}}, r"`hidden_size` \(100\).*\(3\)"),
         ({"text_config": {"vocab_size": 2}}, "`eos_token_id` is 2.*2 words"),
+        ({"text_config": {"eos_token_id": [3, 512]}}, "`eos_token_id` is 512.*512 words"),
+        ({"text_config": {"pad_token_id": None}}, "`pad_token_id` is None"),
+        ({"text_config": {"bos_token_id": None}}, "`bos_token_id` is None"),
+        ({"text_config": {"num_attention_heads": 0}}, "`num_attention_heads` is 0, but must be at least 1"),
+        ({"text_config": {"tie_word_embeddings": True}}, "`tie_word_embeddings` is True"),
         # A checkpoint from a stranger must not take the machine down.
         ({"hidden_size": 10**6}, "`hidden_size` is 1000000, but at most"),
         ({"text_config": {"vocab_size": 10**9}}, "vocab_size` is 1000000000, but at most"),

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from torch.overrides import TorchFunctionMode
 from transformers import AutoModel, AutoModelForImageClassification, BertConfig, BertModel, TimmWrapperConfig
 from transformers.utils import logging
@@ -312,6 +313,22 @@ def test_checkpoint_loads_with_a_device_map(tiny_model_dir, faces, device_map):
     assert_same_logits(HiVAForAUDetection.from_pretrained(tiny_model_dir), model, faces)
 
 
+def test_parts_may_lie_on_two_devices(tiny_detector, faces):
+    for part in (tiny_detector.interaction, tiny_detector.classifier):
+        add_hook_to_module(part.to("meta"), AlignDevicesHook("meta"))
+    outputs = tiny_detector(faces, labels=LABELS)
+    assert outputs.logits.is_meta and outputs.loss.is_meta
+    with pytest.raises(ValueError, match="lies on several devices.*can't be fused"):
+        tiny_detector.fuse()
+
+
+def test_offloaded_model_reads_and_is_not_fused(tiny_model_dir, tmp_path, faces):
+    model = HiVAForAUDetection.from_pretrained(tiny_model_dir, device_map={"": "disk"}, offload_folder=tmp_path)
+    assert_same_logits(HiVAForAUDetection.from_pretrained(tiny_model_dir), model, faces)
+    with pytest.raises(ValueError, match="offloaded, can't be fused"):
+        model.fuse()
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_checkpoint_loads_in_another_dtype_and_keeps_it(tiny_model_dir, tmp_path, faces, dtype):
     model = HiVAForAUDetection.from_pretrained(tiny_model_dir, dtype=dtype)
@@ -372,6 +389,15 @@ def test_encoding_descriptions_leaves_modes_and_seeds_alone(tiny_detector, token
     assert not tiny_detector.text_memory.requires_grad
 
 
+def test_text_memory_is_like_the_weights_wherever_it_was_encoded(tiny_detector, tokenizer, faces):
+    before = tiny_detector.text_memory
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        tiny_detector.encode_descriptions(tokenizer)
+    assert torch.equal(tiny_detector.text_memory, before)
+    tiny_detector.train()(faces, labels=torch.ones(3, 4)).loss.backward()
+    assert tiny_detector.classifier.weight.grad is not None
+
+
 def test_text_memory_can_be_encoded_again_for_other_descriptions(tiny_detector, tokenizer, tmp_path, faces):
     tiny_detector.encode_descriptions(tokenizer, ["a", "b", "c", "a much longer description of the last one"])
     tiny_detector.save_pretrained(tmp_path)
@@ -409,6 +435,45 @@ def test_missing_text_memory_is_named(tiny_config, faces):
         HiVAForAUDetection(tiny_config)(faces)
 
 
+def test_memory_that_nothing_was_encoded_into_is_a_missing_one(tiny_detector, tokenizer, tmp_path, faces):
+    """As in a model of another one's configuration, and in a checkpoint whose file lacks the memory."""
+    state_dict = {name: value for name, value in tiny_detector.state_dict().items() if "text_memory" not in name}
+    tiny_detector.save_pretrained(tmp_path, state_dict=state_dict)
+    for model in (HiVAForAUDetection(tiny_detector.config).eval(), HiVAForAUDetection.from_pretrained(tmp_path)):
+        with pytest.raises(ValueError, match="no text memory: call `model.encode_descriptions"):
+            model(faces)
+        with pytest.raises(ValueError, match="no text memory, which `fuse` folds.*call `model.encode_descriptions"):
+            model.fuse()
+        model.encode_descriptions(tokenizer)
+        assert model.fuse()(faces).logits.shape == (3, 4)
+
+
+def test_other_aus_need_a_text_memory_of_their_own(tiny_detector, tokenizer, tmp_path, faces):
+    tiny_detector.save_pretrained(tmp_path)
+    labels = {0: "AU1", 1: "AU2", 2: "AU6", 3: "AU12", 4: "AU15"}
+    model = HiVAForAUDetection.from_pretrained(tmp_path, id2label=labels, ignore_mismatched_sizes=True)
+    with pytest.raises(ValueError, match="no text memory"):
+        model(faces)
+    model.encode_descriptions(tokenizer)
+    model.save_pretrained(tmp_path / "again")
+    assert HiVAForAUDetection.from_pretrained(tmp_path / "again")(faces).logits.shape == (3, 5)
+
+
+def test_fields_set_after_the_configuration_was_made_are_checked(tiny_config):
+    tiny_config.num_neighbors = 99
+    with pytest.raises(ValueError, match="`num_neighbors` is 99"):
+        HiVAForPreTraining(tiny_config)
+
+
+@pytest.mark.parametrize("auto_class", [HiVAForAUDetection, AutoModel])
+def test_transformers_variant_names_a_file_of_weights(tiny_model_dir, tmp_path, faces, auto_class):
+    model = HiVAForAUDetection.from_pretrained(tiny_model_dir)
+    model.save_pretrained(tmp_path, variant="fp16")
+    loaded = auto_class.from_pretrained(tmp_path, variant="fp16")
+    assert loaded.config.variant == "full"
+    assert_same_logits(model, loaded, faces)
+
+
 def test_dropping_the_text_encoder_without_a_memory_warns(tiny_config, caplog):
     logging.enable_propagation()
     HiVAForAUDetection(tiny_config).drop_text_encoder()
@@ -427,6 +492,16 @@ def test_descriptions_of_another_number_are_refused(tiny_detector, tokenizer, fa
         tiny_detector.encode_descriptions(tokenizer, ["a", "b", "c"])
     with pytest.raises(ValueError, match="3 descriptions, but the model has 4 AUs"):
         tiny_detector(faces, input_ids=torch.ones(3, 5, dtype=torch.long))
+
+
+def test_descriptions_that_the_text_encoder_can_not_read_are_refused(tiny_detector, tokenizer, faces, text_inputs):
+    with pytest.raises(ValueError, match="description of AU12 has 602 word pieces.* 512 at most"):
+        tiny_detector.encode_descriptions(tokenizer, ["a", "b", "lip " * 600, "d"])
+    with pytest.raises(ValueError, match=r"`attention_mask` has the shape \(4, 2\)"):
+        tiny_detector(faces, input_ids=text_inputs["input_ids"], attention_mask=torch.ones(4, 2))
+    text_inputs["attention_mask"][1] = 0
+    with pytest.raises(ValueError, match="`attention_mask` is 0 for the whole description of AU4"):
+        tiny_detector(faces, **text_inputs)
 
 
 def test_descriptions_need_a_tokenizer(tiny_detector):

@@ -10,6 +10,7 @@ from transformers import (
     BertModel,
     Dinov2Config,
     Dinov2Model,
+    MobileNetV2Config,
     RobertaConfig,
     RobertaModel,
     SwinConfig,
@@ -298,6 +299,25 @@ def test_detector_from_two_checkpoints(tmp_path, tower, tokenizer, faces):
     model.save_pretrained(tmp_path / "hiva")
     loaded = AutoModel.from_pretrained(tmp_path / "hiva")
     assert torch.equal(loaded(faces).logits, model(faces).logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_towers_in_half_precision_enter_in_that_of_the_network(tmp_path, tokenizer, faces, dtype):
+    text = BertModel(
+        BertConfig(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=8, vocab_size=30522)
+    )
+    vision = Dinov2Model(BACKBONES["transformers-dinov2"]())
+    folders = save_towers(tmp_path, vision.to(dtype), text.to(dtype))
+    settings = {"image_size": 56, "hidden_size": 16, "num_attention_heads": 2}
+    model = HiVAForAUDetection.from_vision_text_pretrained(*folders, **settings)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    model.encode_descriptions(tokenizer)
+    assert model.eval()(faces).logits.shape == (3, 12)
+
+
+def test_backbone_that_does_not_tell_its_width_is_refused(make_config):
+    with pytest.raises(ValueError, match="'mobilenet_v2' does not tell the width.*timm_wrapper"):
+        HiVAForPreTraining(make_config(backbone_config=MobileNetV2Config(image_size=56)))
 
 
 def test_towers_keep_out_what_a_variant_does_not_need(tmp_path, faces):

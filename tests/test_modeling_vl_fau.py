@@ -15,11 +15,14 @@ from transformers import (
     ConvNextConfig,
     Dinov2Model,
     GenerationConfig,
+    MobileNetV2Config,
     SwinConfig,
     TimmWrapperConfig,
+    Trainer,
+    TrainingArguments,
 )
 
-from hiva_hf import HiVAForAUDetection, VLFAUConfig, VLFAUForAUDetection, VLFAUTextForCausalLM
+from hiva_hf import HiVAForAUDetection, VLFAUConfig, VLFAUForAUDetection, VLFAUTextConfig, VLFAUTextForCausalLM
 from hiva_hf.facs_states import face_sentence, state_sentences
 from hiva_hf.modeling_hiva import MISSING_LABEL
 from hiva_hf.modeling_vl_fau import VLFAURefinement, sentence_loss
@@ -440,6 +443,54 @@ def test_vision_tower_enters_with_its_weights(make_vl_fau_config, state_tokenize
         assert torch.equal(model.vision_model.backbone.state_dict()[name], value)
     assert model.config.text_config.vocab_size == len(state_tokenizer)
     assert model.config.text_config.hidden_size == 16
+
+
+def test_decoders_are_configured_by_an_object_as_by_a_dictionary(make_vl_fau_config, state_tokenizer, tmp_path):
+    Dinov2Model(make_vl_fau_config().backbone_config).half().save_pretrained(tmp_path)
+    text_config = VLFAUTextConfig(hidden_size=16, num_attention_heads=2)
+    model = VLFAUForAUDetection.from_vision_pretrained(
+        str(tmp_path), state_tokenizer, image_size=56, hidden_size=32, text_config=text_config
+    )
+    assert model.config.text_config.hidden_size == 16
+    assert model.config.text_config.vocab_size == len(state_tokenizer)
+    # The tower was saved in half precision.
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_tokenizer_without_a_token_of_sentences_is_refused(tokenizer, tmp_path):
+    with pytest.raises(ValueError, match="tokenizer has no `bos_token` and no `eos_token`"):
+        VLFAUForAUDetection.from_vision_pretrained(str(tmp_path), tokenizer)
+
+
+def test_backbone_that_does_not_tell_its_width_is_refused(make_vl_fau_config):
+    with pytest.raises(ValueError, match="'mobilenet_v2' does not tell the width.*timm_wrapper"):
+        VLFAUForAUDetection(make_vl_fau_config(backbone_config=MobileNetV2Config(image_size=56)))
+
+
+def test_parts_may_be_offloaded(tiny_vl_fau_dir, tmp_path, faces):
+    parts = ("refinement", "classifier", "au_embeddings", "local_decoder", "global_decoder")
+    model = VLFAUForAUDetection.from_pretrained(
+        tiny_vl_fau_dir,
+        device_map={"vision_model": "cpu"} | dict.fromkeys(parts, "disk"),
+        offload_folder=tmp_path,
+    )
+    expected = VLFAUForAUDetection.from_pretrained(tiny_vl_fau_dir).generate(faces, max_new_tokens=3)
+    assert torch.equal(model.generate(faces, max_new_tokens=3), expected)
+
+
+@pytest.mark.parametrize("label_names", [None, ["labels"]])
+def test_evaluation_by_trainer_gathers_the_scores_alone(model, tmp_path, sentence_labels, label_names):
+    samples = [{"pixel_values": torch.randn(3, 56, 56), "labels": row} for row in LABELS]
+    if label_names is None:
+        sentences = zip(*(sentence_labels[name] for name in ("local_labels", "global_labels")), strict=True)
+        for sample, (local, whole) in zip(samples, sentences, strict=True):
+            sample |= {"local_labels": local, "global_labels": whole}
+    arguments = TrainingArguments(
+        str(tmp_path), report_to="none", use_cpu=True, disable_tqdm=True, label_names=label_names
+    )
+    result = Trainer(model, arguments).predict(samples)
+    assert result.predictions.shape == (3, 4)
+    assert result.metrics["test_loss"] > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

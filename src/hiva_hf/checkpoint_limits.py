@@ -37,6 +37,18 @@ _MAX_FIELDS = {
     "encoder_hidden_size": 16_384,
     "spatial_kernel_size": 255,
 }
+_MIN_FIELDS = {
+    "image_size": 1,
+    "hidden_size": 1,
+    "num_attention_heads": 1,
+    "intermediate_size": 1,
+    "num_context_layers": 0,
+    "text_memory_length": 0,
+    "vocab_size": 1,
+    "num_hidden_layers": 0,
+    "max_position_embeddings": 1,
+    "encoder_hidden_size": 1,
+}
 # Any network as a whole: weights and buffers, 8 GiB in single precision.
 MAX_NUM_ELEMENTS = 2**31
 # Numbers in the configurations of towers, by what their names hold; an ImageNet has 21,841 classes.
@@ -54,10 +66,13 @@ def check_num_labels(num_labels: int) -> None:
 
 
 def check_fields(config: Any) -> None:
-    """Raises a ValueError if a field of a model's configuration is above its limit."""
+    """Raises a ValueError if a field of a model's configuration is beyond its limits."""
     for name, limit in _MAX_FIELDS.items():
         if getattr(config, name, 0) > limit:
             raise ValueError(f"`{name}` is {getattr(config, name)}, but at most {limit} is supported.")
+    for name, limit in _MIN_FIELDS.items():
+        if getattr(config, name, limit) < limit:
+            raise ValueError(f"`{name}` is {getattr(config, name)}, but must be at least {limit}.")
 
 
 def check_tower(name: str, content: Any) -> None:

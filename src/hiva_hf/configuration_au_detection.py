@@ -13,13 +13,42 @@
 # limitations under the License.
 """What the configurations of all detectors have in common: their Action Units, and when one counts as active."""
 
-from typing import Any
+import dataclasses
+import math
+from typing import Any, get_args
+
+from transformers.utils import logging
 
 from .checkpoint_limits import check_num_labels, check_tower
 
 
+logger = logging.get_logger(__name__)
+
 # The AUs that BP4D codes, in the order of HiVA's Table I.
 BP4D_LABELS = ("AU1", "AU2", "AU4", "AU6", "AU7", "AU10", "AU12", "AU14", "AU15", "AU17", "AU23", "AU24")
+
+# What holds for the AUs that it was made for alone.
+FIELDS_OF_AUS = (
+    "label_weights",
+    "label_thresholds",
+    "experimental_labels",
+    "description_pieces",
+    "text_memory_length",
+)
+
+
+def _ordered_labels(id2label: Any) -> dict[int, str]:
+    """AUs by index, in the order of the logits: JSON has strings for keys, and sorted by them "10" before "2"."""
+    example = "pass `id2label={0: 'AU1', 1: 'AU2', ...}`"
+    if not isinstance(id2label, dict):
+        raise ValueError(f"`id2label` is {id2label!r}, but must name the AU of each logit: {example}.")
+    labels = {int(key) if str(key).isdecimal() else key: label for key, label in id2label.items()}
+    if set(labels) != set(range(len(id2label))):
+        raise ValueError(f"`id2label` has the keys {list(id2label)}, but logits are counted from 0: {example}.")
+    ordered = {index: labels[index] for index in range(len(labels))}
+    if len(set(ordered.values())) < len(ordered):
+        raise ValueError(f"`id2label` names an AU twice: {', '.join(map(str, ordered.values()))}.")
+    return ordered
 
 
 class AUDetectionConfigMixin:
@@ -45,6 +74,34 @@ class AUDetectionConfigMixin:
             )
         return config_dict, kwargs
 
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """See [`PreTrainedConfig.from_dict`], which sets `kwargs` unchecked; here they are checked like the rest."""
+        # transformers means a file of weights by it, as in "fp16", where it is none of the network's.
+        variants, file_variant = get_args(cls.__dataclass_fields__["variant"].type), {}
+        if kwargs.get("return_unused_kwargs") and kwargs.get("variant") not in (None, *variants):
+            file_variant = {"variant": kwargs.pop("variant")}
+        # Parts of towers are merged by the base class, which also knows the type "auto".
+        names = {field.name for field in dataclasses.fields(cls)} - cls.sub_configs_defaults.keys() - {"dtype"}
+        changes = {name: kwargs.pop(name) for name in names & kwargs.keys()}
+        loaded = super().from_dict(cls._without_other_aus(config_dict, changes | kwargs) | changes, **kwargs)
+        return (loaded[0], loaded[1] | file_variant) if file_variant else loaded
+
+    @staticmethod
+    def _without_other_aus(config_dict: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+        """A configuration's fields without those that hold for its AUs, if `changes` give it others."""
+        labels, new_labels = config_dict.get("id2label"), changes.get("id2label")
+        if new_labels is None and changes.get("num_labels") in (None, len(labels or ())):
+            return config_dict
+        if not labels or (new_labels is not None and _ordered_labels(labels) == _ordered_labels(new_labels)):
+            return config_dict
+        stale = [name for name in FIELDS_OF_AUS if config_dict.get(name) and name not in changes]
+        if stale:
+            logger.warning(
+                f"The AUs are not those of the checkpoint. What was made for them is dropped: {', '.join(stale)}."
+            )
+        return {name: value for name, value in config_dict.items() if name not in (*stale, "id2label")}
+
     def _prepare_fields(self, kwargs: dict[str, Any], towers: tuple[str, ...]):
         """Checks and completes what `__post_init__` was given, before anything is made of it."""
         # Credentials, which towers are fetched with, are not part of what is saved.
@@ -63,10 +120,8 @@ class AUDetectionConfigMixin:
         if self.id2label is None and kwargs.get("num_labels") is None:
             self.id2label = dict(enumerate(BP4D_LABELS))
         if self.id2label is not None:
-            # JSON that was sorted by its keys has "10" before "2".
-            self.id2label = dict(sorted(self.id2label.items(), key=lambda item: int(item[0])))
-        if self.id2label is not None and self.label2id is None:
-            self.label2id = {label: int(index) for index, label in self.id2label.items()}
+            self.id2label = _ordered_labels(self.id2label)
+            self.label2id = {label: index for index, label in self.id2label.items()}
 
     @property
     def au_labels(self) -> list[str]:
@@ -92,6 +147,10 @@ class AUDetectionConfigMixin:
             raise ValueError(
                 f"`label_weights` has {len(self.label_weights)} entries, but the model has {self.num_labels} AUs."
             )
+        for label, weight in zip(self.au_labels, self.label_weights or [0] * self.num_labels, strict=True):
+            # NaN fails this test as well.
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"`label_weights` is {weight} for {label}, but a weight is at least 0.")
         self._check_decisions()
 
     def _check_decisions(self):

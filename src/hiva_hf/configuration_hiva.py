@@ -13,6 +13,7 @@
 # limitations under the License.
 """HiVA model configuration"""
 
+import math
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
@@ -162,6 +163,15 @@ class HiVAConfig(AUDetectionConfigMixin, PreTrainedConfig):
         ),
     }
 
+    # What a batch of logits is not to be gathered with.
+    keys_to_ignore_at_inference = [
+        "au_features",
+        "adjacency",
+        "ddca_attentions",
+        "cdca_attentions",
+        "word_attentions",
+    ]
+
     id2label: dict[int, str] | dict[str, str] | None = None
     backbone_config: dict | PreTrainedConfig | None = None
     text_config: dict | PreTrainedConfig | None = None
@@ -176,7 +186,7 @@ class HiVAConfig(AUDetectionConfigMixin, PreTrainedConfig):
     text_level: Literal["token", "sentence"] = "token"
     variant: Variant = "full"
     difference_loss_weight: float | int = 1e-5
-    label_weights: list[float] | tuple[float, ...] | None = None
+    label_weights: list[float | int] | tuple[float | int, ...] | None = None
     label_thresholds: list[float | int] | tuple[float | int, ...] | None = None
     experimental_labels: list[str] | tuple[str, ...] | None = None
     loss_reduction: Literal["sum", "mean"] = "sum"
@@ -253,8 +263,9 @@ class HiVAConfig(AUDetectionConfigMixin, PreTrainedConfig):
                 f"`hidden_size` ({self.hidden_size}) is not a multiple of `num_attention_heads` "
                 f"({self.num_attention_heads})."
             )
-        if self.text_memory_length < 0:
-            raise ValueError(f"`text_memory_length` is {self.text_memory_length}, but a length is at least 0.")
+        # NaN fails this test as well.
+        if not 0 <= self.difference_loss_weight < math.inf:
+            raise ValueError(f"`difference_loss_weight` is {self.difference_loss_weight}, but a weight is at least 0.")
         if self.text_level == "sentence" and self.text_memory_length > 1:
             raise ValueError("A sentence-level text memory has one key per AU: `text_memory_length` must be 0 or 1.")
         self._check_description_pieces()

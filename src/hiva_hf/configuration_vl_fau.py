@@ -13,6 +13,7 @@
 # limitations under the License.
 """VL-FAU model configuration"""
 
+import copy
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
@@ -101,9 +102,17 @@ class VLFAUTextConfig(PreTrainedConfig):
                 f"({self.num_attention_heads})."
             )
         for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-            token_id = getattr(self, name)
-            if isinstance(token_id, int) and not 0 <= token_id < self.vocab_size:
-                raise ValueError(f"`{name}` is {token_id}, but the vocabulary has {self.vocab_size} words.")
+            token_ids = getattr(self, name)
+            if token_ids is None and name != "eos_token_id":
+                raise ValueError(f"`{name}` is None, but the decoder needs it: pass the tokenizer's.")
+            for token_id in token_ids if isinstance(token_ids, list) else [token_ids]:
+                if token_id is not None and not 0 <= token_id < self.vocab_size:
+                    raise ValueError(f"`{name}` is {token_id}, but the vocabulary has {self.vocab_size} words.")
+        if self.tie_word_embeddings:
+            raise ValueError(
+                "`tie_word_embeddings` is True, but the decoder has separate weights for the words that it reads and "
+                "those that it writes."
+            )
 
 
 @auto_docstring(
@@ -193,7 +202,14 @@ class VLFAUConfig(AUDetectionConfigMixin, PreTrainedConfig):
         "text_config": SubConfigSpec(config_class=VLFAUTextConfig),
     }
     # What a batch of logits is not to be gathered with.
-    keys_to_ignore_at_inference = ["au_features", "au_maps", "face_map", "spatial_attentions"]
+    keys_to_ignore_at_inference = [
+        "local_logits",
+        "global_logits",
+        "au_features",
+        "au_maps",
+        "face_map",
+        "spatial_attentions",
+    ]
 
     id2label: dict[int, str] | dict[str, str] | None = None
     backbone_config: dict | PreTrainedConfig | None = None
@@ -206,7 +222,7 @@ class VLFAUConfig(AUDetectionConfigMixin, PreTrainedConfig):
     variant: VLFAUVariant = "full"
     local_loss_weight: float | int = 1.0
     global_loss_weight: float | int = 1.0
-    label_weights: list[float] | tuple[float, ...] | None = None
+    label_weights: list[float | int] | tuple[float | int, ...] | None = None
     label_thresholds: list[float | int] | tuple[float | int, ...] | None = None
     experimental_labels: list[str] | tuple[str, ...] | None = None
     loss_reduction: Literal["sum", "mean"] = "sum"
@@ -216,6 +232,8 @@ class VLFAUConfig(AUDetectionConfigMixin, PreTrainedConfig):
     def __post_init__(self, **kwargs):
         self._prepare_fields(kwargs, towers=("backbone_config", "text_config"))
         super().__post_init__(**kwargs)
+        # Of its own: another network with the same decoders may have another width.
+        self.text_config = copy.deepcopy(self.text_config)
         self.text_config.encoder_hidden_size = self.hidden_size
 
     @property

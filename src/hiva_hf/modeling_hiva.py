@@ -130,6 +130,13 @@ class HiVATextMemory:
     mask: torch.Tensor
     description_embeddings: torch.Tensor | None = None
 
+    def to(self, *args, **kwargs) -> "HiVATextMemory":
+        """
+        What is read on another device, see [`torch.Tensor.to`]. Accelerate calls it where the parts of a network lie on
+        several; the loss of `H` stays where the text side ran.
+        """
+        return HiVATextMemory(self.memory.to(*args, **kwargs), self.mask.to(*args, **kwargs))
+
 
 def label_weights_from_positive_rates(
     positive_rates: Sequence[float], au_labels: Sequence[str] | None = None
@@ -271,6 +278,14 @@ def check_pixel_values(pixel_values: torch.Tensor, image_size: int):
         )
 
 
+def backbone_refusal(model_type: str) -> str:
+    """What is told where transformers' configuration of a backbone does not say how wide its feature maps are."""
+    return (
+        f"The configuration of transformers' {model_type!r} does not tell the width of its feature maps (`hidden_size`): "
+        "take timm's version, by `backbone_config={'model_type': 'timm_wrapper', 'architecture': ...}`."
+    )
+
+
 class HiVAGroupedLinear(nn.Module):
     """
     `num_groups` linear layers at once, one for each AU.
@@ -314,7 +329,8 @@ class HiVAVisionBackbone(nn.Module):
     def __init__(self, config: HiVAConfig):
         super().__init__()
         self.image_size = config.image_size
-        self.backbone = AutoModel.from_config(config.backbone_config)
+        # In the precision of the network around it, whatever the tower was saved in.
+        self.backbone = AutoModel.from_config(config.backbone_config, dtype=torch.get_default_dtype())
         self._check_backbone_image_size()
         self._fuse_timm_attention()
 
@@ -339,6 +355,8 @@ class HiVAVisionBackbone(nn.Module):
         backbone_config = self.backbone.config
         if getattr(backbone_config, "hidden_sizes", None):
             return backbone_config.hidden_sizes[-1]
+        if not hasattr(backbone_config, "hidden_size"):
+            raise ValueError(backbone_refusal(backbone_config.model_type))
         return backbone_config.hidden_size
 
     def _fuse_timm_attention(self):
@@ -474,7 +492,9 @@ class HiVATextModel(nn.Module):
         self.encoder = None
         # CODEPATH: checkpoints of the control "random_vectors" have fixed vectors in place of a text encoder.
         if config.reads_descriptions:
-            self.encoder = AutoModel.from_config(config.text_config, add_pooling_layer=False)
+            self.encoder = AutoModel.from_config(
+                config.text_config, add_pooling_layer=False, dtype=torch.get_default_dtype()
+            )
         else:
             self.random_states = nn.Buffer(torch.empty(config.num_labels, 1, config.text_config.hidden_size))
         self.projection = nn.Linear(config.text_config.hidden_size, config.hidden_size)
@@ -727,6 +747,8 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
             raise OSError(f"{error} {_PICKLE_ADVICE}") from error
 
     def post_init(self):
+        # Single fields can be set after the configuration was made.
+        self.config.validate_architecture()
         check_num_elements(self)
         super().post_init()
 
@@ -761,6 +783,8 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
 
     def _au_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         self._check_labels(labels, logits)
+        # The parts of a network may lie on several devices.
+        labels = labels.to(logits.device)
         return self.loss_function(logits, labels, self.config.label_weights, self.config.loss_reduction)
 
 
@@ -825,6 +849,8 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         # buffers stay taken, nothing is saved.
         if config.text_memory_length == 0:
             self.text_memory = self.text_memory_mask = None
+        # Whether the memory was looked into, and not empty.
+        self._found_text_memory = False
         self.fused_detector = None
         self.loss_function = au_detection_loss
         self.post_init()
@@ -928,6 +954,20 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             )
         return descriptions
 
+    def _check_lengths(self, lengths: Sequence[int]):
+        """Raises a `ValueError` if a description has more word pieces than the text encoder has positions for."""
+        text_config = self.config.text_config
+        limit = text_config.max_position_embeddings
+        if text_config.model_type != "bert":
+            # RoBERTa and its like count positions from the one after the padding's.
+            limit -= text_config.pad_token_id + 1
+        for label, length in zip(self.config.au_labels, lengths, strict=True):
+            if length > limit:
+                raise ValueError(
+                    f"The description of {label} has {length} word pieces, but the text encoder reads {limit} at most: "
+                    "shorten it."
+                )
+
     def keep_text_memory(self, text: HiVATextMemory, tokenizer=None, descriptions: Sequence[str] | None = None):
         """
         Keeps a text memory as buffers, and in the configuration which words it was made of.
@@ -950,7 +990,10 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
                 pieces = [pieces[-1], *pieces[:-1]]
         self.config.text_memory_length = text.memory.shape[1]
         self.config.description_pieces = pieces
-        self.text_memory, self.text_memory_mask = text.memory, text.mask
+        # Like the weights, so that training can read it: in the model's precision, and no tensors of inference mode.
+        with torch.inference_mode(False):
+            self.text_memory = text.memory.detach().to(self.dtype, copy=True)
+            self.text_memory_mask = text.mask.clone()
 
     @torch.no_grad()
     def encode_descriptions(self, tokenizer=None, descriptions: Sequence[str] | None = None):
@@ -982,12 +1025,26 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         if self.config.reads_descriptions:
             descriptions = self._check_descriptions(tokenizer, descriptions)
             encoded = tokenizer(descriptions, padding=True, return_tensors="pt").to(self.device)
+            self._check_lengths(encoded["attention_mask"].sum(dim=1).tolist())
             input_ids, attention_mask = encoded["input_ids"], encoded["attention_mask"]
         else:
             descriptions = None
-        with evaluation_mode([self.text_model]):
+        with evaluation_mode([self.text_model]), torch.autocast(self.device.type, enabled=False):
             text = self._encode_text(input_ids, attention_mask)
         self.keep_text_memory(text, tokenizer, descriptions)
+
+    def _holds_text_memory(self) -> bool:
+        """Whether descriptions were encoded: buffers made by another model's configuration, or for AUs that a
+        checkpoint has no memory of, are there, but empty."""
+        if self.text_memory is None:
+            return False
+        # Values can't be looked at while a program is made of the network, and are looked at once, since an
+        # accelerator would have to be waited for.
+        if not (self._found_text_memory or torch.compiler.is_compiling() or self.text_memory_mask.is_meta):
+            # Key 0, the AU's contextual embedding, is always real.
+            self._found_text_memory = bool(self.text_memory_mask[:, 0].all())
+            return self._found_text_memory
+        return True
 
     @property
     def is_fused(self) -> bool:
@@ -1009,7 +1066,8 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             The model itself.
 
         Raises:
-            ValueError: if the model is in training mode, or reads text and has no text memory.
+            ValueError: if the model is in training mode, lies on several devices, or reads text and has no text
+                memory.
 
         Example:
 
@@ -1022,10 +1080,18 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             raise ValueError(
                 "A model in training mode can't be fused: its weights are about to change. Call `eval()`."
             )
+        parts = (self.vision_model, self.interaction, self.classifier)
+        devices = {parameter.device for part in parts for parameter in part.parameters()}
+        is_offloaded = hasattr(self, "hf_device_map") and torch.device("meta") in devices
+        if len(devices) > 1 or is_offloaded:
+            raise ValueError(
+                "A model that lies on several devices, or was offloaded, can't be fused: load it without `device_map`, "
+                "or onto one device."
+            )
         text = None
         # CODEPATH: checkpoints of the ablation "baseline" see the face alone.
         if self.config.uses_text:
-            if self.text_memory is None:
+            if not self._holds_text_memory():
                 raise ValueError(
                     "The model has no text memory, which `fuse` folds into the weights: call "
                     "`model.encode_descriptions(tokenizer)` first."
@@ -1054,7 +1120,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         """
         Turns the model into an inference checkpoint: the whole text side goes, its cached output stays.
         """
-        if self.config.uses_text and self.text_memory is None:
+        if self.config.uses_text and not self._holds_text_memory():
             logger.warning(
                 "The text encoder is dropped from a model without a text memory: this model can't detect AUs. Call "
                 "`encode_descriptions(tokenizer)` first."
@@ -1076,9 +1142,25 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             )
         if attention_mask is None and given is not None:
             attention_mask = torch.ones(given.shape[:2], dtype=torch.long, device=given.device)
+        if given is not None:
+            self._check_attention_mask(attention_mask, given.shape[:2])
         if input_ids is not None:
             text_hidden_states = self.text_model.encode_frozen(input_ids, attention_mask)
         return self.text_model(text_hidden_states, attention_mask)
+
+    def _check_attention_mask(self, attention_mask: torch.Tensor, shape: torch.Size):
+        if attention_mask.shape != shape:
+            raise ValueError(
+                f"`attention_mask` has the shape {tuple(attention_mask.shape)}, but the descriptions have {tuple(shape)}."
+            )
+        # Values can't be looked at in a program, and training would wait for the accelerator at each step.
+        if self.training or torch.compiler.is_compiling() or attention_mask.is_meta:
+            return
+        for label, is_read in zip(self.config.au_labels, attention_mask.any(dim=1).tolist(), strict=True):
+            if not is_read:
+                raise ValueError(
+                    f"`attention_mask` is 0 for the whole description of {label}: there is nothing to read."
+                )
 
     def _get_text_memory(
         self,
@@ -1100,7 +1182,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             return self._encode_text()
         if has_text_inputs:
             return self._encode_text(input_ids, attention_mask, text_hidden_states)
-        if self.text_memory is None:
+        if not self._holds_text_memory():
             raise ValueError(
                 "The model has no text memory: call `model.encode_descriptions(tokenizer)` once, or pass `input_ids` "
                 "with one description for each AU."
@@ -1162,7 +1244,8 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             loss = self._au_loss(logits, labels)
             difference_weight = self.config.effective_difference_loss_weight
             if difference_weight > 0 and text is not None and text.description_embeddings is not None:
-                loss = loss + difference_weight * description_difference_loss(text.description_embeddings)
+                difference_loss = description_difference_loss(text.description_embeddings)
+                loss = loss + difference_weight * difference_loss.to(loss.device)
 
         return HiVAAUDetectionOutput(
             loss=loss,

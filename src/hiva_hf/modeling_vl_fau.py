@@ -47,6 +47,7 @@ from .modeling_hiva import (
     HiVAPreTrainedModel,
     HiVAVisionBackbone,
     au_detection_loss,
+    backbone_refusal,
     eager_attention_forward,
 )
 
@@ -340,6 +341,8 @@ class VLFAUVisionModel(HiVAVisionBackbone):
             # Swin: each stage but the last ends by merging patches, which doubles the width.
             last = len(config.depths) - 1
             return [config.embed_dim * 2 ** min(stage + 1, last) for stage in range(last + 1)]
+        if not (hasattr(config, "hidden_size") and hasattr(config, "num_hidden_layers")):
+            raise ValueError(backbone_refusal(config.model_type))
         return [config.hidden_size] * config.num_hidden_layers
 
     def _choose_maps(self, out_indices: list[int] | None, num_channels: list[int]) -> list[int]:
@@ -462,6 +465,7 @@ class VLFAUForAUDetection(VLFAUPreTrainedModel, GenerationMixin):
         self.refinement = VLFAURefinement(config) if config.refines else None
         self.classifier = HiVAGroupedLinear(config.num_labels, config.hidden_size, 1)
         self.au_embeddings = nn.Embedding(config.num_labels, config.hidden_size)
+        config.text_config.encoder_hidden_size = config.hidden_size
         # CODEPATH: checkpoints of the ablation "no_local" write no sentences about single AUs.
         self.local_decoder = VLFAUTextForCausalLM(config.text_config) if config.writes_local_sentences else None
         # CODEPATH: checkpoints of the ablation "no_global" write no sentence about the face.
@@ -485,11 +489,25 @@ class VLFAUForAUDetection(VLFAUPreTrainedModel, GenerationMixin):
             token (`str` or `bool`, *optional*):
                 For a tower in a private repository; by default the one that `hf auth login` stored.
             kwargs:
-                Fields of [`VLFAUConfig`], such as `id2label` and `image_size`. `text_config` is a dictionary of
-                [`VLFAUTextConfig`]'s.
+                Fields of [`VLFAUConfig`], such as `id2label` and `image_size`. `text_config` is a [`VLFAUTextConfig`]
+                or a dictionary of its fields.
+
+        Raises:
+            ValueError: if the tokenizer lacks a token that sentences need, and `text_config` does not give it.
         """
+        text_config = kwargs.pop("text_config", None) or {}
+        if isinstance(text_config, VLFAUTextConfig):
+            # What was set in it, not its defaults, which know nothing of the tokenizer.
+            defaults = VLFAUTextConfig().to_dict()
+            text_config = {name: value for name, value in text_config.to_dict().items() if value != defaults[name]}
         vocabulary = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
-        text_config = {"vocab_size": len(tokenizer)} | vocabulary | dict(kwargs.pop("text_config", {}))
+        text_config = {"vocab_size": len(tokenizer)} | vocabulary | dict(text_config)
+        missing = [name.removesuffix("_id") for name in vocabulary if text_config[name] is None]
+        if missing:
+            raise ValueError(
+                f"The tokenizer has no {' and no '.join(f'`{name}`' for name in missing)}, but sentences begin, end and "
+                "are padded with these tokens: set what is missing, as in `tokenizer.bos_token = tokenizer.cls_token`."
+            )
         config = VLFAUConfig(
             backbone_config=AutoConfig.from_pretrained(vision_model_name_or_path, token=token),
             text_config=text_config,
@@ -500,14 +518,20 @@ class VLFAUForAUDetection(VLFAUPreTrainedModel, GenerationMixin):
         model.vision_model.backbone.load_state_dict(vision_model.state_dict())
         return model
 
+    def _au_vectors(self, features: torch.Tensor) -> torch.Tensor:
+        """The embeddings of all AUs `(num_labels, hidden_size)`, where the features lie."""
+        # Called, not read: Accelerate fetches weights that lie elsewhere when their module is called.
+        indices = torch.arange(self.config.num_labels, device=features.device)
+        return self.au_embeddings(indices).to(features.device)
+
     def _local_memory(self, au_features: torch.Tensor, au_maps: torch.Tensor) -> torch.Tensor:
         """What the local decoder reads: one row `(1 + num_tokens, hidden_size)` for each AU of each image."""
         memory = torch.cat([au_features.unsqueeze(2), au_maps], dim=2)
-        return (memory + self.au_embeddings.weight[:, None]).flatten(0, 1)
+        return (memory + self._au_vectors(memory)[:, None]).flatten(0, 1)
 
     def _global_memory(self, au_features: torch.Tensor, face_map: torch.Tensor) -> torch.Tensor:
         """What the global decoder reads: one row `(num_tokens + num_labels, hidden_size)` for each image."""
-        return torch.cat([face_map, au_features + self.au_embeddings.weight], dim=1)
+        return torch.cat([face_map, au_features + self._au_vectors(au_features)], dim=1)
 
     def _read_sentences(
         self, decoder: nn.Module | None, name: str, labels: torch.Tensor, memory: torch.Tensor

@@ -8,10 +8,11 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
-from transformers import BertConfig, Dinov2Config, PreTrainedModel, TimmWrapperConfig
+from transformers import BertConfig, Dinov2Config, PreTrainedModel, TimmWrapperConfig, initialization
 
 from hiva_hf import (
     HiVAConfig,
@@ -201,6 +202,21 @@ class HiVAInferenceModelTester(HiVAModelTester):
 class HiVAInferenceModelTest(HiVAModelTest):
     all_model_classes = (HiVAForAUDetection,)
     model_tester_class = HiVAInferenceModelTester
+
+    def setUp(self):
+        """The tests build models of configurations alone, whose text memory is empty: it is filled as they start."""
+        super().setUp()
+        init_weights = HiVAForAUDetection._init_weights
+
+        @torch.no_grad()
+        def init_weights_and_memory(model, module):
+            init_weights(model, module)
+            if isinstance(module, HiVAForAUDetection):
+                initialization.ones_(module.text_memory_mask)
+
+        patch = mock.patch.object(HiVAForAUDetection, "_init_weights", init_weights_and_memory)
+        patch.start()
+        self.addCleanup(patch.stop)
 
 
 class HiVATimmModelTester(HiVAModelTester):
