@@ -218,6 +218,11 @@ class HiVAInferenceModelTest(HiVAModelTest):
         patch.start()
         self.addCleanup(patch.stop)
 
+    def test_init_weights_can_init_buffers(self):
+        """Of what the network itself does."""
+        self.doCleanups()
+        super().test_init_weights_can_init_buffers()
+
 
 class HiVATimmModelTester(HiVAModelTester):
     """A HiVA on a small timm Swin, which has buffers that no checkpoint holds."""
