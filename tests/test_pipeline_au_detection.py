@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.pipelines.pt_utils import KeyDataset
 
-from hiva_hf import AUDetectionPipeline, HiVAForAUDetection, VLFAUForAUDetection
+from hiva_hf import AUDetectionPipeline, HiVAForAUDetection, HiVAImageProcessor, VLFAUForAUDetection
 from hiva_hf.face_alignment import TEMPLATE, align_face
 from hiva_hf.face_detection import CenterFaceDetector, DetectedFace
 from hiva_hf.facs import get_action_unit
@@ -360,8 +360,9 @@ def test_thresholds_can_be_set_for_single_aus(detector, astronaut, tiny_model_di
 
 
 def test_thresholds_can_be_listed_in_the_models_order(detector, astronaut):
-    (face,) = detector(astronaut, threshold=[0.0, 1.0, 0, 1])
-    assert [au["active"] for au in face["aus"]] == [True, False, True, False]
+    for thresholds in ([0.0, 1.0, 0, 1], np.array([0.0, 1.0, 0, 1])):
+        (face,) = detector(astronaut, threshold=thresholds)
+        assert [au["active"] for au in face["aus"]] == [True, False, True, False]
 
 
 @pytest.fixture(scope="module")
@@ -538,6 +539,12 @@ def test_the_size_limit_can_be_set(detector, blank):
 def test_wrong_parameters_are_refused(detector, astronaut, parameters, error, message):
     with pytest.raises(error, match=message):
         detector(astronaut, **parameters)
+
+
+def test_an_image_processor_of_one_side_is_refused(detector):
+    processor = HiVAImageProcessor(size={"shortest_edge": 64}, crop_size={"height": 56, "width": 56})
+    with pytest.raises(ValueError, match=r"`size` is \{'shortest_edge': 64\}.*needs a height and a width"):
+        AUDetectionPipeline(detector.model, image_processor=processor)
 
 
 def test_a_folder_without_a_checkpoint_is_named(tmp_path):
@@ -749,6 +756,15 @@ def test_a_saved_pipeline_of_a_vl_fau_has_its_tokenizer(writer, astronaut, tmp_p
     writer.save_pretrained(tmp_path)
     again = pipeline("au-detection", model=str(tmp_path))
     assert again(astronaut, explain=True)[0]["summary"] == writer(astronaut, explain=True)[0]["summary"]
+
+
+def test_a_vl_fau_in_memory_needs_its_tokenizer(make_vl_fau_config, state_tokenizer, detector, astronaut):
+    model = VLFAUForAUDetection(make_vl_fau_config())
+    parts = {"image_processor": detector.image_processor, "detect_faces": False}
+    with pytest.raises(ValueError, match="pass `tokenizer=` to the pipeline"):
+        AUDetectionPipeline(model, **parts)(astronaut, explain=True)
+    (face,) = AUDetectionPipeline(model, tokenizer=state_tokenizer, **parts)(astronaut, explain=True)
+    assert face["summary"]
 
 
 def test_a_model_that_was_just_trained_learns_nothing_from_what_it_reads(tiny_model_dir, faces):

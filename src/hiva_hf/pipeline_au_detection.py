@@ -97,7 +97,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     Any of these can be given to `pipeline(...)`, as a default, or to a single call:
 
     Args:
-        threshold (`float`, `list[float]` or `dict[str, float]`, *optional*):
+        threshold (`float`, `list[float]`, `np.ndarray` or `dict[str, float]`, *optional*):
             An AU is active from this probability on. A list gives one threshold for each AU in the model's order, a
             dict those of single AUs, as in `{"AU12": 0.4}`. The default, also of AUs that a dict leaves out, is
             `config.label_thresholds`, and 0.5 in checkpoints without it.
@@ -139,6 +139,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
                 "`VLFAUForAUDetection` was saved to."
             )
         super().__init__(model, *args, **kwargs)
+        _check_sides(self.image_processor)
         # Loaded models are so; a model that was just trained is not, and would learn from the photos that it reads.
         self.model.eval()
         # It loads its network at the first photo.
@@ -169,10 +170,11 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
             - **ddca_attention**, **cdca_attention** (`np.ndarray`) -- With `return_attention`, and if the model has
               them: maps `[num_aus, height, width]`, each of which sums to 1.
             - **spatial_attention** (`np.ndarray`) -- The same of a VL-FAU, whose weights lie between 0 and 1 each.
-            - **view_matrix** (`np.ndarray`) -- With `return_attention`: `[2, 3]`, so that `view_matrix @ (x, y, 1)` is
+            - **view_matrix** (`np.ndarray`) -- Beside attention maps: `[2, 3]`, so that `view_matrix @ (x, y, 1)` is
               the place of a pixel within the maps, both coordinates running from 0 to 1.
-            - **sensitivity** (`np.ndarray`) -- With `return_attention` and `explain`: such maps of what each
-              active AU depends on, 0 for the others.
+            - **sensitivity** (`np.ndarray`) -- Beside attention maps, with `explain`, and if the model has gradients:
+              maps `[num_aus, height, width]` of what each active AU depends on, each of which sums to 1; 0 for the
+              other AUs. Their sides may differ from those of the attention maps; `view_matrix` is the same.
             - **features** (`np.ndarray`) -- With `return_features`: `[num_aus, hidden_size]`, the fused features that
               the AUs are read from.
             - **summary** (`str`) -- With `explain`: what the face shows, and the active AUs.
@@ -434,6 +436,11 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         """The tokenizer of the model's sentences, which lies beside it; loaded when it is first needed."""
         if self.tokenizer is None:
             config = self.model.config
+            if not self.model.name_or_path:
+                raise ValueError(
+                    "The model writes sentences and was not loaded from a folder that holds their tokenizer: pass "
+                    "`tokenizer=` to the pipeline."
+                )
             # With the configuration at hand none is loaded, for which published code would need to be trusted again.
             self.tokenizer = AutoTokenizer.from_pretrained(
                 self.model.name_or_path, config=config, revision=getattr(config, "_commit_hash", None)
@@ -453,6 +460,8 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     def _thresholds(self, threshold: float | Sequence[float] | Mapping[str, float]) -> list[float]:
         """One threshold per AU of the model."""
         labels = self.model.config.au_labels
+        if isinstance(threshold, (np.ndarray, torch.Tensor)):
+            threshold = threshold.tolist()
         if isinstance(threshold, (list, tuple)):
             if len(threshold) != len(labels):
                 raise ValueError(f"`threshold` has {len(threshold)} entries, but the model detects {labels}.")
@@ -570,6 +579,18 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         if features is None or num_neighbors is None:
             return None
         return adjacency(features[None], num_neighbors)[0].numpy()
+
+
+def _check_sides(image_processor: Any):
+    """Raises a `ValueError` if it can't be told where in a photo lies what an image processor gives the model."""
+    for name, is_used in {"size": "do_resize", "crop_size": "do_center_crop"}.items():
+        sides = getattr(image_processor, name)
+        if getattr(image_processor, is_used) and None in (sides["height"], sides["width"]):
+            given = {side: pixels for side, pixels in dict(sides).items() if pixels is not None}
+            raise ValueError(
+                f"The image processor's `{name}` is {given}, but the au-detection pipeline needs a height and a "
+                f"width: set `{name}={{'height': ..., 'width': ...}}`."
+            )
 
 
 def _square(tokens: torch.Tensor) -> np.ndarray:
