@@ -55,6 +55,19 @@ logger = logging.get_logger(__name__)
 EXPORT_MANIFEST_FILE = "export.json"
 # Of `from_pretrained`, for repositories.
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+# Of `from_pretrained`, without effect on exports: how a network would be computed, what Auto classes add, and the trust in
+# the code of repositories, which is none in pickled programs.
+IGNORED_BY_EXPORTS = (
+    "dtype",
+    "torch_dtype",
+    "attn_implementation",
+    "use_safetensors",
+    "trust_remote_code",
+    "adapter_kwargs",
+    "_from_auto",
+    "_from_pipeline",
+    "_commit_hash",
+)
 
 _PICKLE_ADVICE = (
     "HiVA reads safetensors only, because a pickle can run any code: `hiva-hf convert CHECKPOINT OUTPUT_DIR` makes a "
@@ -904,7 +917,12 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             )
             if manifest is None:
                 raise
-        return cls.from_exported(pretrained_model_name_or_path, **hub_arguments)
+        kwargs = {
+            name: value for name, value in kwargs.items() if value is not None and name not in IGNORED_BY_EXPORTS
+        }
+        if kwargs.get("device_map") in ("auto", "cpu"):
+            del kwargs["device_map"]
+        return cls.from_exported(pretrained_model_name_or_path, **kwargs)
 
     @classmethod
     def from_exported(cls, name_or_path, **kwargs) -> "PreTrainedModel":
@@ -917,7 +935,8 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
                 The folder, or a repository of the Hub that holds it.
             kwargs:
                 See `hiva_hf.export.load_exported`: `trust_remote_code=True` for programs of torch.export, which are
-                pickles, `num_threads`, and for repositories `revision`, `token` and the like.
+                pickles, `num_threads`, for repositories `revision`, `token` and the like, and `config` or single fields
+                of it that are not part of the program, such as `label_thresholds`.
         """
         try:
             export = importlib.import_module("hiva_hf.export")

@@ -67,6 +67,22 @@ def test_saved_export_is_the_same_export(exports, tmp_path):
     assert torch.equal(load_exported(tmp_path / "copy")(pixels).logits, exported(pixels).logits)
 
 
+@pytest.mark.parametrize("auto_class", [HiVAForAUDetection, AutoModel])
+def test_arguments_of_an_export_are_obeyed_or_refused(exports, auto_class):
+    folder, _ = exports("openvino", "fp32")
+    harmless = {"dtype": "auto", "device_map": "cpu", "revision": None}
+    changes = {"label_thresholds": [0.9] * 4, "output_attentions": True}
+    exported = auto_class.from_pretrained(folder, num_threads=1, **changes, **harmless)
+    assert exported.config.au_thresholds == [0.9] * 4
+    assert exported(torch.zeros(1, 3, 56, 56)).ddca_attentions is not None
+    with pytest.raises(ValueError, match="`id2label` is .* in the export"):
+        auto_class.from_pretrained(folder, id2label={0: "AU1", 1: "AU4", 2: "AU12", 3: "AU6"})
+    with pytest.raises(ValueError, match="`hidden_size` is 48, but it is 24 in the export"):
+        auto_class.from_pretrained(folder, hidden_size=48)
+    with pytest.raises(TypeError, match="not loaded with output_loading_info"):
+        auto_class.from_pretrained(folder, output_loading_info=True)
+
+
 def test_checkpoint_goes_before_an_export_beside_it(openvino_dir, detector_dir):
     shutil.copy(detector_dir / "model.safetensors", openvino_dir)
     assert type(HiVAForAUDetection.from_pretrained(openvino_dir)) is HiVAForAUDetection

@@ -23,6 +23,8 @@ from .programs import CompiledTorchProgram, OnnxProgram, OpenVINOProgram, Progra
 
 logger = logging.get_logger(__name__)
 
+# Fields of the configuration that are not part of a program.
+CHANGEABLE_FIELDS = ("label_weights", "label_thresholds", "experimental_labels", "loss_reduction", "output_attentions")
 ATTENTIONS = ("ddca_attentions", "cdca_attentions", "word_attentions")
 
 
@@ -113,7 +115,8 @@ def load_exported(
     *,
     trust_remote_code: bool = False,
     num_threads: int | None = None,
-    **hub_arguments: Any,
+    config: HiVAConfig | None = None,
+    **kwargs: Any,
 ) -> ExportedDetector:
     """Loads what `hiva-hf export` wrote.
 
@@ -123,16 +126,21 @@ def load_exported(
             `torch.export` do: they are pickles inside. Only for those that you made, or whose maker you trust.
         num_threads: Threads at most; by default one for each core. Torch programs run on those of
             `torch.set_num_threads`.
-        **hub_arguments: As for `from_pretrained`: `revision`, `token`, `cache_dir`, `subfolder`, ...
+        config: Takes the place of the export's; it may differ in `CHANGEABLE_FIELDS`.
+        **kwargs: As for `from_pretrained`: `revision`, `token`, `cache_dir`, `subfolder`, ..., and single fields of
+            the configuration among `CHANGEABLE_FIELDS`.
 
     Raises:
         OSError: There is no export, a file of it is missing, or int8 programs of PyTorch lack a C++ compiler.
-        ValueError: The manifest is none of this package, the program is a pickle and not trusted, or `num_threads` is
-            not PyTorch's for a torch program.
+        TypeError: There is no such argument.
+        ValueError: The manifest is none of this package, the program is a pickle and not trusted, a field of the
+            configuration is part of the program, or `num_threads` is not PyTorch's for a torch program.
         ImportError: The packages that run it are missing.
     """
     name_or_path = os.fspath(name_or_path)
-    unknown = sorted(hub_arguments.keys() - set(HUB_ARGUMENTS))
+    hub_arguments = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs}
+    fields = set() if config is not None else {*HiVAConfig.__dataclass_fields__, *CHANGEABLE_FIELDS}
+    unknown = sorted(kwargs.keys() - fields)
     if unknown:
         raise TypeError(f"Exports are not loaded with {', '.join(unknown)}.")
     manifest_file = Path(cached_file(name_or_path, MANIFEST_FILE, **hub_arguments))
@@ -142,9 +150,23 @@ def load_exported(
     for file in (*manifest.target.program_files, CONFIG_NAME):
         cached_file(name_or_path, file, **hub_arguments)
     folder = manifest_file.parent
-    config = HiVAConfig.from_pretrained(folder)
+    config = HiVAConfig.from_pretrained(folder, **kwargs) if config is None else config
+    _check_config(config, HiVAConfig.from_pretrained(folder))
     config.name_or_path = name_or_path
     return ExportedDetector(config, folder, manifest, _open_program(folder, manifest, num_threads))
+
+
+def _check_config(config: HiVAConfig, exported: HiVAConfig) -> None:
+    """Raises a ValueError if a configuration is not that of the exported network."""
+    for name in HiVAConfig.__annotations__:
+        # The towers are what the program was made of, whatever their configurations are called.
+        if name in HiVAConfig.sub_configs_defaults or name in CHANGEABLE_FIELDS:
+            continue
+        if getattr(config, name) != getattr(exported, name):
+            raise ValueError(
+                f"`{name}` is {getattr(config, name)!r}, but it is {getattr(exported, name)!r} in the export, whose "
+                "program can't be changed: load the checkpoint that it was made from."
+            )
 
 
 def _open_program(folder: Path, manifest: Manifest, num_threads: int | None) -> Program:
