@@ -50,7 +50,7 @@ def make_run(tiny_model_dir, tokenizer, tmp_path_factory) -> Callable[..., Path]
 def _write_checkpoints(folder: Path, tiny_model_dir: Path, tokenizer, seed: int) -> list[str]:
     torch.manual_seed(seed)
     config = HiVAForAUDetection.from_pretrained(tiny_model_dir).config
-    config.use_text_encoder, config.text_memory_length = True, 0
+    config.use_text_encoder, config.text_memory_length, config.description_pieces = True, 0, None
     # As towers that came from folders leave it.
     config.backbone_config._name_or_path = str(folder.parent / "vision-tower")
     config.text_config._name_or_path = str(folder.parent / "text-tower")
