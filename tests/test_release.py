@@ -85,8 +85,11 @@ def test_every_package_that_is_imported_is_declared():
     modules = {name.partition(".")[0] for name in names} - sys.stdlib_module_names
     # These two are used where a user has them; gradio is built on starlette.
     modules -= {"hiva_hf", "deepspeed", "mediapipe", "starlette"}
+    # Whose a module is can be told of those that are installed here.
     distributions = packages_distributions()
+    modules &= distributions.keys()
     owners = {module: {canonicalize_name(name) for name in distributions[module]} for module in modules}
+    assert {"torch", "transformers", "pandas", "av"} <= modules
     assert [module for module, packages in owners.items() if not packages & declared] == []
 
 
