@@ -16,6 +16,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+# PyTorch's compiler imports it, which fails before Python 3.12 once something has looked whether pip is there:
+# setuptools then leaves the standard library its distutils.
+if importlib.util.find_spec("setuptools"):
+    import setuptools  # noqa: F401
+
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from functools import partial
