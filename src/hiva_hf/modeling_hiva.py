@@ -1052,7 +1052,8 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             text = self._encode_text(input_ids, attention_mask)
         self.keep_text_memory(text, tokenizer, descriptions)
 
-    def _holds_text_memory(self) -> bool:
+    @property
+    def has_text_memory(self) -> bool:
         """Whether descriptions were encoded: buffers made by another model's configuration, or for AUs that a
         checkpoint has no memory of, are there, but empty."""
         if self.text_memory is None:
@@ -1110,7 +1111,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         text = None
         # CODEPATH: checkpoints of the ablation "baseline" see the face alone.
         if self.config.uses_text:
-            if not self._holds_text_memory():
+            if not self.has_text_memory:
                 raise ValueError(
                     "The model has no text memory, which `fuse` folds into the weights: call "
                     "`model.encode_descriptions(tokenizer)` first."
@@ -1139,7 +1140,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         """
         Turns the model into an inference checkpoint: the whole text side goes, its cached output stays.
         """
-        if self.config.uses_text and not self._holds_text_memory():
+        if self.config.uses_text and not self.has_text_memory:
             logger.warning(
                 "The text encoder is dropped from a model without a text memory: this model can't detect AUs. Call "
                 "`encode_descriptions(tokenizer)` first."
@@ -1201,7 +1202,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             return self._encode_text()
         if has_text_inputs:
             return self._encode_text(input_ids, attention_mask, text_hidden_states)
-        if not self._holds_text_memory():
+        if not self.has_text_memory:
             raise ValueError(
                 "The model has no text memory: call `model.encode_descriptions(tokenizer)` once, or pass `input_ids` "
                 "with one description for each AU."

@@ -159,7 +159,7 @@ def _embeddings(
     if tokenizer is None:
         if descriptions is not None:
             raise ValueError("`descriptions` are read through the text encoder's `tokenizer`: pass it too.")
-        if model.text_memory is None:
+        if not model.has_text_memory:
             raise ValueError(
                 "The model has no text memory: call `encode_descriptions(tokenizer)`, or pass `tokenizer`."
             )
