@@ -584,9 +584,11 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
 def _check_sides(image_processor: Any):
     """Raises a `ValueError` if it can't be told where in a photo lies what an image processor gives the model."""
     for name, is_used in {"size": "do_resize", "crop_size": "do_center_crop"}.items():
-        sides = getattr(image_processor, name)
-        if getattr(image_processor, is_used) and None in (sides["height"], sides["width"]):
-            given = {side: pixels for side, pixels in dict(sides).items() if pixels is not None}
+        if not getattr(image_processor, is_used, False):
+            continue
+        sides = dict(getattr(image_processor, name) or {})
+        given = {side: pixels for side, pixels in sides.items() if pixels is not None}
+        if not given.keys() >= {"height", "width"}:
             raise ValueError(
                 f"The image processor's `{name}` is {given}, but the au-detection pipeline needs a height and a "
                 f"width: set `{name}={{'height': ..., 'width': ...}}`."
