@@ -1,6 +1,7 @@
 import importlib
 import json
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -112,9 +113,20 @@ def test_int8_program_of_torch_is_compiled_for_two_numbers_of_faces(exports):
     assert exported.to("meta").device.type == "cpu"
 
 
+def test_int8_program_of_torch_is_computed_in_int8_where_it_was_not_exported(exports):
+    script = (
+        "import sys, torch; from torch._dynamo.utils import counters; from hiva_hf.export import load_exported\n"
+        "load_exported(sys.argv[1], trust_remote_code=True)(torch.zeros(1, 3, 56, 56))\n"
+        "print('layers:', counters['inductor']['qlinear_weight_prepack_matcher_count'])"
+    )
+    folder, _ = exports("torch", "int8")
+    result = subprocess.run([sys.executable, "-c", script, folder], check=True, capture_output=True, text=True)
+    assert int(result.stdout.rpartition("layers: ")[2]) > 0
+
+
 def test_missing_package_of_int8_programs_of_torch_is_told(exports, monkeypatch):
     folder, _ = exports("torch", "int8")
-    monkeypatch.setitem(sys.modules, "torchao", None)
+    monkeypatch.setitem(sys.modules, "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer", None)
     with pytest.raises(ImportError, match=r'Running int8 programs of PyTorch needs .*"hiva-hf\[torchao\]"'):
         load_exported(folder, trust_remote_code=True)
 

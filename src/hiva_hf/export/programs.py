@@ -190,8 +190,11 @@ class CompiledTorchProgram(TorchProgram):
     """
 
     def __init__(self, path: Path):
-        # Brings the operators by which the program was written.
-        import_from_extra("torchao", "torchao", "Running int8 programs of PyTorch")
+        # Brings the operators by which the program was written, and teaches the compiler to make int8 layers of them:
+        # without, it computes in bfloat16 what was rounded to 8 bits.
+        import_from_extra(
+            "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer", "torchao", "Running int8 programs of PyTorch"
+        )
         check_compiler()
         super().__init__(path, torch.float32)
         self._compiled = torch.compile(self._module, dynamic=False)
