@@ -15,17 +15,27 @@ def write_text(path: Path, text: str):
     write_file(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
+def write_bytes(path: Path, data: bytes):
+    """Writes a file in one step; one of that name is replaced. Its folder must be there."""
+    write_file(path, lambda unfinished: unfinished.write_bytes(data))
+
+
 def write_file(path: Path, write: Callable[[Path], object]):
     """Writes a file aside, puts it on the disk, then gives it its name; one of that name is replaced.
+
+    If it can't be written, as on a full disk, nothing of it stays.
 
     Args:
         path: What it is called in the end; its folder must be there.
         write: Writes the file of the name that it is given; what it returns is ignored.
     """
     unfinished = path.with_name(path.name + UNFINISHED_SUFFIX)
-    write(unfinished)
-    _flush(unfinished)
-    unfinished.replace(path)
+    try:
+        write(unfinished)
+        _flush(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
     _flush(path.parent)
 
 

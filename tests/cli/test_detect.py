@@ -72,6 +72,11 @@ def test_explanations_stand_beside_the_table_and_leave_it_alone(photos, tiny_mod
         main([*words, str(tmp_path / "faces.csv"), "--explain"])
     assert "faces-explained.jsonl exists" in capsys.readouterr().err
     assert not (tmp_path / "faces.csv").exists()
+    # What refuses the table costs no file beside it.
+    (tmp_path / "face-table").mkdir()
+    (tmp_path / "face-table-explained.jsonl").write_text("before")
+    assert main([*words, str(tmp_path / "face-table"), "--format", "csv", "--explain", "--overwrite"]) != 0
+    assert (tmp_path / "face-table-explained.jsonl").read_text() == "before"
 
 
 def test_explanations_of_a_table_on_stdout_go_to_stderr(photos, tiny_model_dir, capsys, caplog):

@@ -223,4 +223,4 @@ def test_after_kill_9_nothing_half_done_is_trusted_and_the_same_command_goes_on(
     after = finished_shards(tmp_path)
     assert {name: after[name] for name in before} == before
     assert contents(tmp_path) == long_files
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.unfinished"))

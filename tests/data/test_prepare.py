@@ -424,10 +424,10 @@ def test_a_folder_of_somebody_else_is_refused_and_left_alone(make_tree, tmp_path
 def test_leftovers_of_others_are_left_alone(make_bp4d_tree, tmp_path):
     tree = make_bp4d_tree(tmp_path / "raw", {("F001", "T1"): range(1, 3)})
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/download.part").write_text("mine")
-    (tmp_path / "out/report.txt.part").write_text("half")
+    (tmp_path / "out/download.unfinished").write_text("mine")
+    (tmp_path / "out/report.txt.unfinished").write_text("half")
     prepare(read_bp4d(tree.root), tmp_path / "out", num_proc=1)
-    assert [path.name for path in (tmp_path / "out").rglob("*.part")] == ["download.part"]
+    assert [path.name for path in (tmp_path / "out").rglob("*.unfinished")] == ["download.unfinished"]
 
 
 def test_a_release_that_gives_no_row_is_no_data_set(make_bp4d_tree, tmp_path):
@@ -474,7 +474,7 @@ def test_a_full_disk_is_told_with_what_is_done_and_the_same_call_goes_on(make_tr
     raw = replace(raw, sequences=raw.sequences[::-1])
     with largest_file(room), pytest.raises(PreparationError, match="disk is full.*F001_T1-000.*2 of 3 shards"):
         prepare(raw, tmp_path / "out", num_proc=1)
-    assert not list((tmp_path / "out").rglob("*.part"))
+    assert not list((tmp_path / "out").rglob("*.unfinished"))
     before = shard_times(tmp_path / "out")
     assert set(before) == {"F001_T2-000", "F003_T1-000"}
     prepare(read_bp4d(tree.root), tmp_path / "out", num_proc=1)
@@ -504,7 +504,7 @@ def test_an_interruption_says_how_to_go_on(long_tree, long_files, tmp_path):
         pytest.raises(KeyboardInterrupt, match="of 18 shards are done.*same command"),
     ):
         prepare(raw, tmp_path, num_proc=1)
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.unfinished"))
     prepare(raw, tmp_path, num_proc=1)
     assert contents(tmp_path) == long_files
 

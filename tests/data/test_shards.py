@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
+from hiva_hf.atomic_files import UNFINISHED_SUFFIX, write_bytes
 from hiva_hf.data.bp4d import read_bp4d
 from hiva_hf.data.frames import ImageFiles, VideoFile
 from hiva_hf.data.raw import Problem, RawDataError, RawDataset, RawSequence
 from hiva_hf.data.schema import au_features
-from hiva_hf.data.shards import Chunk, ShardFolder, ShardState, cut_into_chunks, parquet_bytes, write_atomically
+from hiva_hf.data.shards import Chunk, ShardFolder, ShardState, cut_into_chunks, parquet_bytes
 
 
 AUS = (1, 12)
@@ -221,7 +222,9 @@ def test_a_note_with_other_fields_is_not_trusted(finished):
 
 def test_what_a_killed_run_was_writing_is_removed(finished):
     folder = finished.folder
-    leftovers = [path.with_name(f"{path.name}.part") for path in (folder.parquet_path("a"), folder.state_path("a"))]
+    leftovers = [
+        path.with_name(path.name + UNFINISHED_SUFFIX) for path in (folder.parquet_path("a"), folder.state_path("a"))
+    ]
     for leftover in leftovers:
         leftover.write_bytes(b"half")
     folder.open()
@@ -244,14 +247,14 @@ def test_row_groups_are_small_enough_for_streaming():
     assert [file.metadata.row_group(index).num_rows for index in range(3)] == [100, 100, 50]
 
 
-def test_a_file_that_can_not_be_written_leaves_the_old_one_and_no_part(tmp_path):
+def test_a_file_that_can_not_be_written_leaves_the_old_one_alone(tmp_path):
     path = tmp_path / "file"
-    write_atomically(path, b"old")
+    write_bytes(path, b"old")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
         with pytest.raises(OSError) as caught:
-            write_atomically(path, bytes(2000))
+            write_bytes(path, bytes(2000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert caught.value.errno == errno.EFBIG

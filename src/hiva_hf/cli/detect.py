@@ -90,7 +90,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         type=_positive,
         metavar="PIXELS",
         help="shrink larger photos and frames to this longer side to search them for faces (default: 640); faces that "
-        "are then below about 18 pixels high are missed; twice the size takes four times as long",
+        "are then below about 18 pixels high are missed; twice the size has four times the pixels to search",
     )
 
 
@@ -159,8 +159,10 @@ def run(args: argparse.Namespace) -> int:
     beside = [explanations] if explanations else []
     beside += _smoothed_files(args.output) if args.smooth else []
     try:
-        check_new(beside, args.resume, args.overwrite, sources)
+        # They are replaced when new ones are written: what refuses the table may not cost them.
+        check_new(beside, args.resume or args.overwrite, False, sources)
         table = open_table(args.output, job.labels, args.format, sources, args.resume, args.overwrite)
+        check_new([explanations] if explanations else [], args.resume, args.overwrite)
     except FileExistsError as error:
         args.parser.error(str(error))
     try:

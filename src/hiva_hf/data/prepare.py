@@ -12,13 +12,14 @@ import numpy as np
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
+from ..atomic_files import UNFINISHED_SUFFIX, write_bytes
 from ..face_detection import CenterFaceDetector
 from .crops import CROP_SIZE, JPEG_QUALITY, STAGES, ChunkPreparer
 from .manifest import MANIFEST_FILE, MANIFEST_FORMAT, title_of
 from .raw import RawDataError, RawDataset
 from .report import Report, build_report
 from .report_text import report_text
-from .shards import FORMAT, Chunk, ShardFolder, ShardState, cut_into_chunks, to_json, write_atomically
+from .shards import FORMAT, Chunk, ShardFolder, ShardState, cut_into_chunks, to_json
 from .workers import ChunkError, WorkerDiedError, is_disk_full, prepare_chunks, usable_cores
 
 
@@ -124,7 +125,7 @@ class _Preparation:
     def _remove_leftovers(self) -> None:
         self.folder.remove_leftovers()
         for name in (CLAIM_FILE, *_OWN_NAMES):
-            (self.output_dir / f"{name}.part").unlink(missing_ok=True)
+            (self.output_dir / f"{name}{UNFINISHED_SUFFIX}").unlink(missing_ok=True)
 
     def _finished(self) -> dict[str, ShardState]:
         states = {chunk.name: self.folder.finished(chunk) for chunk in self.chunks}
@@ -227,7 +228,7 @@ def _claim(path: Path, raw: RawDataset) -> None:
         "detector": repr(CenterFaceDetector()),
     }
     if not path.exists():
-        write_atomically(path, to_json(claim))
+        write_bytes(path, to_json(claim))
         return
     try:
         noted = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -304,4 +305,4 @@ def _timing(
 def _write_if_changed(path: Path, data: bytes) -> None:
     """Leaves a file that is as it should be alone, so that its time tells when it changed."""
     if not path.is_file() or path.read_bytes() != data:
-        write_atomically(path, data)
+        write_bytes(path, data)

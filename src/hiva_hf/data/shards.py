@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..atomic_files import UNFINISHED_SUFFIX, write_bytes
 from .frames import ImageFiles, VideoFile
 from .raw import FrameSource, Problem, RawDataError, RawDataset, RawSequence
 
@@ -92,7 +93,10 @@ class ShardFolder:
 
     def remove_leftovers(self) -> None:
         """Removes what a process that ended was just writing."""
-        for leftover in (*self.data_dir.glob("*.parquet.part"), *self.state_dir.glob("*.json.part")):
+        for leftover in (
+            *self.data_dir.glob(f"*.parquet{UNFINISHED_SUFFIX}"),
+            *self.state_dir.glob(f"*.json{UNFINISHED_SUFFIX}"),
+        ):
             leftover.unlink()
 
     def names(self) -> list[str]:
@@ -128,12 +132,12 @@ class ShardFolder:
             path.unlink(missing_ok=True)
             return 0, ""
         data = parquet_bytes(table)
-        write_atomically(path, data)
+        write_bytes(path, data)
         return len(data), hashlib.sha256(data).hexdigest()
 
     def write_state(self, name: str, state: ShardState) -> None:
         """Notes that a shard is finished. Its rows have to lie on disk by then."""
-        write_atomically(self.state_path(name), to_json(asdict(state)))
+        write_bytes(self.state_path(name), to_json(asdict(state)))
 
 
 def cut_into_chunks(raw: RawDataset) -> list[Chunk]:
@@ -229,28 +233,3 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 def to_json(value: object) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file that appears only when it is complete and safe on the disk."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the new name of a file survive a power cut; only POSIX systems can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

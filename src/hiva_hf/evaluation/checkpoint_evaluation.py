@@ -1,6 +1,5 @@
 """Test a finished checkpoint on any data set: on the AUs that both know, never unknowingly on what it learned from."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from ..training.batches import evaluation_loader
 from ..training.distributed import check_num_processes
 from ..training.hardware import choose_mixed_precision
 from ..training.prediction import predict
-from ..training.run_folder import RESULTS_FILE
+from ..training.run_folder import RESULTS_FILE, read_json
 from .predictions import ROW_COLUMNS, Predictions
 
 
@@ -64,7 +63,7 @@ def read_subject_record(checkpoint: str) -> SubjectRecord | None:
             raise
         except EntryNotFoundError:
             return None
-    results = _read_results(path) if path.is_file() else {}
+    results = read_json(path) if path.is_file() else {}
     if "dataset" not in results or "training_subjects" not in results:
         return None
     return SubjectRecord(
@@ -72,17 +71,6 @@ def read_subject_record(checkpoint: str) -> SubjectRecord | None:
         training=frozenset(results["training_subjects"]),
         validation=frozenset(results.get("validation_subjects", ())),
     )
-
-
-def _read_results(path: Path) -> dict:
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    # Text in another encoding raises one too.
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}). Copy it anew from the run.") from error
-    if not isinstance(results, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object. Copy it anew from the run.")
-    return results
 
 
 def check_unseen_subjects(checkpoint: str, dataset: str, subjects: Sequence[str], split: str):

@@ -226,7 +226,9 @@ class Reproduction:
     def environment(self) -> dict | None:
         """What the first finished run was made with and on; None if none is finished."""
         finished = [job for job in self.jobs if self.is_finished(job)]
-        return json.loads((self.folder(finished[0]) / ENVIRONMENT_FILE).read_text()) if finished else None
+        return (
+            json.loads((self.folder(finished[0]) / ENVIRONMENT_FILE).read_text(encoding="utf-8")) if finished else None
+        )
 
     def seconds(self) -> float:
         """How long everything so far took: the finished runs and shared first stages."""
@@ -276,7 +278,7 @@ class Reproduction:
         path = self.output_dir / _SETTINGS_FILE
         if not path.is_file():
             return
-        before, now = json.loads(path.read_text()), json.loads(json.dumps(self._settings()))
+        before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(self._settings()))
         differing = [
             f"{name} was {before[name]}, is {value}"
             for name, value in now.items()

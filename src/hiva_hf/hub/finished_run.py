@@ -1,6 +1,5 @@
 """What a finished training run says about itself, as publishing needs it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import yaml
 
 from ..data.visibility import needs_confirmation
-from ..training.run_folder import ENVIRONMENT_FILE, RESULTS_FILE, SETTINGS_FILE
+from ..training.run_folder import ENVIRONMENT_FILE, RESULTS_FILE, SETTINGS_FILE, read_json
 
 
 MODEL_CONFIG_FILE, IMAGE_PROCESSOR_FILE = "config.json", "preprocessor_config.json"
@@ -88,24 +87,14 @@ def read_finished_run(run_dir: str | Path) -> FinishedRun:
             )
     if not list(path.glob(WEIGHTS)):
         raise FileNotFoundError(f"{path} has no weights ({WEIGHTS}). Only safetensors are published.")
-    results = _read_json(path / RESULTS_FILE)
+    results = read_json(path / RESULTS_FILE)
     if "dataset" not in results:
         raise ValueError(f"{path / RESULTS_FILE} does not say which `dataset` the run was tested on.")
     settings = path / SETTINGS_FILE
     return FinishedRun(
         path=path,
         results=results,
-        config=_read_json(path / MODEL_CONFIG_FILE),
+        config=read_json(path / MODEL_CONFIG_FILE),
         settings=yaml.safe_load(settings.read_text(encoding="utf-8")) if settings.is_file() else {},
-        environment=_read_json(path / ENVIRONMENT_FILE) if (path / ENVIRONMENT_FILE).is_file() else {},
+        environment=read_json(path / ENVIRONMENT_FILE) if (path / ENVIRONMENT_FILE).is_file() else {},
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, but an object is needed.")
-    return content

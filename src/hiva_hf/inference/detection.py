@@ -88,7 +88,7 @@ def detect(
             surroundings of known faces in between; 1 always searches all of it. See [`FaceTracker`].
         face_search_size: Larger photos and frames are shrunk to this many pixels of their longer side where faces are
             searched; 640 by default. Faces whose height is then below about 18 pixels are missed. Twice the size
-            costs four times as much.
+            has four times the pixels to search.
         device: Such as "cpu" or "cuda:0"; by default what transformers chooses.
         dtype: Such as "bfloat16"; by default the checkpoint's.
         draw_dir: A folder that gets the photos and videos with what was found drawn into them; none of them may lie
@@ -130,11 +130,14 @@ def detect(
         **parameters,
     )
     explained = None if explanations is None else Path(explanations)
-    if explained is not None:
-        check_new([explained], resume, overwrite, job.sources)
+    beside = [] if explained is None else [explained]
+    # It is replaced when a new one is written: what refuses the table may not cost it.
+    check_new(beside, resume or overwrite, False, job.sources)
     if output is None:
+        check_new(beside, resume, overwrite)
         return records_to_frame(job.run(progress=progress, explanations=explained), job.labels)
     with open_table(os.fspath(output), job.labels, format, job.sources, resume, overwrite) as writer:
+        check_new(beside, resume, overwrite)
         records = job.run(writer, progress=progress, explanations=explained)
         if is_default_table(output, format):
             for _ in records:

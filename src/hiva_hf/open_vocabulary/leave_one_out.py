@@ -313,7 +313,7 @@ class LeaveOneOut:
 
     def _check_settings(self):
         path = self.output_dir / _SETTINGS_FILE
-        if path.is_file() and json.loads(path.read_text()) != self._binding_settings():
+        if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != self._binding_settings():
             raise ValueError(
                 f"{self.output_dir} holds scores of other settings (see {_SETTINGS_FILE}): use another folder."
             )

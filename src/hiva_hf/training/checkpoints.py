@@ -112,14 +112,14 @@ def remove_checkpoints(output_dir: Path):
 
 def read_progress(path: Path) -> dict:
     """The facts about progress in a valid state."""
-    return json.loads((path / _PROGRESS_FILE).read_text())
+    return json.loads((path / _PROGRESS_FILE).read_text(encoding="utf-8"))
 
 
 def find_damage(path: Path) -> str | None:
     """What is wrong with a state, or None if every file is as it was written."""
     manifest = path / _MANIFEST_FILE
     try:
-        files = json.loads(manifest.read_text())
+        files = json.loads(manifest.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return f"{_MANIFEST_FILE} is missing"
     except ValueError:

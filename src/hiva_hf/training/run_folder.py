@@ -5,6 +5,7 @@ import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..atomic_files import write_text
 from .arguments import AUTrainingArguments
@@ -52,7 +53,7 @@ class RunFolder:
 
     def results(self) -> dict | None:
         """What the run reported, None if it is not finished."""
-        return _read_json(self.path / RESULTS_FILE)
+        return _read_if_there(self.path / RESULTS_FILE)
 
     def check(self, arguments: AUTrainingArguments, num_processes: int):
         """Makes sure that a run with these settings may write here; changes nothing.
@@ -63,7 +64,7 @@ class RunFolder:
         """
         if arguments.resume_from_checkpoint:
             self._check_settings(arguments)
-            before = (_read_json(self.path / ENVIRONMENT_FILE) or {}).get("num_processes", num_processes)
+            before = (_read_if_there(self.path / ENVIRONMENT_FILE) or {}).get("num_processes", num_processes)
             if before != num_processes and self.results() is None:
                 raise ValueError(
                     f"The run in {self.path} was started with {before} process(es), but this one has {num_processes}: "
@@ -106,7 +107,7 @@ class RunFolder:
 
     def resources(self) -> dict:
         """Seconds and peak memory of each part of the run so far."""
-        return _read_json(self.path / RESOURCES_FILE) or {}
+        return _read_if_there(self.path / RESOURCES_FILE) or {}
 
     def write_results(self, results: dict):
         """Finishes the run: its states are not needed any more."""
@@ -117,7 +118,7 @@ class RunFolder:
         return has_checkpoints(self.path) or any((self.path / stage).exists() for stage in STAGES)
 
     def _warn_of_other_versions(self, environment: dict):
-        before = (_read_json(self.path / ENVIRONMENT_FILE) or {}).get("packages", {})
+        before = (_read_if_there(self.path / ENVIRONMENT_FILE) or {}).get("packages", {})
         now = environment.get("packages", {})
         differing = [
             f"{name} {before[name]}, now {now[name]}" for name in now if before.get(name, now[name]) != now[name]
@@ -148,7 +149,7 @@ class RunFolder:
 
     def _differing_settings(self, arguments: AUTrainingArguments) -> list[str]:
         path = self.path / SETTINGS_FILE
-        before = read_settings(path.read_text(), str(path)) if path.exists() else {}
+        before = read_settings(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {}
         return [
             f"{name} was {before[name]!r}, is {value!r}"
             for name, value in arguments.binding_settings().items()
@@ -172,8 +173,25 @@ def read_metrics(path: Path) -> list[dict]:
     """Metrics of every epoch of both stages, in the order of training; none if there is no such file."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def _read_json(path: Path) -> dict | None:
-    return json.loads(path.read_text()) if path.exists() else None
+def read_json(path: Path) -> dict[str, Any]:
+    """What [`write_json`] wrote.
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        ValueError: if it is damaged; the message names it.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    # Text in another encoding raises one too.
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}). Copy it anew from the run.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: it holds no JSON object. Copy it anew from the run.")
+    return content
+
+
+def _read_if_there(path: Path) -> dict[str, Any] | None:
+    return read_json(path) if path.exists() else None

@@ -60,7 +60,7 @@ def load_preset(name: str) -> dict[str, Any]:
     """The settings that a preset changes."""
     if name not in PRESETS:
         raise ValueError(f"There is no preset {name!r}. Known: {', '.join(PRESETS)}.")
-    text = (files(__package__) / "presets" / f"{name}.yaml").read_text()
+    text = (files(__package__) / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
     return read_settings(text, f"preset {name}")
 
 
@@ -145,7 +145,7 @@ def _check_batch_size(given: Mapping[str, Any]):
 
 
 def _read_settings_file(path: str) -> dict[str, Any]:
-    return read_settings(Path(path).read_text(), path)
+    return read_settings(Path(path).read_text(encoding="utf-8"), path)
 
 
 def _make_parser() -> argparse.ArgumentParser:

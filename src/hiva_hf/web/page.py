@@ -20,7 +20,7 @@ DELETE_CACHE = (300, 3600)
 # What a visitor may still be looking at, in seconds.
 STATE_LIFETIME = 3600
 SECONDS_BETWEEN_WEBCAM_PICTURES = 0.5
-BARS_SCRIPT = Path(__file__).with_name("au_bars.js").read_text()
+BARS_SCRIPT = Path(__file__).with_name("au_bars.js").read_text(encoding="utf-8")
 # The width that the timeline has room for; the last of the inputs is filled in by the browser.
 MEASURE_WIDTH = """(path, every, _) => [path, every, document.querySelector("#hiva-timeline").clientWidth
     || document.querySelector("#hiva-page-top").clientWidth]"""
