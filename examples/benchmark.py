@@ -24,6 +24,8 @@ fused_macs
     Multiply-adds of the fused network for one face.
 fused_max_abs_diff
     Largest difference of its logits from the plain network's, in fp32.
+gpu_ms_b1, gpu_ms_b32
+    Milliseconds of the fused network in bf16 on a GPU, compiled into CUDA graphs, for 1 and for 32 faces.
 """
 
 import os

@@ -4,7 +4,10 @@ import copy
 
 import pytest
 import torch
+from torch._inductor.utils import run_and_get_code
+from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModel, Dinov2Config, TimmWrapperConfig
+from transformers.testing_utils import require_torch_gpu
 
 from hiva_hf.fused_swin import FusedSwin
 
@@ -76,6 +79,79 @@ def test_images_may_be_in_any_memory_format(backbone):
     expected = fused(backbone.timm_model, images)
     channels_last = images.to(memory_format=torch.channels_last)
     torch.testing.assert_close(fused(backbone.timm_model, channels_last), expected)
+
+
+@pytest.mark.parametrize("arguments", ARCHITECTURES.values(), ids=ARCHITECTURES.keys())
+@torch.no_grad()
+def test_generated_kernels_attend_alike(arguments):
+    # Interpreted here, which takes other widths of heads as well; compiled where there is a GPU, see below.
+    for block in FusedSwin.of(make_backbone(**arguments)).blocks:
+        attention = block.attention
+        num_windows = attention.bias.shape[0]
+        shape = (3, 2 * num_windows, attention.num_heads, attention.window_area, 16)
+        query, key, value = torch.randn(shape).unbind(0)
+        torch.testing.assert_close(
+            attention._attend_by_generated_kernel(query, key, value), attention._attend(query, key, value)
+        )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "settings", "is_generated"),
+    [
+        (torch.bfloat16, "cuda", {}, True),
+        (torch.float16, "cuda", {}, True),
+        (torch.float32, "cuda", {}, False),
+        (torch.bfloat16, "cpu", {}, False),
+        (torch.bfloat16, "cuda", {"mode": torch.enable_grad()}, False),
+        (torch.bfloat16, "cuda", {"head_dim": 8}, False),
+    ],
+)
+def test_kernels_are_generated_for_gpus(backbone, dtype, device, settings, is_generated):
+    attention = FusedSwin.of(backbone).blocks[1].attention
+    operations = []
+
+    def read_graph(graph, inputs):
+        operations.extend(str(node.target) for node in graph.graph.nodes)
+        return graph.forward
+
+    # Tensors that have a device and no values need no GPU.
+    with FakeTensorMode(), settings.get("mode", torch.no_grad()):
+        for name, buffer in list(attention.named_buffers()):
+            buffer_dtype = dtype if buffer.is_floating_point() else buffer.dtype
+            setattr(attention, name, torch.nn.Buffer(torch.empty(buffer.shape, dtype=buffer_dtype, device=device)))
+        num_windows, num_heads, window_area, _ = attention.bias.shape
+        shape = (2 * num_windows, num_heads, window_area, settings.get("head_dim", 16))
+        query = torch.empty(shape, dtype=dtype, device=device)
+        attended = torch.compile(attention._attend, backend=read_graph, fullgraph=True)(query, query, query)
+    assert attended.shape == shape
+    kinds = ("flex_attention", "scaled_dot_product_attention")
+    assert [any(kind in name for name in operations) for kind in kinds] == [is_generated, not is_generated]
+
+
+@require_torch_gpu
+@pytest.mark.parametrize("arguments", [{"img_size": 112}, {"img_size": 96, "window_size": 12}], ids=["7", "12"])
+@torch.no_grad()
+def test_compiled_for_a_gpu(arguments):
+    backbone = make_backbone(**arguments).cuda()
+    fused = FusedSwin.of(backbone)
+    images = torch.randn(3, 3, arguments["img_size"], arguments["img_size"], device="cuda")
+    expected = fused(backbone.timm_model, images)
+    rounding = fused.bfloat16()(backbone.bfloat16().timm_model, images.bfloat16()).float() - expected
+    tokens, codes = run_and_get_code(torch.compile(fused, fullgraph=True), backbone.timm_model, images.bfloat16())
+    # The kernel is there, and rounds as the plain one does.
+    assert "flex_attention" in "".join(codes)
+    assert (tokens.float() - expected).abs().mean() <= 1.5 * rounding.abs().mean()
+
+
+@require_torch_gpu
+def test_compiled_for_a_gpu_with_gradients():
+    backbone = make_backbone(img_size=112).cuda()
+    fused = FusedSwin.of(backbone)
+    gradients = []
+    for run in (fused, torch.compile(fused)):
+        image = torch.randn(1, 3, 112, 112, generator=torch.Generator().manual_seed(0)).cuda().requires_grad_()
+        gradients += torch.autograd.grad(run(backbone.timm_model, image).square().sum(), image)
+    torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-3)
 
 
 def test_weights_are_not_copied(backbone):

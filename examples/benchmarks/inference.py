@@ -40,7 +40,7 @@ def make_networks(plain: HiVAForAUDetection, dtype: torch.dtype) -> dict[str, Ca
     # Folded in the precision of the weights, and then cast.
     folded = copy.deepcopy(plain).fuse().to(dtype)
     swin, timm_model = folded.fused_detector.swin, folded.vision_model.backbone.timm_model
-    plain_timm_model, own = cast.vision_model.backbone.timm_model, timm_backbone(plain).to(dtype)
+    plain_timm_model, own = cast.vision_model.backbone.timm_model, timm_backbone(plain).to(plain.device, dtype)
     return {
         PLAIN: lambda faces: cast(faces).logits,
         FUSED: lambda faces: folded(faces).logits,
