@@ -1,6 +1,7 @@
 """Latency on a GPU: absolute, since nothing else runs there."""
 
 import argparse
+import copy
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -24,12 +25,10 @@ def latency(options: argparse.Namespace) -> Iterator[Table]:
         raise NotRun("PyTorch finds no CUDA device here.")
     rounds = 10 if options.quick else 200
     plain = make_detector().cuda()
+    macs = profile(copy.deepcopy(plain).fuse(), num_batches=1, verbose=False).macs_per_image
     networks = make_networks(plain, torch.bfloat16)
-    macs = profile(make_detector().cuda().fuse(), num_batches=1, verbose=False).macs_per_image
     for batch_size in BATCH_SIZES:
-        yield time_networks(
-            {name: networks[name] for name in (FUSED, BACKBONE, TIMM)}, plain, batch_size, macs, rounds
-        )
+        yield time_networks(networks, plain, batch_size, macs, rounds)
 
 
 def time_networks(
@@ -42,14 +41,16 @@ def time_networks(
     device = torch.cuda.get_device_name()
     peak = next((tflops for name, tflops in PEAK_TFLOPS.items() if name in device), None)
     faces = random_faces(plain, batch_size).cuda()
+    inputs = faces.bfloat16()
+    tokens = networks[TIMM](inputs)
     seconds, medians, rows = {}, {}, []
-    for name, network in networks.items():
+    for name, expected in {FUSED: plain(faces).logits, BACKBONE: tokens, TIMM: tokens}.items():
+        network = networks[name]
         # Compiled for one size of a batch.
         compiled = torch.compile(network, mode="reduce-overhead", fullgraph=True, dynamic=False)
         for mode, run in {"eager": network, "compiled": compiled}.items():
             key = f"{name}, {mode}"
-            expected = plain(faces).logits if name == FUSED else networks[TIMM](faces.bfloat16())
-            times = seconds[key] = time_on_gpu(key, run, faces.bfloat16(), expected, rounds)
+            times = seconds[key] = time_on_gpu(key, run, inputs, expected, rounds)
             medians[key] = np.median(times)
             row = [key, f"{1e3 * medians[key]:.2f}", f"{1e3 * min(times):.2f}", f"{batch_size / medians[key]:.0f}"]
             rows.append([*row, *arithmetic(2 * macs * batch_size / medians[key] / 1e12, peak, name)])
