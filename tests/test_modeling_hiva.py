@@ -363,9 +363,14 @@ def test_buffers_that_a_checkpoint_lacks_are_initialized(tiny_config, make_confi
     torch.manual_seed(2)
     two = HiVAForAUDetection.from_pretrained(tmp_path).text_model.random_states
     fresh = HiVAForAUDetection(make_config(variant="random_vectors")).text_model.random_states
+    model = HiVAForAUDetection(make_config(variant="random_vectors"))
+    model.text_model.random_states.zero_()
+    with torch.device("meta"):
+        model._init_weights(model.text_model)
     # The same fixed vectors each time, of unit variance, one for each AU.
     assert torch.equal(one, two)
     assert torch.equal(one, fresh)
+    assert torch.equal(one, model.text_model.random_states)
     assert 0.5 < one.std() < 1.5
     assert len(one.unique(dim=0)) == 4
 

@@ -772,9 +772,10 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
             init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
             init.zeros_(module.bias)
         elif isinstance(module, HiVATextModel) and module.encoder is None:
-            # "Fixed": the same vectors whatever the global seed is.
-            generator = torch.Generator().manual_seed(0)
-            init.copy_(module.random_states, torch.randn(module.random_states.shape, generator=generator))
+            # "Fixed": the same vectors whatever the global seed is, and whatever device tensors are made on.
+            generator = torch.Generator("cpu").manual_seed(0)
+            states = torch.randn(module.random_states.shape, generator=generator, device="cpu")
+            init.copy_(module.random_states, states)
         elif isinstance(module, HiVAForAUDetection) and module.text_memory is not None:
             init.zeros_(module.text_memory)
             init.zeros_(module.text_memory_mask)

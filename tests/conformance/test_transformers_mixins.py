@@ -13,6 +13,7 @@ from unittest import mock
 import pytest
 import torch
 from transformers import BertConfig, Dinov2Config, PreTrainedModel, TimmWrapperConfig, initialization
+from transformers.testing_utils import torch_device
 
 from hiva_hf import (
     HiVAConfig,
@@ -50,6 +51,8 @@ from transformers_tests.test_modeling_common import ModelTesterMixin, floats_ten
 # (no GPU, no rotary embedding, no experts, ...). Overridden, each with its reason in place, are
 # `test_sdpa_can_dispatch_composite_models`, how inputs are prepared, and how image processors are looked up; stand-ins
 # for what the source distribution lacks are listed in fetch_transformers_tests.py.
+SAFETENSORS_ONLY = "asks for a pickle, which HiVA does not read"
+ONE_FACE_ENCODER = "offloads halves of a network, and the face encoder, which stays whole, is more than that"
 NO_HIDDEN_STATES = "outputs hold the AU features, not the hidden states of one stack of layers"
 SKIPPED_MODEL_TESTS = {
     "test_attention_outputs": "expects one map per layer and head; tests/test_modeling_hiva.py checks HiVA's two maps",
@@ -59,6 +62,9 @@ SKIPPED_MODEL_TESTS = {
         "compares hidden states, unless the class is a ...Classification; tests/test_modeling_hiva.py compares logits"
     ),
     "test_model_get_set_embeddings": "images are the main input, and the text encoder's embeddings are frozen",
+    "test_disk_offload_bin": SAFETENSORS_ONLY,
+    "test_disk_offload_safetensors": ONE_FACE_ENCODER,
+    "test_cpu_offload": ONE_FACE_ENCODER,
 }
 TIMM_CHECKPOINTING = "timm checkpoints layers of its own; tests/test_modeling_hiva.py compares their gradients"
 SKIPPED_TIMM_TESTS = {
@@ -78,6 +84,7 @@ SKIPPED_VL_FAU_TESTS = SKIPPED_MODEL_TESTS | {
     "test_model_base_model_prefix": "the decoders that write are parts of it, not heads on a base model",
 }
 SKIPPED_VL_FAU_TEXT_TESTS = {
+    "test_disk_offload_bin": SAFETENSORS_ONLY,
     "test_bc_cache_name_forward": "the old name of the cache is no mistake: transformers before 5.24 passes it",
     "test_eager_matches_sdpa_inference": "without a face to read about; tests/test_modeling_vl_fau.py compares logits",
     "test_generation_tester_mixin_inheritance": NO_GENERATION_TESTER,
@@ -174,10 +181,11 @@ class HiVAModelTest(ModelTesterMixin, unittest.TestCase):
         if model_class is HiVAForAUDetection and self.model_tester.get_config().use_text_encoder:
             # One description for each AU, not for each image: the common inputs are cut along the batch.
             shape = (self.model_tester.num_labels, self.model_tester.seq_length)
-            inputs_dict["input_ids"] = torch.arange(shape[0] * shape[1]).view(shape)
-            inputs_dict["attention_mask"] = torch.ones(shape, dtype=torch.long)
+            inputs_dict["input_ids"] = torch.arange(shape[0] * shape[1], device=torch_device).view(shape)
+            inputs_dict["attention_mask"] = torch.ones(shape, dtype=torch.long, device=torch_device)
         if return_labels:
-            inputs_dict["labels"] = torch.ones(self.model_tester.batch_size, self.model_tester.num_labels)
+            shape = (self.model_tester.batch_size, self.model_tester.num_labels)
+            inputs_dict["labels"] = torch.ones(shape, device=torch_device)
         return inputs_dict
 
     def test_sdpa_can_dispatch_composite_models(self):
@@ -301,8 +309,9 @@ class VLFAUModelTest(ModelTesterMixin, unittest.TestCase):
         inputs_dict = super()._prepare_for_class(inputs_dict, model_class, return_labels)
         if return_labels:
             tester = self.model_tester
-            sentences = torch.ones(tester.batch_size, tester.num_labels, tester.seq_length, dtype=torch.long)
-            inputs_dict["labels"] = torch.ones(tester.batch_size, tester.num_labels)
+            shape = (tester.batch_size, tester.num_labels)
+            sentences = torch.ones(*shape, tester.seq_length, dtype=torch.long, device=torch_device)
+            inputs_dict["labels"] = torch.ones(shape, device=torch_device)
             inputs_dict["local_labels"], inputs_dict["global_labels"] = sentences, sentences[:, 0]
         return inputs_dict
 
@@ -346,7 +355,7 @@ class VLFAUTextModelTester:
         )
 
     def prepare_config_and_inputs_for_common(self):
-        ids = torch.randint(3, 99, (self.batch_size, self.seq_length))
+        ids = torch.randint(3, 99, (self.batch_size, self.seq_length), device=torch_device)
         face = floats_tensor([self.batch_size, 5, 12])
         return self.get_config(), {"input_ids": ids, "encoder_hidden_states": face}
 
