@@ -62,6 +62,17 @@ def test_tokens_are_those_of_timm(arguments):
 
 
 @torch.no_grad()
+def test_masked_tokens_have_no_weight(backbone):
+    """Not a subnormal one either, which fp32 products of ONNX Runtime are slow with."""
+    masked = [block.attention.bias for block in FusedSwin.of(backbone).blocks if len(block.attention.bias) > 1]
+    assert masked
+    for bias in masked:
+        weights = bias.softmax(dim=-1)
+        assert (weights == 0).any()
+        assert weights[weights > 0].min() >= torch.finfo(torch.float32).tiny
+
+
+@torch.no_grad()
 def test_timms_default_attention_gives_the_same(backbone):
     images = torch.randn(2, 3, 112, 112)
     fused = FusedSwin.of(backbone)(backbone.timm_model, images)

@@ -28,6 +28,9 @@ from torch import nn
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 
+# What is added to the score of a token that is not to be read. timm adds -100, whose exponential is a subnormal number
+# in fp32: exact products of such numbers take a processor ten times as long.
+_MASKED = -1e4
 # Queries and keys that one program of a generated attention kernel holds, and its least width of a head.
 _KERNEL_BLOCK, _LEAST_HEAD_DIM = 64, 16
 
@@ -115,7 +118,7 @@ class FusedSwinAttention(nn.Module):
         self.num_heads, self.window_area = block.attn.num_heads, block.attn.window_area
         bias = block.attn._get_rel_pos_bias().detach()
         if block.attn_mask is not None:
-            bias = bias + block.attn_mask.unsqueeze(1)
+            bias = bias + block.attn_mask.masked_fill(block.attn_mask != 0, _MASKED).unsqueeze(1)
         # (W or 1, H, M, M)
         self.bias = nn.Buffer(bias.contiguous(), persistent=False)
         # For generated kernels: the one block of keys, which is the first. Made here, it costs calls nothing.

@@ -66,6 +66,25 @@ def test_wide_linear_layers_alone_are_computed_in_8_bits(exports):
     assert kinds == {(True, True), (True, False), (False, False)}
 
 
+def test_linear_layers_alone_read_8_bits_in_onnx_and_write_32(exports, detector):
+    onnx = pytest.importorskip("onnx")
+    folder, _ = exports("onnx", "int8")
+    graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
+    made_by = {output: node.op_type for node in graph.node for output in node.output}
+    products = [node for node in graph.node if node.op_type in ("MatMul", "Gemm")]
+    quantized = [all(made_by.get(name) == "DequantizeLinear" for name in node.input[:2]) for node in products]
+    blocks = [block for stage in detector.vision_model.backbone.timm_model.layers for block in stage.blocks]
+    # Four in each block, the embedding of patches, the layer that merges them, and those of the heads.
+    assert sum(quantized) >= 4 * len(blocks) + 2
+    # Each block's attention has two products without weights.
+    assert quantized.count(False) >= 2 * len(blocks)
+    # What is converted for another reason than to be multiplied with weights.
+    read = {name for node in products for name in node.input[:2]}
+    converted = [node for node in graph.node if node.op_type == "DequantizeLinear"]
+    assert not [node.name for node in converted if node.output[0] not in read]
+    assert not [node for node in graph.node if node.op_type in ("Where", "IsNaN")]
+
+
 def test_linear_layers_of_torch_are_kept_in_8_bits_alone(exports, detector):
     folder, _ = exports("torch", "int8")
     weights = torch.export.load(folder / "model.pt2").state_dict

@@ -28,6 +28,7 @@ from ..pipeline_au_detection import AUDetectionPipeline
 from ..remote_code import drop_local_towers
 from .calibration import SYNTHFACS, calibration_faces
 from .formats import MANIFEST_FILE, Format, add_to_manifest, check_target
+from .onnx_swin import arrange_for_onnx
 from .openvino_swin import arrange_for_openvino
 from .programs import check_compiler
 from .runtime import load_exported
@@ -270,12 +271,14 @@ def _to_openvino(
 def _to_onnx(
     model: HiVAForAUDetection, sample: dict[str, Any], settings: dict[str, Any], dtype: str, faces: torch.Tensor
 ) -> "ExportedModel":
-    from transformers.exporters import OnnxConfig, OnnxExporter, OnnxRuntimeQuantizer, OnnxRuntimeStaticConfig
+    from transformers.exporters import OnnxConfig, OnnxExporter
 
     quantizer = None
     if dtype == "int8":
-        config = OnnxRuntimeStaticConfig(per_channel=True, op_types_to_quantize=["MatMul", "Gemm"])
-        quantizer = OnnxRuntimeQuantizer(config, [{"pixel_values": face[None]} for face in faces])
+        from .onnx_quantizer import LinearLayersQuantizer
+
+        quantizer = LinearLayersQuantizer(faces)
+    arrange_for_onnx(model.fused_detector, model.vision_model)
     return OnnxExporter().export(model, sample, OnnxConfig(quantizer=quantizer, **settings))
 
 

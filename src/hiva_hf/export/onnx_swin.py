@@ -1,0 +1,36 @@
+"""The folded Swin once more, arranged for ONNX, which has no operator for attention that all runtimes know.
+
+PyTorch's own fused attention is written as one that also masks queries without any key, at seven operators for each
+block. No window of a Swin has such a query.
+"""
+
+import torch
+from torch import nn
+
+from ..fused_inference import FusedDetector
+from ..fused_swin import FusedSwinAttention
+
+
+def arrange_for_onnx(detector: FusedDetector, vision_model: nn.Module) -> None:
+    """
+    Replaces the attention of the Swin blocks of a folded detector, in place; other backbones stay.
+
+    Args:
+        detector: The folded detector.
+        vision_model (`HiVAVisionModel`):
+            The one that was folded.
+    """
+    if detector.swin is None:
+        return
+    originals = [block for stage in vision_model.backbone.timm_model.layers for block in stage.blocks]
+    for folded, original in zip(detector.swin.blocks, originals, strict=True):
+        folded.attention = WrittenOutSwinAttention(original)
+
+
+class WrittenOutSwinAttention(FusedSwinAttention):
+    """[`FusedSwinAttention`] by products and a softmax."""
+
+    def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
+        scores = (scores.unflatten(0, (-1, self.bias.shape[0])) + self.bias).flatten(0, 1)
+        return scores.softmax(dim=-1) @ value
