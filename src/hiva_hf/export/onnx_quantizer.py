@@ -8,14 +8,10 @@ The rest stays in 32 bits, which costs it little time and more accuracy than all
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers.exporters import OnnxRuntimeQuantizer, OnnxRuntimeStaticConfig
-
-
-if TYPE_CHECKING:
-    import onnx_ir
 
 
 _LINEAR = ("MatMul", "Gemm")
@@ -38,18 +34,21 @@ class LinearLayersQuantizer(OnnxRuntimeQuantizer):
         )
         super().__init__(config, [{"pixel_values": face[None]} for face in faces])
 
-    def quantize(self, model: "onnx_ir.Model", *args: Any) -> "onnx_ir.Model":
+    def quantize(self, model: Any, *args: Any) -> Any:
+        """An `onnx_ir.Model` -> another."""
         self.config.nodes_to_exclude = list(_left_in_32_bits(model))
         return super().quantize(model, *args)
 
 
-def _left_in_32_bits(model: "onnx_ir.Model") -> Iterator[str]:
+def _left_in_32_bits(model: Any) -> Iterator[str]:
+    """Names of nodes of an `onnx_ir.Model`."""
     for node in model.graph:
         if node.op_type in _LINEAR and not any(_is_matrix_of_weights(value) for value in node.inputs[:2]):
             yield node.name
 
 
-def _is_matrix_of_weights(value: "onnx_ir.Value") -> bool:
+def _is_matrix_of_weights(value: Any) -> bool:
+    """Of an `onnx_ir.Value`."""
     while (node := value.producer()) is not None and node.op_type in _ON_WEIGHTS:
         value = node.inputs[0]
     return value.is_initializer() and len(value.shape) == 2
