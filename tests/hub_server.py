@@ -415,9 +415,8 @@ def lfs_upload(store: Store, request: Request, sha256: str) -> Any:
         raise HubError(403, "Forbidden", "The connection to the storage was cut")
     if hashlib.sha256(request.body).hexdigest() != sha256:
         raise HubError(422, "BadChecksum", f"What came is not {sha256}")
-    is_new = not (store.blobs / sha256).exists()
     store.put_blob(request.body)
-    if store.uploads_left is not None and is_new:
+    if store.uploads_left is not None:
         store.uploads_left -= 1
     return {}
 

@@ -85,6 +85,11 @@ def _device(module: nn.Module) -> torch.device:
     return next(module.parameters()).device
 
 
+def blocks_of(swin: nn.Module) -> list[nn.Module]:
+    """The blocks of a timm Swin, in their order through all stages."""
+    return [block for stage in swin.layers for block in stage.blocks]
+
+
 class Reordering(nn.Module):
     """
     Takes tokens in one order to another; an index of T, the number of tokens, makes a token of zeros.

@@ -1,6 +1,6 @@
 """What of a detector ONNX Runtime computes in 8 bits: the linear layers, which read 8 bits and write 32.
 
-The rest stays in 32 bits, which costs it little time and more accuracy than all else if it doesn't:
+The rest stays in 32 bits, which takes little time there and keeps probabilities where they are:
 
 - Sums that leave a linear layer. By default they are rounded to 8 bits as well, and converted back for what follows.
 - Products of two activations, those of attention.

@@ -8,22 +8,14 @@ import torch
 from torch import nn
 
 from ..fused_inference import FusedDetector
-from ..fused_swin import FusedSwinAttention
+from ..fused_swin import FusedSwinAttention, blocks_of
 
 
 def arrange_for_onnx(detector: FusedDetector, vision_model: nn.Module) -> None:
-    """
-    Replaces the attention of the Swin blocks of a folded detector, in place; other backbones stay.
-
-    Args:
-        detector: The folded detector.
-        vision_model (`HiVAVisionModel`):
-            The one that was folded.
-    """
+    """Writes out the attention of a folded detector's Swin, in place; as [`arrange_for_openvino`] otherwise."""
     if detector.swin is None:
         return
-    originals = [block for stage in vision_model.backbone.timm_model.layers for block in stage.blocks]
-    for folded, original in zip(detector.swin.blocks, originals, strict=True):
+    for folded, original in zip(detector.swin.blocks, blocks_of(vision_model.backbone.timm_model), strict=True):
         folded.attention = WrittenOutSwinAttention(original)
 
 

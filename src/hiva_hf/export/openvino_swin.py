@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..fused_inference import FusedDetector
-from ..fused_swin import FusedSwinBlock
+from ..fused_swin import FusedSwinBlock, blocks_of
 
 
 def arrange_for_openvino(detector: FusedDetector, vision_model: nn.Module) -> None:
@@ -27,8 +27,7 @@ def arrange_for_openvino(detector: FusedDetector, vision_model: nn.Module) -> No
     """
     if detector.swin is None:
         return
-    originals = [block for stage in vision_model.backbone.timm_model.layers for block in stage.blocks]
-    for index, original in enumerate(originals):
+    for index, original in enumerate(blocks_of(vision_model.backbone.timm_model)):
         folded = detector.swin.blocks[index]
         if not folded.has_padding:
             detector.swin.blocks[index] = ArrangedSwinBlock(folded, original)
