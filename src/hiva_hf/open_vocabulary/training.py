@@ -63,10 +63,13 @@ def fit_head(
     mean, scale = token_statistics(patch_tokens)
     head.token_mean.copy_(mean)
     head.token_scale.copy_(scale)
-    head.patterns.data = fit_patterns(standardize(patch_tokens, mean, scale), labels, ridges.face)
+    patterns = fit_patterns(standardize(patch_tokens, mean, scale), labels, ridges.face)
     texts = torch.stack([each.mean(dim=0) for each in sentences.values()])
     head.text_mean.copy_(texts.mean(dim=0))
-    head.readout.data = fit_readout(texts, ridges.text)
+    with torch.no_grad():
+        # Solutions may lie in memory by columns, and products of those round otherwise than a saved head's.
+        head.patterns.copy_(patterns)
+        head.readout.copy_(fit_readout(texts, ridges.text))
     return head.eval()
 
 
