@@ -109,6 +109,19 @@ def test_timm_swin_attention_is_fused(make_config, swin_config):
     assert count_fused_attentions(model, torch.randn(1, 3, 56, 56)) == 4
 
 
+def test_timm_swin_masks_without_subnormal_numbers(make_config, swin_config, tmp_path):
+    """What fp32 products are slow with; timm's own mask has them, and is made once more by `from_pretrained`."""
+    model = HiVAForPreTraining(make_config(backbone_config=swin_config))
+    model.save_pretrained(tmp_path)
+    for network in (model, HiVAForPreTraining.from_pretrained(tmp_path)):
+        masks = [mask for name, mask in network.named_buffers() if name.endswith("attn_mask")]
+        assert masks
+        for mask in masks:
+            weights = mask.softmax(dim=-1)
+            assert (weights == 0).any()
+            assert weights[weights > 0].min() >= torch.finfo(torch.float32).tiny
+
+
 def test_sdpa_equals_eager(tiny_detector, faces, text_inputs):
     tiny_detector.set_attn_implementation("sdpa")
     with torch.no_grad():

@@ -90,6 +90,33 @@ def blocks_of(swin: nn.Module) -> list[nn.Module]:
     return [block for stage in swin.layers for block in stage.blocks]
 
 
+def _timm_swin(backbone: nn.Module) -> nn.Module | None:
+    """The timm Swin inside of a backbone; None if it is another one."""
+    swin = getattr(backbone, "timm_model", None)
+    # By name: checkpoints with other backbones need no timm.
+    is_swin = (type(swin).__module__, type(swin).__name__) == ("timm.models.swin_transformer", "SwinTransformer")
+    return swin if is_swin else None
+
+
+def _lowered(mask: torch.Tensor) -> torch.Tensor:
+    return mask.masked_fill(mask != 0, _MASKED)
+
+
+def lower_masks(backbone: nn.Module):
+    """
+    Has a timm Swin mask its shifted windows by a number whose exponential is zero, in place; other backbones stay as
+    they are. To be called whenever timm has made the masks anew: no checkpoint holds them.
+
+    Args:
+        backbone (`PreTrainedModel`):
+            Any backbone.
+    """
+    swin = _timm_swin(backbone)
+    for block in [] if swin is None else blocks_of(swin):
+        if block.attn_mask is not None:
+            block.attn_mask = _lowered(block.attn_mask)
+
+
 class Reordering(nn.Module):
     """
     Takes tokens in one order to another; an index of T, the number of tokens, makes a token of zeros.
@@ -123,7 +150,7 @@ class FusedSwinAttention(nn.Module):
         self.num_heads, self.window_area = block.attn.num_heads, block.attn.window_area
         bias = block.attn._get_rel_pos_bias().detach()
         if block.attn_mask is not None:
-            bias = bias + block.attn_mask.masked_fill(block.attn_mask != 0, _MASKED).unsqueeze(1)
+            bias = bias + _lowered(block.attn_mask).unsqueeze(1)
         # (W or 1, H, M, M)
         self.bias = nn.Buffer(bias.contiguous(), persistent=False)
         # For generated kernels: the one block of keys, which is the first. Made here, it costs calls nothing.
@@ -250,10 +277,8 @@ class FusedSwin(nn.Module):
             backbone (`PreTrainedModel`):
                 Any backbone.
         """
-        swin = getattr(backbone, "timm_model", None)
-        # By name: checkpoints with other backbones need no timm.
-        is_swin = (type(swin).__module__, type(swin).__name__) == ("timm.models.swin_transformer", "SwinTransformer")
-        return cls(swin) if is_swin and swin.patch_embed.strict_img_size else None
+        swin = _timm_swin(backbone)
+        return cls(swin) if swin is not None and swin.patch_embed.strict_img_size else None
 
     def _embed(self, patch_embed: nn.Module, pixel_values: torch.Tensor) -> torch.Tensor:
         """Images -> tokens of the first stage: the convolution over patches that don't overlap is a linear layer."""

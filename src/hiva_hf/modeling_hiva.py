@@ -45,6 +45,7 @@ from .checkpoint_limits import check_num_elements
 from .configuration_hiva import HiVAConfig
 from .facs import MISSING_LABEL, get_action_unit
 from .fused_inference import FusedDetector
+from .fused_swin import lower_masks
 from .remote_code import PushesRemoteCode
 from .word_pieces import name_word_pieces
 
@@ -346,6 +347,7 @@ class HiVAVisionBackbone(nn.Module):
         self.backbone = AutoModel.from_config(config.backbone_config, dtype=torch.get_default_dtype())
         self._check_backbone_image_size()
         self._fuse_timm_attention()
+        lower_masks(self.backbone)
 
     def _check_backbone_image_size(self):
         patch_embed = getattr(getattr(self.backbone, "timm_model", None), "patch_embed", None)
@@ -764,6 +766,13 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
         self.config.validate_architecture()
         check_num_elements(self)
         super().post_init()
+
+    def initialize_weights(self):
+        super().initialize_weights()
+        # Loading has timm make its masks anew. `_init_weights` is not asked for modules without tensors of their own.
+        for module in self.modules():
+            if isinstance(module, HiVAVisionBackbone):
+                lower_masks(module.backbone)
 
     @torch.no_grad()
     def _init_weights(self, module):
