@@ -1,10 +1,11 @@
-"""What of a detector OpenVINO computes in 8 bits: the large linear layers.
+"""What of a detector OpenVINO computes in 8 bits: the linear layers.
 
 The rest stays in 16 bits, which is faster and more accurate there:
 
 - Products of two activations, those of attention: they take little time, and OpenVINO moves heads of 8-bit numbers
   more slowly than heads of 16-bit ones.
-- Narrow layers, as in the first stage of a Swin, where there is more to convert than to multiply.
+- Layers with few channels, as those that give logits. Which others a processor had better compute in 16 bits is known
+  where the program runs, see `openvino_precision.py`.
 """
 
 from collections.abc import Iterator
@@ -16,8 +17,8 @@ import torch
 from transformers.exporters import NNCFOpenVINOQuantizer, NNCFQuantizationConfig
 
 
-# Fewer channels than these, in or out, are narrow.
-_MIN_CHANNELS = 192
+# Fewer channels than these, in or out, are few.
+_MIN_CHANNELS = 96
 # What weights may pass through before they are multiplied with.
 _ON_WEIGHTS = {"Convert", "Reshape", "Transpose", "Unsqueeze", "Broadcast"}
 

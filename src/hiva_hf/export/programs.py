@@ -71,6 +71,11 @@ class OpenVINOProgram(Program):
         if num_threads is not None:
             self._options["INFERENCE_NUM_THREADS"] = num_threads
         self._model = self._core.read_model(path)
+        if torch.cpu._is_amx_tile_supported():
+            # Imports OpenVINO.
+            from .openvino_precision import keep_narrow_layers_in_16_bits
+
+            keep_narrow_layers_in_16_bits(self._model)
         self._names = [output.any_name for output in self._model.outputs]
         self._queues = {}
 
