@@ -347,7 +347,6 @@ class HiVAVisionBackbone(nn.Module):
         self.backbone = AutoModel.from_config(config.backbone_config, dtype=torch.get_default_dtype())
         self._check_backbone_image_size()
         self._fuse_timm_attention()
-        lower_masks(self.backbone)
 
     def _check_backbone_image_size(self):
         patch_embed = getattr(getattr(self.backbone, "timm_model", None), "patch_embed", None)

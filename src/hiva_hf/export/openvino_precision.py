@@ -26,8 +26,16 @@ def keep_narrow_layers_in_16_bits(model: openvino.Model) -> None:
 
 
 def _is_in_8_bits(product: openvino.Node) -> bool:
-    kinds = [value.get_node().get_type_name() for value in product.input_values()]
-    return kinds == ["FakeQuantize", "Multiply"]
+    """Whether NNCF has quantized it: weights are integers, which are converted and multiplied with a scale."""
+    quantized, scaled = (value.get_node() for value in product.input_values())
+    if (quantized.get_type_name(), scaled.get_type_name()) != ("FakeQuantize", "Multiply"):
+        return False
+    converted = scaled.input_value(0).get_node()
+    return converted.get_type_name() == "Convert" and _integers(scaled).get_type_name() == "Constant"
+
+
+def _integers(scaled: openvino.Node) -> openvino.Node:
+    return scaled.input_value(0).get_node().input_value(0).get_node()
 
 
 def _is_narrow(product: openvino.Node) -> bool:
@@ -36,7 +44,7 @@ def _is_narrow(product: openvino.Node) -> bool:
 
 def _compute_in_16_bits(product: openvino.Node) -> None:
     quantized, scaled = (value.get_node() for value in product.input_values())
-    integers, scale = scaled.input_value(0).get_node().input_value(0).get_node(), scaled.input_value(1).get_node()
-    weights = opset13.constant(integers.data.astype(np.float32) * scale.data)
+    scale = scaled.input_value(1).get_node()
+    weights = opset13.constant(_integers(scaled).data.astype(np.float32) * scale.data)
     product.input(0).replace_source_output(quantized.input_value(0))
     product.input(1).replace_source_output(weights.output(0))
