@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from .fused_swin import FusedSwin
+from .packed_linear import PackedLinears
 
 
 # The score of a key that is padding: nothing is left of it after a softmax, in half precision as well, and exporters
@@ -272,8 +273,9 @@ class FusedDetector(nn.Module):
         text: tuple[torch.Tensor, torch.Tensor] | None,
     ):
         super().__init__()
-        # CODEPATH: backbones other than timm's Swin run as they are.
+        # CODEPATH: backbones other than timm's Swin run as they are, by faster kernels where there are some.
         self.swin = FusedSwin.of(vision_model.backbone)
+        self.packed_linears = PackedLinears()
         self.maps = FusedMaps(vision_model)
         self.interaction = FusedInteraction(interaction, classifier, text)
 
@@ -291,7 +293,8 @@ class FusedDetector(nn.Module):
         """
         vision_model.check_pixel_values(pixel_values)
         if self.swin is None:
-            feature_map = vision_model.to_feature_map(vision_model.backbone(pixel_values).last_hidden_state)
+            features = self.packed_linears(vision_model.backbone, pixel_values)
+            feature_map = vision_model.to_feature_map(features.last_hidden_state)
             tokens = feature_map.flatten(2).transpose(1, 2)
         else:
             tokens = self.swin(vision_model.backbone.timm_model, pixel_values)

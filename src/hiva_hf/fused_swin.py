@@ -19,13 +19,16 @@ tokens may stay in the order of the windows, and one permutation from a block to
 2x2 tokens that are merged between stages come by the same kind of permutation. Biases of relative positions and masks
 of shifted windows are constants, added up once.
 
-Weights stay where they are, in timm's model; what is here are index lists and attention biases.
+Weights stay where they are, in timm's model; what is here are index lists and attention biases, and on processors the
+copies of weights that their kernels want (`packed_linear.py`).
 Shapes: B images, T tokens, W windows of M tokens, H heads, c channels.
 """
 
 import torch
 from torch import nn
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+from .packed_linear import PackedLinear
 
 
 # What is added to the score of a token that is not to be read. timm adds -100, whose exponential is a subnormal number
@@ -148,6 +151,7 @@ class FusedSwinAttention(nn.Module):
     def __init__(self, block: nn.Module):
         super().__init__()
         self.num_heads, self.window_area = block.attn.num_heads, block.attn.window_area
+        self.qkv, self.proj = PackedLinear(), PackedLinear()
         bias = block.attn._get_rel_pos_bias().detach()
         if block.attn_mask is not None:
             bias = bias + _lowered(block.attn_mask).unsqueeze(1)
@@ -199,10 +203,10 @@ class FusedSwinAttention(nn.Module):
         """`(B, W * M, c)` -> `(B, W * M, c)`, with the weights of timm's `WindowAttention`."""
         batch_size, num_tokens, _ = hidden_states.shape
         num_windows = num_tokens // self.window_area
-        qkv = attention.qkv(hidden_states)
+        qkv = self.qkv(attention.qkv, hidden_states)
         qkv = qkv.view(batch_size * num_windows, self.window_area, 3, self.num_heads, -1)
         attended = self._attend(*qkv.permute(2, 0, 3, 1, 4).unbind(0))
-        return attention.proj(attended.transpose(1, 2).reshape(batch_size, num_tokens, -1))
+        return self.proj(attention.proj, attended.transpose(1, 2).reshape(batch_size, num_tokens, -1))
 
 
 class FusedSwinBlock(nn.Module):
@@ -226,6 +230,7 @@ class FusedSwinBlock(nn.Module):
             self.to_windows = Reordering(windows, num_tokens, device)
             self.from_windows = Reordering(_places(windows, num_tokens)[:-1], len(windows), device)
         self.attention = FusedSwinAttention(block)
+        self.up, self.down = PackedLinear(), PackedLinear()
 
     def forward(self, block: nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
         """Tokens `(B, T, c)` -> tokens `(B, T, c)` in the order of [`_resident_order`]."""
@@ -236,7 +241,8 @@ class FusedSwinBlock(nn.Module):
         else:
             attended = self.attention(block.attn, normalized)
         hidden_states = hidden_states + attended
-        return hidden_states + block.mlp(block.norm2(hidden_states))
+        inner = self.up(block.mlp.fc1, block.norm2(hidden_states), block.mlp.act)
+        return hidden_states + self.down(block.mlp.fc2, inner)
 
 
 class FusedSwin(nn.Module):
@@ -255,6 +261,7 @@ class FusedSwin(nn.Module):
         order = _positions(num_tokens)
         # The first list takes patches to where the first block wants them, the others those that are merged.
         self.gatherings, self.blocks = nn.ModuleList(), nn.ModuleList()
+        self.reductions = nn.ModuleList(PackedLinear() for _ in swin.layers)
         for stage in swin.layers:
             num_tokens, first_order = len(order), _resident_order(stage.blocks[0])
             sources = _positions(num_tokens)
@@ -301,10 +308,10 @@ class FusedSwin(nn.Module):
         """
         hidden_states = self._embed(swin.patch_embed, pixel_values)
         blocks = iter(self.blocks)
-        for stage, gathering in zip(swin.layers, self.gatherings, strict=True):
+        for stage, gathering, reduction in zip(swin.layers, self.gatherings, self.reductions, strict=True):
             if not isinstance(stage.downsample, nn.Identity):
                 hidden_states = gathering(hidden_states).unflatten(1, (-1, 4)).flatten(2)
-                hidden_states = stage.downsample.reduction(stage.downsample.norm(hidden_states))
+                hidden_states = reduction(stage.downsample.reduction, stage.downsample.norm(hidden_states))
             for block in stage.blocks:
                 hidden_states = next(blocks)(block, hidden_states)
         return swin.norm(self.to_rows(hidden_states))

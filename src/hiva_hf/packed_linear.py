@@ -1,0 +1,182 @@
+# Copyright 2026 The hiva-hf authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Linear layers for inference on a processor, by the kernels that PyTorch's compiler takes for them.
+
+A matrix product wants its weights in blocks. PyTorch's usual linear layer arranges them anew in every call, or, in
+fp32, leaves that to a library that is slow on processors of other makers than its own. oneDNN, which comes with
+PyTorch, takes weights that were arranged once, and applies a GELU while it has the results at hand.
+"""
+
+import platform
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import flop_registry, register_flop_formula
+
+
+# In PyTorch since 2.1, but made for its compiler: only what is checked here is relied on.
+_HAS_KERNELS = (
+    platform.machine().lower() in ("x86_64", "amd64")
+    and torch.backends.mkldnn.is_available()
+    and all(hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight"))
+)
+
+
+def _count_flops(hidden_states_shape, weight_shape, *args, out_shape=None, **kwargs) -> int:
+    return 2 * hidden_states_shape.numel() * weight_shape[0]
+
+
+# Once per process: a repository's copy of this file may be imported beside the package's.
+if _HAS_KERNELS and torch.ops.mkldnn._linear_pointwise not in flop_registry:
+    register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_count_flops)
+
+
+def _is_inference() -> bool:
+    """Without gradients, and neither compiled nor exported: compilers choose kernels themselves."""
+    return _HAS_KERNELS and not (
+        torch.is_grad_enabled()
+        or torch.is_autocast_enabled("cpu")
+        or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+    )
+
+
+def _has_kernel_for(hidden_states: torch.Tensor, weight: torch.Tensor) -> bool:
+    return (
+        # Not what quantizers make of it.
+        type(weight) is nn.Parameter
+        and hidden_states.device.type == weight.device.type == "cpu"
+        and hidden_states.dtype == weight.dtype
+        and hidden_states.dtype in (torch.float32, torch.bfloat16)
+    )
+
+
+class _PackedWeights:
+    """Weights as the processor wants them, arranged when they are first needed and whenever they have changed."""
+
+    def __init__(self):
+        self._by_id = {}
+
+    def __reduce__(self):
+        # PyTorch can't copy what is arranged: copies and pickles start without.
+        return type(self), ()
+
+    @staticmethod
+    def _state(weight: nn.Parameter) -> tuple[int, int]:
+        """Differs after the weight was replaced, or changed in place."""
+        return weight.data_ptr(), 0 if weight.is_inference() else weight._version
+
+    def _packed(self, weight: nn.Parameter) -> torch.Tensor:
+        state = self._state(weight)
+        _, packed_state, packed = self._by_id.get(id(weight), (None, None, None))
+        if packed_state != state:
+            packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+            # The parameter is kept, so that its number stays its own.
+            self._by_id[id(weight)] = (weight, state, packed)
+        return packed
+
+    def linear(
+        self,
+        hidden_states: torch.Tensor,
+        weight: nn.Parameter,
+        bias: torch.Tensor | None,
+        activation: nn.Module | None = None,
+    ) -> torch.Tensor:
+        has_gelu = type(activation) is nn.GELU
+        follows = ("gelu", [], activation.approximate) if has_gelu else ("none", [], "")
+        projected = torch.ops.mkldnn._linear_pointwise(hidden_states, self._packed(weight), bias, *follows)
+        return projected if has_gelu or activation is None else activation(projected)
+
+
+class _HoldsPackedWeights(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self._weights = _PackedWeights()
+
+    def _apply(self, *args, **kwargs) -> "_HoldsPackedWeights":
+        # The network around it is moved or cast.
+        self._weights = _PackedWeights()
+        return super()._apply(*args, **kwargs)
+
+
+class PackedLinear(_HoldsPackedWeights):
+    """
+    Runs one linear layer, which keeps its weights; a copy of them is arranged for the processor in the first call for
+    which there are kernels. Other calls, those with gradients, compiled or exported ones among them, run the layer as
+    it is.
+    """
+
+    @staticmethod
+    def _is_usual(layer: nn.Module) -> bool:
+        """Not one that was adapted, or is listened to."""
+        return type(layer) is nn.Linear and not (layer._forward_hooks or layer._forward_pre_hooks)
+
+    def forward(
+        self, layer: nn.Module, hidden_states: torch.Tensor, activation: nn.Module | None = None
+    ) -> torch.Tensor:
+        """
+        Args:
+            layer (`nn.Linear`):
+                Always the same one.
+            hidden_states (`torch.Tensor` of shape `(..., in_features)`).
+            activation (`nn.Module`, *optional*):
+                What follows it.
+
+        Returns:
+            `torch.Tensor` of shape `(..., out_features)`.
+        """
+        # CODEPATH: on an x86 processor, in fp32 and bf16.
+        if _is_inference() and self._is_usual(layer) and _has_kernel_for(hidden_states, layer.weight):
+            return self._weights.linear(hidden_states, layer.weight, layer.bias, activation)
+        projected = layer(hidden_states)
+        return projected if activation is None else activation(projected)
+
+
+class _PackedCalls(TorchFunctionMode):
+    """Has calls of `nn.functional.linear` computed with packed weights."""
+
+    def __init__(self, weights: _PackedWeights):
+        super().__init__()
+        self._weights = weights
+
+    def _linear(self, hidden_states, weight, bias=None) -> torch.Tensor:
+        if not _has_kernel_for(hidden_states, weight):
+            return nn.functional.linear(hidden_states, weight, bias)
+        return self._weights.linear(hidden_states, weight, bias)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        function = self._linear if func is nn.functional.linear else func
+        return function(*args, **(kwargs or {}))
+
+
+class PackedLinears(_HoldsPackedWeights):
+    """Runs a network, with all its linear layers as [`PackedLinear`] runs one."""
+
+    def forward(self, network: nn.Module, *inputs: torch.Tensor) -> object:
+        """
+        Args:
+            network (`nn.Module`):
+                Always the same one.
+            *inputs (`torch.Tensor`):
+                What it is called with.
+
+        Returns:
+            What it returns.
+        """
+        # CODEPATH: on an x86 processor, in fp32 and bf16.
+        if not _is_inference():
+            return network(*inputs)
+        with _PackedCalls(self._weights):
+            return network(*inputs)
