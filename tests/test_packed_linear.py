@@ -30,7 +30,7 @@ class RecordedOperators(TorchDispatchMode):
 
 def runs_packed(layer: nn.Module, hidden_states: torch.Tensor, is_recorded: bool = False) -> bool:
     with RecordedOperators() as operators, nullcontext() if is_recorded else torch.no_grad():
-        PackedLinear()(layer, hidden_states)
+        PackedLinear().run(layer, hidden_states)
     return any("_linear_pointwise" in name for name in operators.names)
 
 
@@ -55,13 +55,15 @@ def test_results_are_those_of_the_layer(dtype, has_bias, activation, shape):
     layer = nn.Linear(24, 40, bias=has_bias).to(dtype)
     hidden_states = torch.randn(shape).to(dtype)
     expected = layer(hidden_states) if activation is None else activation(layer(hidden_states))
-    torch.testing.assert_close(PackedLinear()(layer, hidden_states, activation), expected, **TOLERANCE[dtype])
+    torch.testing.assert_close(PackedLinear().run(layer, hidden_states, activation), expected, **TOLERANCE[dtype])
 
 
 @torch.no_grad()
 def test_inputs_may_lie_in_memory_in_any_order(layer, hidden_states):
     hidden_states = hidden_states.transpose(0, 1)
-    torch.testing.assert_close(PackedLinear()(layer, hidden_states), layer(hidden_states), **TOLERANCE[torch.float32])
+    torch.testing.assert_close(
+        PackedLinear().run(layer, hidden_states), layer(hidden_states), **TOLERANCE[torch.float32]
+    )
 
 
 @needs_kernels
@@ -91,7 +93,7 @@ def test_all_else_runs_the_layer_itself(layer, hidden_states):
 
 
 def test_gradients_are_recorded(layer, hidden_states):
-    PackedLinear()(layer, hidden_states, nn.GELU()).sum().backward()
+    PackedLinear().run(layer, hidden_states, nn.GELU()).sum().backward()
     assert layer.weight.grad.any()
     assert layer.bias.grad.any()
 
@@ -103,7 +105,7 @@ def test_new_weights_are_never_hidden_by_old_ones(layer, hidden_states):
     def check():
         dtype = layer.weight.dtype
         states = hidden_states.to(dtype)
-        torch.testing.assert_close(packed(layer, states), layer(states), **TOLERANCE[dtype])
+        torch.testing.assert_close(packed.run(layer, states), layer(states), **TOLERANCE[dtype])
 
     check()
     layer.weight.mul_(2)
@@ -124,9 +126,9 @@ def test_new_weights_are_never_hidden_by_old_ones(layer, hidden_states):
 @torch.no_grad()
 def test_copies_and_pickles(layer, hidden_states):
     packed = PackedLinear()
-    expected = packed(layer, hidden_states)
+    expected = packed.run(layer, hidden_states)
     for twin in (copy.deepcopy(packed), pickle.loads(pickle.dumps(packed))):
-        torch.testing.assert_close(twin(layer, hidden_states), expected, atol=0, rtol=0)
+        torch.testing.assert_close(twin.run(layer, hidden_states), expected, atol=0, rtol=0)
     assert not packed.state_dict()
 
 
@@ -171,7 +173,7 @@ def test_networks_pass_gradients_on(hidden_states):
 def test_work_is_counted(layer, hidden_states):
     packed = PackedLinear()
     counts = []
-    for run in (layer, lambda states: packed(layer, states)):
+    for run in (layer, lambda states: packed.run(layer, states)):
         with FlopCounterMode(display=False) as counter:
             run(hidden_states)
         counts.append(counter.get_total_flops())

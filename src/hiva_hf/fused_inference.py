@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from .fused_swin import FusedSwin
-from .packed_linear import PackedLinears
+from .packed_linear import PackedLinear, PackedLinears
 
 
 # The score of a key that is padding: nothing is left of it after a softmax, in half precision as well, and exporters
@@ -89,15 +89,17 @@ class FusedMaps(nn.Module):
         like = vision_model.stem.weight
         weight, bias = _fold_batch_norm(vision_model.stem, vision_model.stem_norm)
         self.stem_weight, self.stem_bias = _constant(weight, like), _constant(bias, like)
+        # Of all AUs, one after the other: they read the same map.
         weight, bias = _fold_batch_norm(vision_model.branches, vision_model.branches_norm)
-        weight, bias = (part.unflatten(0, (vision_model.num_labels, -1)) for part in (weight, bias))
-        self.branch_weight, self.branch_bias = _constant(weight.transpose(1, 2), like), _constant(bias[:, None], like)
+        self.branch_weight, self.branch_bias = _constant(weight, like), _constant(bias, like)
+        self.num_labels = vision_model.num_labels
+        self.stem, self.branches, self.activation = PackedLinear(), PackedLinear(), nn.ReLU()
 
     def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens `(B, T, num_channels)` -> `X_g` of shape `(B, T, d)` and `F` of shape `(N, B * T, d)`."""
-        global_map = nn.functional.linear(tokens, self.stem_weight, self.stem_bias).relu()
-        faces = global_map.flatten(0, 1).expand(self.branch_weight.shape[0], -1, -1)
-        return global_map, torch.baddbmm(self.branch_bias, faces, self.branch_weight).relu()
+        global_map = self.stem(tokens, self.stem_weight, self.stem_bias, self.activation)
+        au_maps = self.branches(global_map, self.branch_weight, self.branch_bias, self.activation).flatten(0, 1)
+        return global_map, au_maps.unflatten(1, (self.num_labels, -1)).transpose(0, 1).contiguous()
 
 
 class FusedDDCA(nn.Module):
@@ -212,7 +214,9 @@ class FusedInteraction(nn.Module):
             # [U ; U + Z ; mean(X_g) + Z]: two parts and a constant.
             bias = bias + memory[:, :1] @ (weights[1] + weights[2])
             weights = [weights[0] + weights[1], weights[2]]
-        self.weight, self.bias = _constant(torch.cat(weights, dim=1), like), _constant(bias, like)
+        # (N, d, parts * d): the products of a few vectors read their weights faster so.
+        self.weight = _constant(torch.cat(weights, dim=1).transpose(1, 2), like)
+        self.bias = _constant(bias, like)
         self.classifier_weight = _constant(_exact(classifier.weight), like)
         self.classifier_bias = _constant(_exact(classifier.bias), like)
 
@@ -243,7 +247,7 @@ class FusedInteraction(nn.Module):
             cdca_attentions = attentions.transpose(0, 1)
         if self.ddca is None and self.cdca is None:
             parts.append(global_map.mean(dim=1).expand_as(parts[0]))
-        fused = torch.baddbmm(self.bias, torch.cat(parts, dim=-1), self.weight)
+        fused = torch.baddbmm(self.bias, torch.cat(parts, dim=-1), self.weight.transpose(1, 2))
         logits = torch.baddbmm(self.classifier_bias, fused, self.classifier_weight).squeeze(2)
         return logits.transpose(0, 1), fused.transpose(0, 1), ddca_attentions, cdca_attentions, word_attentions
 

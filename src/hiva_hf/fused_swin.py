@@ -203,10 +203,10 @@ class FusedSwinAttention(nn.Module):
         """`(B, W * M, c)` -> `(B, W * M, c)`, with the weights of timm's `WindowAttention`."""
         batch_size, num_tokens, _ = hidden_states.shape
         num_windows = num_tokens // self.window_area
-        qkv = self.qkv(attention.qkv, hidden_states)
+        qkv = self.qkv.run(attention.qkv, hidden_states)
         qkv = qkv.view(batch_size * num_windows, self.window_area, 3, self.num_heads, -1)
         attended = self._attend(*qkv.permute(2, 0, 3, 1, 4).unbind(0))
-        return self.proj(attention.proj, attended.transpose(1, 2).reshape(batch_size, num_tokens, -1))
+        return self.proj.run(attention.proj, attended.transpose(1, 2).reshape(batch_size, num_tokens, -1))
 
 
 class FusedSwinBlock(nn.Module):
@@ -241,8 +241,8 @@ class FusedSwinBlock(nn.Module):
         else:
             attended = self.attention(block.attn, normalized)
         hidden_states = hidden_states + attended
-        inner = self.up(block.mlp.fc1, block.norm2(hidden_states), block.mlp.act)
-        return hidden_states + self.down(block.mlp.fc2, inner)
+        inner = self.up.run(block.mlp.fc1, block.norm2(hidden_states), block.mlp.act)
+        return hidden_states + self.down.run(block.mlp.fc2, inner)
 
 
 class FusedSwin(nn.Module):
@@ -311,7 +311,7 @@ class FusedSwin(nn.Module):
         for stage, gathering, reduction in zip(swin.layers, self.gatherings, self.reductions, strict=True):
             if not isinstance(stage.downsample, nn.Identity):
                 hidden_states = gathering(hidden_states).unflatten(1, (-1, 4)).flatten(2)
-                hidden_states = reduction(stage.downsample.reduction, stage.downsample.norm(hidden_states))
+                hidden_states = reduction.run(stage.downsample.reduction, stage.downsample.norm(hidden_states))
             for block in stage.blocks:
                 hidden_states = next(blocks)(block, hidden_states)
         return swin.norm(self.to_rows(hidden_states))

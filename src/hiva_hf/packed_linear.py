@@ -56,7 +56,7 @@ def _is_inference() -> bool:
 def _has_kernel_for(hidden_states: torch.Tensor, weight: torch.Tensor) -> bool:
     return (
         # Not what quantizers make of it.
-        type(weight) is nn.Parameter
+        type(weight) in (nn.Parameter, torch.Tensor)
         and hidden_states.device.type == weight.device.type == "cpu"
         and hidden_states.dtype == weight.dtype
         and hidden_states.dtype in (torch.float32, torch.bfloat16)
@@ -74,30 +74,33 @@ class _PackedWeights:
         return type(self), ()
 
     @staticmethod
-    def _state(weight: nn.Parameter) -> tuple[int, int]:
+    def _state(weight: torch.Tensor) -> tuple[int, int]:
         """Differs after the weight was replaced, or changed in place."""
         return weight.data_ptr(), 0 if weight.is_inference() else weight._version
 
-    def _packed(self, weight: nn.Parameter) -> torch.Tensor:
+    def _packed(self, weight: torch.Tensor) -> torch.Tensor:
         state = self._state(weight)
         _, packed_state, packed = self._by_id.get(id(weight), (None, None, None))
         if packed_state != state:
             packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
-            # The parameter is kept, so that its number stays its own.
+            # The weight is kept, so that its number stays its own.
             self._by_id[id(weight)] = (weight, state, packed)
         return packed
 
     def linear(
         self,
         hidden_states: torch.Tensor,
-        weight: nn.Parameter,
+        weight: torch.Tensor,
         bias: torch.Tensor | None,
         activation: nn.Module | None = None,
     ) -> torch.Tensor:
-        has_gelu = type(activation) is nn.GELU
-        follows = ("gelu", [], activation.approximate) if has_gelu else ("none", [], "")
+        follows = ("none", [], "")
+        if type(activation) is nn.GELU:
+            follows, activation = ("gelu", [], activation.approximate), None
+        elif type(activation) is nn.ReLU:
+            follows, activation = ("relu", [], ""), None
         projected = torch.ops.mkldnn._linear_pointwise(hidden_states, self._packed(weight), bias, *follows)
-        return projected if has_gelu or activation is None else activation(projected)
+        return projected if activation is None else activation(projected)
 
 
 class _HoldsPackedWeights(nn.Module):
@@ -114,31 +117,42 @@ class _HoldsPackedWeights(nn.Module):
 class PackedLinear(_HoldsPackedWeights):
     """
     Runs one linear layer, which keeps its weights; a copy of them is arranged for the processor in the first call for
-    which there are kernels. Other calls, those with gradients, compiled or exported ones among them, run the layer as
-    it is.
+    which there are kernels. Other calls, those with gradients, compiled or exported ones among them, run it as it is.
     """
 
-    @staticmethod
-    def _is_usual(layer: nn.Module) -> bool:
-        """Not one that was adapted, or is listened to."""
-        return type(layer) is nn.Linear and not (layer._forward_hooks or layer._forward_pre_hooks)
+    def _can_pack(self, hidden_states: torch.Tensor, weight: torch.Tensor) -> bool:
+        # CODEPATH: on an x86 processor, in fp32 and bf16.
+        return _is_inference() and _has_kernel_for(hidden_states, weight)
 
     def forward(
-        self, layer: nn.Module, hidden_states: torch.Tensor, activation: nn.Module | None = None
+        self,
+        hidden_states: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        activation: nn.Module | None = None,
     ) -> torch.Tensor:
         """
         Args:
-            layer (`nn.Linear`):
-                Always the same one.
             hidden_states (`torch.Tensor` of shape `(..., in_features)`).
+            weight (`torch.Tensor` of shape `(out_features, in_features)`):
+                Always the same one.
+            bias (`torch.Tensor` of shape `(out_features,)`, *optional*).
             activation (`nn.Module`, *optional*):
-                What follows it.
+                What follows.
 
         Returns:
             `torch.Tensor` of shape `(..., out_features)`.
         """
-        # CODEPATH: on an x86 processor, in fp32 and bf16.
-        if _is_inference() and self._is_usual(layer) and _has_kernel_for(hidden_states, layer.weight):
+        if self._can_pack(hidden_states, weight):
+            return self._weights.linear(hidden_states, weight, bias, activation)
+        projected = nn.functional.linear(hidden_states, weight, bias)
+        return projected if activation is None else activation(projected)
+
+    def run(self, layer: nn.Module, hidden_states: torch.Tensor, activation: nn.Module | None = None) -> torch.Tensor:
+        """The same for an `nn.Linear`."""
+        # One that was adapted, or is listened to, runs by itself; and quantizers know layers by their calls.
+        is_usual = type(layer) is nn.Linear and not (layer._forward_hooks or layer._forward_pre_hooks)
+        if is_usual and self._can_pack(hidden_states, layer.weight):
             return self._weights.linear(hidden_states, layer.weight, layer.bias, activation)
         projected = layer(hidden_states)
         return projected if activation is None else activation(projected)
@@ -152,7 +166,8 @@ class _PackedCalls(TorchFunctionMode):
         self._weights = weights
 
     def _linear(self, hidden_states, weight, bias=None) -> torch.Tensor:
-        if not _has_kernel_for(hidden_states, weight):
+        # What was computed from a weight is another tensor in each call.
+        if type(weight) is not nn.Parameter or not _has_kernel_for(hidden_states, weight):
             return nn.functional.linear(hidden_states, weight, bias)
         return self._weights.linear(hidden_states, weight, bias)
 
