@@ -81,6 +81,15 @@ def _normalize(hidden_states: torch.Tensor, eps: float) -> torch.Tensor:
     return nn.functional.layer_norm(hidden_states, hidden_states.shape[-1:], eps=eps)
 
 
+def _grouped_linear(features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Vectors `(N, B, in)`, weights `(N, out, in)` and biases `(N, 1, out)` -> `(N, B, out)`."""
+    if torch.compiler.is_compiling():
+        # Exporters and compilers look for weights on the right.
+        return torch.baddbmm(bias, features, weight.transpose(1, 2))
+    # Of one face, memory sets the pace: weights that come first are read row by row.
+    return torch.baddbmm(bias.transpose(1, 2), weight, features.transpose(1, 2)).transpose(1, 2)
+
+
 class FusedMaps(nn.Module):
     """Stem and branches with their batch norms folded in."""
 
@@ -120,7 +129,7 @@ class FusedDDCA(nn.Module):
             score_bias = torch.cat([score_bias, bias.masked_fill(~mask[:, None], _PADDING_SCORE)], dim=2)
         self.score_weight, self.score_bias = _constant(score_weight, like), _constant(score_bias, like)
         self.values = _constant(visual.values(memory), like)
-        self.value_weight = _constant(textual.v_weight, like)
+        self.value_weight = _constant(textual.v_weight.transpose(1, 2), like)
         self.residual = _constant(context + textual.v_bias, like)
         self.textual_scale = _constant(_exact(ddca.text_to_vision.norm.weight), like)
         self.visual_scale = _constant(_exact(ddca.vision_to_text.norm.weight), like)
@@ -142,7 +151,7 @@ class FusedDDCA(nn.Module):
 
         attentions = scores[..., 0].view(num_labels, -1, num_tokens).softmax(dim=-1)
         pooled = torch.bmm(attentions.view(-1, 1, num_tokens), au_maps.view(-1, num_tokens, hidden_size))
-        textual = torch.baddbmm(self.residual, pooled.view(num_labels, -1, hidden_size), self.value_weight)
+        textual = _grouped_linear(pooled.view(num_labels, -1, hidden_size), self.value_weight, self.residual)
 
         words = None
         if self.has_one_key:
@@ -214,7 +223,6 @@ class FusedInteraction(nn.Module):
             # [U ; U + Z ; mean(X_g) + Z]: two parts and a constant.
             bias = bias + memory[:, :1] @ (weights[1] + weights[2])
             weights = [weights[0] + weights[1], weights[2]]
-        # (N, d, parts * d): the products of a few vectors read their weights faster so.
         self.weight = _constant(torch.cat(weights, dim=1).transpose(1, 2), like)
         self.bias = _constant(bias, like)
         self.classifier_weight = _constant(_exact(classifier.weight), like)
@@ -247,7 +255,7 @@ class FusedInteraction(nn.Module):
             cdca_attentions = attentions.transpose(0, 1)
         if self.ddca is None and self.cdca is None:
             parts.append(global_map.mean(dim=1).expand_as(parts[0]))
-        fused = torch.baddbmm(self.bias, torch.cat(parts, dim=-1), self.weight.transpose(1, 2))
+        fused = _grouped_linear(torch.cat(parts, dim=-1), self.weight, self.bias)
         logits = torch.baddbmm(self.classifier_bias, fused, self.classifier_weight).squeeze(2)
         return logits.transpose(0, 1), fused.transpose(0, 1), ddca_attentions, cdca_attentions, word_attentions
 
