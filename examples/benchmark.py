@@ -6,7 +6,7 @@ python examples/benchmark.py --quick --json figures.json  # what the network cos
 python examples/benchmark.py --only memory                # ten minutes of video
 
 Variants take turns (A B A B ...), so that whatever else the machine does meets all of them alike: read the ratios, not
-the seconds. A turn of a network lasts .3 s or one call. What they compute is compared before anything is timed, and
+the seconds. A turn of a network lasts .6 s or one call. What they compute is compared before anything is timed, and
 the first call of each does not count.
 
 The JSON file holds the machine, the tables with the time of every round, and these figures of the paper's network

@@ -41,11 +41,10 @@ def make_networks(plain: HiVAForAUDetection, dtype: torch.dtype) -> dict[str, Ca
     folded = copy.deepcopy(plain).fuse().to(dtype)
     swin, timm_model = folded.fused_detector.swin, folded.vision_model.backbone.timm_model
     plain_timm_model, own = cast.vision_model.backbone.timm_model, timm_backbone(plain).to(plain.device, dtype)
-    # A network and its backbone take turns one after the other, in which the machine has least time to change.
     return {
         PLAIN: lambda faces: cast(faces).logits,
-        PLAIN_BACKBONE: lambda faces: plain_timm_model.forward_features(faces).flatten(1, 2),
         FUSED: lambda faces: folded(faces).logits,
+        PLAIN_BACKBONE: lambda faces: plain_timm_model.forward_features(faces).flatten(1, 2),
         BACKBONE: lambda faces: swin(timm_model, faces),
         TIMM: lambda faces: own.forward_features(faces).flatten(1, 2),
     }

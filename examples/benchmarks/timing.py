@@ -41,7 +41,7 @@ class Table:
 
 # Of networks: a turn of one that takes 30 ms is then about as long as that of one that takes 300, and is not a single
 # call for which all of its weights have to come back into the caches that the others' have gone through.
-NETWORK_TURN_SECONDS = 0.3
+NETWORK_TURN_SECONDS = 0.6
 
 
 def interleave(
