@@ -67,17 +67,20 @@ def test_inputs_may_lie_in_memory_in_any_order(layer, hidden_states):
 
 
 @needs_kernels
-@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("dtype", packed_linear._DTYPES)
 def test_inference_takes_the_kernels(layer, hidden_states, dtype):
     assert runs_packed(layer.to(dtype), hidden_states.to(dtype))
     with torch.inference_mode():
         assert runs_packed(nn.Linear(24, 40).to(dtype), hidden_states.to(dtype))
 
 
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
 def test_all_else_runs_the_layer_itself(layer, hidden_states):
     assert not runs_packed(layer, hidden_states, is_recorded=True)
     assert not runs_packed(copy.deepcopy(layer).half(), hidden_states.half())
     with torch.autocast("cpu", torch.bfloat16):
+        assert not runs_packed(layer, hidden_states)
+    with torch.backends.mkldnn.flags(enabled=False):
         assert not runs_packed(layer, hidden_states)
     with torch.device("meta"):
         assert not runs_packed(nn.Linear(24, 40), torch.empty(2, 24))
@@ -141,7 +144,7 @@ class Network(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         hidden_states = self.down(self.up(hidden_states).relu())
-        hidden_states = nn.functional.linear(hidden_states, weight=self.up.weight, bias=self.up.bias)
+        hidden_states = nn.functional.linear(input=hidden_states, weight=self.up.weight, bias=self.up.bias)
         return nn.functional.linear(hidden_states, 2 * self.down.weight)
 
 
