@@ -195,7 +195,7 @@ class PackedLinears(_HoldsPackedWeights):
         Returns:
             What it returns.
         """
-        # CODEPATH: on an x86 processor, in fp32 and bf16. Elsewhere calls are spared what looking at each of them costs.
+        # CODEPATH: on an x86 processor, in fp32 and bf16. Elsewhere nothing is gained by looking at every call.
         if not (_is_inference() and _has_kernel_for(inputs, next(network.parameters()))):
             return network(inputs)
         with _PackedCalls(self._weights):
