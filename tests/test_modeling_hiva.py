@@ -109,6 +109,16 @@ def test_timm_swin_attention_is_fused(make_config, swin_config):
     assert count_fused_attentions(model, torch.randn(1, 3, 56, 56)) == 4
 
 
+def test_timm_swin_attention_that_learns_is_not_fused_on_a_processor(make_config, swin_config):
+    """There PyTorch has no kernel for biases with gradients, and would compute in fp32 under autocast."""
+    model = HiVAForPreTraining(make_config(backbone_config=swin_config))
+    images = torch.randn(2, 3, 56, 56)
+    assert count_fused_attentions(model, images) == 0
+    assert count_fused_attentions(model.eval(), images) == 4
+    assert count_fused_attentions(model.train(), images) == 0
+    assert count_fused_attentions(model.to("meta"), images.to("meta")) == 4
+
+
 def test_timm_swin_masks_without_subnormal_numbers(make_config, swin_config, tmp_path):
     """What fp32 products are slow with; timm's own mask has them, and is made once more by `from_pretrained`."""
     model = HiVAForPreTraining(make_config(backbone_config=swin_config))

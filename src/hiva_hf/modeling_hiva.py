@@ -346,7 +346,7 @@ class HiVAVisionBackbone(nn.Module):
         # In the precision of the network around it, whatever the tower was saved in.
         self.backbone = AutoModel.from_config(config.backbone_config, dtype=torch.get_default_dtype())
         self._check_backbone_image_size()
-        self._fuse_timm_attention()
+        self._choose_timm_attention()
 
     def _check_backbone_image_size(self):
         patch_embed = getattr(getattr(self.backbone, "timm_model", None), "patch_embed", None)
@@ -373,11 +373,26 @@ class HiVAVisionBackbone(nn.Module):
             raise ValueError(backbone_refusal(backbone_config.model_type))
         return backbone_config.hidden_size
 
-    def _fuse_timm_attention(self):
+    def _choose_timm_attention(self):
         # timm owns the attention of its models and fuses all but Swin's, which needs a process-wide switch (timm 1.0).
+        # CODEPATH: processors have no fused attention for a bias that learns. PyTorch then computes in steps as timm
+        # does, but in fp32, whatever autocast asks for.
+        is_trained_on_cpu = self.training and next(self.backbone.parameters()).device.type == "cpu"
         for module in self.backbone.modules():
             if hasattr(module, "fused_attn"):
-                module.fused_attn = True
+                module.fused_attn = not (is_trained_on_cpu and hasattr(module, "relative_position_bias_table"))
+
+    def train(self, mode: bool = True) -> "HiVAVisionBackbone":
+        """See [`torch.nn.Module.train`]."""
+        super().train(mode)
+        self._choose_timm_attention()
+        return self
+
+    def _apply(self, *args, **kwargs) -> "HiVAVisionBackbone":
+        # The network may be moved to another device.
+        super()._apply(*args, **kwargs)
+        self._choose_timm_attention()
+        return self
 
     def to_feature_map(self, hidden_state: torch.Tensor) -> torch.Tensor:
         """Any backbone's last hidden state -> `(batch_size, num_channels, height, width)`."""
