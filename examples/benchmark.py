@@ -2,7 +2,7 @@
 
 python examples/benchmark.py                              # everything that can run here: an hour
 python examples/benchmark.py --only fused modes           # some of it
-python examples/benchmark.py --quick --json figures.json  # what the network costs, in five minutes
+python examples/benchmark.py --quick --json figures.json  # what the network costs, in eight minutes
 python examples/benchmark.py --only memory                # ten minutes of video
 
 Variants take turns (A B A B ...), so that whatever else the machine does meets all of them alike: read the ratios, not

@@ -1101,7 +1101,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         Makes inference faster, in place: batch norms and the constant text are folded into the layers that read them,
         and timm's Swin runs with fewer copies. Outputs are those of the plain network, but for rounding. On an x86
         processor, calls without gradients (`torch.no_grad()` or `torch.inference_mode()`) in fp32 and bf16 run faster
-        still, and keep a second copy of the backbone's linear layers in memory, arranged for that processor.
+        still, and keep a second copy of most linear layers in memory, arranged for that processor.
 
         What is folded is not saved: `save_pretrained` writes the same checkpoint as before. It moves with the model
         (`to`, `half`, `copy.deepcopy`). `train`, `load_state_dict` and `encode_descriptions` drop it; after other

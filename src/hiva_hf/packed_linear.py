@@ -92,13 +92,8 @@ class _PackedWeights:
             self._by_id[id(weight)] = (weight, state, packed)
         return packed
 
-    def linear(
-        self,
-        hidden_states: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        activation: nn.Module | None = None,
-    ) -> torch.Tensor:
+    def linear(self, hidden_states, weight, bias, activation=None) -> torch.Tensor:
+        """See [`PackedLinear.forward`]."""
         follows = ("none", [], "")
         if type(activation) is nn.GELU:
             follows, activation = ("gelu", [], activation.approximate), None
