@@ -5,11 +5,14 @@ from typing import Any
 
 import torch
 from torchao.quantization.pt2e.observer import MinMaxObserver
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
     X86InductorQuantizer,
     get_default_x86_inductor_quantization_config,
 )
 from transformers.exporters import PT2EQuantizer
+
+from .torch_smoothing import smooth
 
 
 _BATCH_SIZE = 8
@@ -33,8 +36,14 @@ class InductorQuantizer(PT2EQuantizer):
         quantizer = X86InductorQuantizer().set_global(replace(config, input_activation=activation))
         super().__init__(quantizer, [{"pixel_values": batch} for batch in faces.split(_BATCH_SIZE)])
 
-    def quantize(self, model: torch.fx.GraphModule, *args: Any) -> torch.fx.GraphModule:
-        quantized = super().quantize(model, *args)
+    @torch.no_grad()
+    def quantize(self, model: torch.fx.GraphModule, sample_inputs: dict[str, Any], *args: Any) -> torch.fx.GraphModule:
+        calibration = list(self.traced_calibration(sample_inputs))
+        prepared = prepare_pt2e(model, self.quantizer)
+        smooth(prepared, calibration)
+        for inputs in calibration:
+            prepared(**inputs)
+        quantized = convert_pt2e(prepared)
         _drop_unused(quantized)
         return quantized
 
