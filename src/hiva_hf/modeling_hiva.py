@@ -368,7 +368,8 @@ class HiVAVisionBackbone(nn.Module):
             return timm_model.num_features
         backbone_config = self.backbone.config
         if getattr(backbone_config, "hidden_sizes", None):
-            return backbone_config.hidden_sizes[-1]
+            # MobileViT widens the map of its last stage.
+            return getattr(backbone_config, "neck_hidden_sizes", backbone_config.hidden_sizes)[-1]
         if not hasattr(backbone_config, "hidden_size"):
             raise ValueError(backbone_refusal(backbone_config.model_type))
         return backbone_config.hidden_size
