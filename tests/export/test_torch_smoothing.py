@@ -22,13 +22,14 @@ LOUD = 5
 
 
 class Block(nn.Module):
-    """Every kind of reader: two of one norm, one of a product, one of a layer, and a weight that is used twice."""
+    """Readers of every kind: two of one norm, of a product, a GELU and a layer each one, and two with one weight."""
 
     def __init__(self):
         super().__init__()
         self.norm = nn.LayerNorm(CHANNELS)
         self.first, self.second = nn.Linear(CHANNELS, 48), nn.Linear(CHANNELS, 48)
         self.down, self.up = nn.Linear(48, CHANNELS), nn.Linear(CHANNELS, CHANNELS)
+        self.last = nn.Linear(CHANNELS, CHANNELS)
         self.shared = nn.Linear(CHANNELS, CHANNELS)
         with torch.no_grad():
             self.norm.weight[LOUD] = 50
@@ -36,7 +37,8 @@ class Block(nn.Module):
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         normalized = self.norm(pixel_values)
         hidden_states = self.down(nn.functional.gelu(self.first(normalized)) * self.second(normalized).tanh())
-        return self.shared(self.shared(self.up(hidden_states)).tanh())
+        hidden_states = self.last(self.up(nn.functional.gelu(hidden_states)))
+        return self.shared(self.shared(hidden_states).tanh())
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ class InductorQuantizer(PT2EQuantizer):
 
     @torch.no_grad()
     def quantize(self, model: torch.fx.GraphModule, sample_inputs: dict[str, Any], *args: Any) -> torch.fx.GraphModule:
+        """As transformers' own does, with one more step before the calibration."""
         calibration = list(self.traced_calibration(sample_inputs))
         prepared = prepare_pt2e(model, self.quantizer)
         smooth(prepared, calibration)
