@@ -9,6 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModel, Dinov2Config, TimmWrapperConfig
 from transformers.testing_utils import require_torch_gpu
 
+from hiva_hf import fused_swin
 from hiva_hf.fused_swin import FusedSwin
 
 
@@ -106,18 +107,27 @@ def test_generated_kernels_attend_alike(arguments):
         )
 
 
+FUSED, GENERATED, WRITTEN_OUT = "scaled_dot_product_attention", "flex_attention", "softmax"
+
+
 @pytest.mark.parametrize(
-    ("dtype", "device", "settings", "is_generated"),
+    ("dtype", "device", "settings", "kernel"),
     [
-        (torch.bfloat16, "cuda", {}, True),
-        (torch.float16, "cuda", {}, True),
-        (torch.float32, "cuda", {}, False),
-        (torch.bfloat16, "cpu", {}, False),
-        (torch.bfloat16, "cuda", {"mode": torch.enable_grad()}, False),
-        (torch.bfloat16, "cuda", {"head_dim": 8}, False),
+        (torch.bfloat16, "cuda", {}, GENERATED),
+        (torch.float16, "cuda", {}, GENERATED),
+        (torch.float32, "cuda", {}, FUSED),
+        (torch.bfloat16, "cuda", {"mode": torch.enable_grad()}, FUSED),
+        (torch.bfloat16, "cuda", {"head_dim": 8}, FUSED),
+        (torch.bfloat16, "cpu", {"has_vectors_alone": True}, WRITTEN_OUT),
+        (torch.float32, "cpu", {"has_vectors_alone": True}, WRITTEN_OUT),
+        (torch.float32, "cpu", {"has_vectors_alone": True, "mode": torch.enable_grad()}, FUSED),
+        (torch.bfloat16, "cpu", {}, FUSED),
     ],
 )
-def test_kernels_are_generated_for_gpus(backbone, dtype, device, settings, is_generated):
+def test_compiled_attention_is_the_one_of_the_device(backbone, monkeypatch, dtype, device, settings, kernel):
+    # PyTorch compiles one function a few times at most.
+    torch.compiler.reset()
+    monkeypatch.setattr(fused_swin, "_IS_VECTOR_PROCESSOR", settings.get("has_vectors_alone", False))
     attention = FusedSwin.of(backbone).blocks[1].attention
     operations = []
 
@@ -135,8 +145,18 @@ def test_kernels_are_generated_for_gpus(backbone, dtype, device, settings, is_ge
         query = torch.empty(shape, dtype=dtype, device=device)
         attended = torch.compile(attention._attend, backend=read_graph, fullgraph=True)(query, query, query)
     assert attended.shape == shape
-    kinds = ("flex_attention", "scaled_dot_product_attention")
-    assert [any(kind in name for name in operations) for kind in kinds] == [is_generated, not is_generated]
+    kinds = (FUSED, GENERATED, WRITTEN_OUT)
+    assert [any(kind in name for name in operations) for kind in kinds] == [kind == kernel for kind in kinds]
+
+
+@pytest.mark.parametrize("arguments", ARCHITECTURES.values(), ids=ARCHITECTURES.keys())
+@torch.no_grad()
+def test_attention_that_is_written_out_is_the_same(arguments):
+    for block in FusedSwin.of(make_backbone(**arguments)).blocks:
+        attention = block.attention
+        shape = (3, 2 * len(attention.bias), attention.num_heads, attention.window_area, 16)
+        query, key, value = torch.randn(shape).unbind(0)
+        torch.testing.assert_close(attention._attend_in_steps(query, key, value), attention._attend(query, key, value))
 
 
 @require_torch_gpu

@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoModelForImageClassification, BertConfig,
 from transformers.utils import logging
 
 from hiva_hf import HiVAConfig, HiVAForAUDetection, HiVAForPreTraining
-from hiva_hf.modeling_hiva import MISSING_LABEL
+from hiva_hf.modeling_hiva import MISSING_LABEL, HiVAPointwiseConv2d
 
 
 LABELS = torch.tensor([[1.0, 0, 1, 0], [0, 0, 1, MISSING_LABEL], [1, 1, 1, 1]])
@@ -76,20 +76,20 @@ def test_missing_labels_leave_loss_and_gradients_as_if_the_au_were_not_asked(tin
 # Attention implementations and number types
 
 
-class AttentionCalls(TorchFunctionMode):
-    """Counts calls of torch's fused attention."""
+class CountedCalls(TorchFunctionMode):
+    """Counts calls of one of torch's functions."""
 
-    def __init__(self):
+    def __init__(self, counted):
         super().__init__()
-        self.count = 0
+        self.counted, self.count = counted, 0
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        self.count += function is torch.nn.functional.scaled_dot_product_attention
+        self.count += function is self.counted
         return function(*args, **(kwargs or {}))
 
 
 def count_fused_attentions(model, *args, **kwargs) -> int:
-    with torch.no_grad(), AttentionCalls() as calls:
+    with torch.no_grad(), CountedCalls(torch.nn.functional.scaled_dot_product_attention) as calls:
         model(*args, **kwargs)
     return calls.count
 
@@ -130,6 +130,27 @@ def test_timm_swin_masks_without_subnormal_numbers(make_config, swin_config, tmp
             weights = mask.softmax(dim=-1)
             assert (weights == 0).any()
             assert weights[weights > 0].min() >= torch.finfo(torch.float32).tiny
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_pointwise_convolution_is_one(memory_format):
+    pointwise = HiVAPointwiseConv2d(6, 10)
+    convolution = torch.nn.Conv2d(6, 10, kernel_size=1)
+    convolution.load_state_dict(pointwise.state_dict())
+    feature_map = torch.randn(2, 6, 3, 5).to(memory_format=memory_format).requires_grad_()
+    found = []
+    for layer in (pointwise, convolution):
+        projected = layer(feature_map)
+        found.append((projected, *torch.autograd.grad(projected.square().sum(), [feature_map, *layer.parameters()])))
+    torch.testing.assert_close(*found)
+
+
+def test_only_the_backbone_convolves(make_config, swin_config):
+    """`torch.compile` lays out as images whatever leads to a convolution."""
+    model = HiVAForPreTraining(make_config(backbone_config=swin_config)).eval()
+    with torch.no_grad(), CountedCalls(torch.conv2d) as calls:
+        model(torch.randn(1, 3, 56, 56))
+    assert calls.count == 1
 
 
 def test_sdpa_equals_eager(tiny_detector, faces, text_inputs):

@@ -36,6 +36,15 @@ from .packed_linear import PackedLinear
 _MASKED = -1e4
 # Queries and keys that one program of a generated attention kernel holds, and its least width of a head.
 _KERNEL_BLOCK, _LEAST_HEAD_DIM = 64, 16
+# Vector units of x86 alone. PyTorch's fused attention is faster where there are matrix units, too.
+_IS_VECTOR_PROCESSOR = (
+    torch.backends.cpu.get_cpu_capability().startswith("AVX") and not torch.cpu._is_amx_tile_supported()
+)
+
+
+def _is_compiled_for_inference() -> bool:
+    # `is_exporting` can't be asked: while PyTorch 2.11 compiles, it is always true.
+    return torch.compiler.is_dynamo_compiling() and not torch.is_grad_enabled()
 
 
 def _positions(num_tokens: int) -> torch.Tensor:
@@ -167,10 +176,13 @@ class FusedSwinAttention(nn.Module):
         # CODEPATH: in half precision, windows are attended to by the kernel that PyTorch generates for them when it
         # compiles for a GPU: on an H200 about five times as fast as the one it has at hand, which is for long
         # sequences. Without a compiler it would be slow, and gradients are left to the usual one.
-        # `is_exporting` can't be asked: while PyTorch 2.11 compiles, it is always true.
-        is_compiled = torch.compiler.is_dynamo_compiling() and not torch.is_grad_enabled()
         is_half = query.dtype in (torch.bfloat16, torch.float16)
-        return is_compiled and query.is_cuda and is_half and query.shape[-1] >= _LEAST_HEAD_DIM
+        return _is_compiled_for_inference() and query.is_cuda and is_half and query.shape[-1] >= _LEAST_HEAD_DIM
+
+    @staticmethod
+    def _is_written_out_for(query: torch.Tensor) -> bool:
+        # CODEPATH: compiled for vector units, scores, bias and softmax are as fast written out, in bfloat16 faster.
+        return _is_compiled_for_inference() and query.is_cpu and _IS_VECTOR_PROCESSOR
 
     def _attend_by_generated_kernel(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         bias, num_windows = self.bias, self.bias.shape[0]
@@ -190,10 +202,17 @@ class FusedSwinAttention(nn.Module):
         options = {"BACKEND": "TRITON", "BLOCK_M": _KERNEL_BLOCK, "BLOCK_N": _KERNEL_BLOCK}
         return flex_attention(query, key, value, add_bias, one_block, kernel_options=options)
 
+    def _attend_in_steps(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
+        scores = (scores.unflatten(0, (-1, self.bias.shape[0])) + self.bias).flatten(0, 1)
+        return scores.softmax(dim=-1) @ value
+
     def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """Each `(B * W, H, M, c / H)` -> `(B * W, H, M, c / H)`."""
         if self._is_generated_for(query):
             return self._attend_by_generated_kernel(query, key, value)
+        if self._is_written_out_for(query):
+            return self._attend_in_steps(query, key, value)
         bias = self.bias
         if bias.shape[0] > 1:
             bias = bias.expand(query.shape[0] // bias.shape[0], -1, -1, -1, -1).flatten(0, 1)

@@ -300,6 +300,22 @@ def backbone_refusal(model_type: str) -> str:
     )
 
 
+class HiVAPointwiseConv2d(nn.Conv2d):
+    """
+    A 1x1 convolution, computed as the linear layer of every place that it is.
+
+    `torch.compile` lays out all that leads to a convolution as images, the tokens of a transformer included, which it
+    then reads and writes by columns.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
+        places = nn.functional.linear(feature_map.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
+        return places.permute(0, 3, 1, 2)
+
+
 class HiVAGroupedLinear(nn.Module):
     """
     `num_groups` linear layers at once, one for each AU.
@@ -419,10 +435,10 @@ class HiVAVisionModel(HiVAVisionBackbone):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.num_channels = self._num_backbone_channels()
-        self.stem = nn.Conv2d(self.num_channels, config.hidden_size, kernel_size=1)
+        self.stem = HiVAPointwiseConv2d(self.num_channels, config.hidden_size)
         self.stem_norm = nn.BatchNorm2d(config.hidden_size)
         # All branches read the same map: N independent d -> d convolutions are one d -> N * d convolution.
-        self.branches = nn.Conv2d(config.hidden_size, config.num_labels * config.hidden_size, kernel_size=1)
+        self.branches = HiVAPointwiseConv2d(config.hidden_size, config.num_labels * config.hidden_size)
         self.branches_norm = nn.BatchNorm2d(config.num_labels * config.hidden_size)
         self.activation = nn.ReLU()
 

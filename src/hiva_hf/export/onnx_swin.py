@@ -4,7 +4,6 @@ PyTorch's own fused attention is written as one that also masks queries without 
 block. No window of a Swin has such a query.
 """
 
-import torch
 from torch import nn
 
 from ..fused_inference import FusedDetector
@@ -22,7 +21,4 @@ def arrange_for_onnx(detector: FusedDetector, vision_model: nn.Module) -> None:
 class WrittenOutSwinAttention(FusedSwinAttention):
     """[`FusedSwinAttention`] by products and a softmax."""
 
-    def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
-        scores = (scores.unflatten(0, (-1, self.bias.shape[0])) + self.bias).flatten(0, 1)
-        return scores.softmax(dim=-1) @ value
+    _attend = FusedSwinAttention._attend_in_steps
