@@ -36,7 +36,7 @@ from .packed_linear import PackedLinear
 _MASKED = -1e4
 # Queries and keys that one program of a generated attention kernel holds, and its least width of a head.
 _KERNEL_BLOCK, _LEAST_HEAD_DIM = 64, 16
-# Vector units of x86 alone. PyTorch's fused attention is faster where there are matrix units, too.
+# Vector units of x86 and no matrix units, where attention in either form was timed.
 _IS_VECTOR_PROCESSOR = (
     torch.backends.cpu.get_cpu_capability().startswith("AVX") and not torch.cpu._is_amx_tile_supported()
 )

@@ -312,6 +312,7 @@ class HiVAPointwiseConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size=1)
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
+        """`(batch_size, in_channels, height, width)` -> `(batch_size, out_channels, height, width)`."""
         places = nn.functional.linear(feature_map.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
         return places.permute(0, 3, 1, 2)
 
