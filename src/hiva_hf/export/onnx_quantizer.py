@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from transformers.exporters import OnnxRuntimeQuantizer, OnnxRuntimeStaticConfig
 
+from .onnx_smoothing import smooth
+
 
 _LINEAR = ("MatMul", "Gemm")
 # What weights may pass through before they are multiplied with.
@@ -35,7 +37,8 @@ class LinearLayersQuantizer(OnnxRuntimeQuantizer):
         super().__init__(config, [{"pixel_values": face[None]} for face in faces])
 
     def quantize(self, model: Any, *args: Any) -> Any:
-        """An `onnx_ir.Model` -> another."""
+        """An `onnx_ir.Model`, whose weights are smoothed -> another."""
+        smooth(model, self.calibration_dataset)
         self.config.nodes_to_exclude = list(_left_in_32_bits(model))
         return super().quantize(model, *args)
 

@@ -1,11 +1,8 @@
-"""Evens out what linear layers read before it is rounded to 8 bits (SmoothQuant, Xiao et al. 2023), for PyTorch.
+"""Evens out what linear layers read before PyTorch rounds it to 8 bits (see `smoothing.py`).
 
-What a layer reads has one range for all its channels; its weights have one for each row. So a channel of large values
-takes precision from all others. Here each channel is divided by a constant, with which its weights are multiplied.
-The division is one more step of the loop that rounds.
-
-What leaves a linear layer, or its activation, is not smoothed: the layer before rounds it as it computes, and divided
-it would be written and read once more, which took 4 % of a Swin-B's time, for a third of what smoothing gains.
+The division is one more step of the loop that rounds. What leaves a linear layer, or its activation, is not smoothed:
+the layer before rounds it as it computes, and divided it would be written and read once more, which took 4 % of a
+Swin-B's time, for a third of what smoothing gains.
 """
 
 from collections import Counter
@@ -16,11 +13,9 @@ from typing import Any
 import torch
 from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase
 
+from .smoothing import smoothing_scale
 
-# How much of the difference between channels moves to the weights: the paper's alpha.
-_STRENGTH = 0.5
-# Of channels that are always zero.
-_MIN_RANGE = 1e-5
+
 # What rounds its own results.
 _ROUNDING = {torch.ops.aten.linear.default, torch.ops.aten.gelu.default, torch.ops.aten.relu.default}
 
@@ -37,7 +32,7 @@ def smooth(prepared: torch.fx.GraphModule, calibration: Iterable[dict[str, Any]]
     readers = _linear_layers(prepared)
     ranges = _channel_ranges(prepared, list(readers), calibration)
     for observer, layers in readers.items():
-        scale = _scale(ranges[observer], [_weight(prepared, layer) for layer in layers])
+        scale = smoothing_scale(ranges[observer], [_weight(prepared, layer) for layer in layers])
         for layer in layers:
             _replace(prepared, _weight_name(layer), _weight(prepared, layer) * scale)
         _divide(prepared, observer, scale)
@@ -103,12 +98,6 @@ def _channel_ranges(
         if isinstance(module, UniformQuantizationObserverBase):
             module.reset_min_max_vals()
     return ranges
-
-
-def _scale(channel_range: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
-    """What channels are divided by (the paper's Eq. 4), `(in_channels,)`."""
-    weight_range = torch.cat(weights).abs().amax(dim=0)
-    return channel_range.clamp_min(_MIN_RANGE) ** _STRENGTH / weight_range.clamp_min(_MIN_RANGE) ** (1 - _STRENGTH)
 
 
 def _replace(prepared: torch.fx.GraphModule, name: str, value: torch.Tensor) -> None:

@@ -1,0 +1,110 @@
+"""Evens out what linear layers read before ONNX Runtime rounds it to 8 bits (see `smoothing.py`).
+
+Layers that read a layer norm are smoothed: its own scale and shift divide, at no cost. Before any other layer the
+division would be an operator of its own, over all that the layer reads.
+"""
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import onnx_ir
+import onnxruntime
+import torch
+
+from .smoothing import smoothing_scale
+
+
+_PRODUCT, _LAYER_NORM = "MatMul", "LayerNormalization"
+
+
+def smooth(model: onnx_ir.Model, calibration: Iterable[dict[str, torch.Tensor]]) -> None:
+    """
+    Smooths in place what linear layers read; up to rounding, what they give stays.
+
+    Args:
+        model: Its weights are replaced, not changed.
+        calibration: Inputs of the model.
+    """
+    readers = _readers(model.graph)
+    ranges = _channel_ranges(model, list(readers), calibration)
+    for (norm, layers), channel_range in zip(readers.items(), ranges, strict=True):
+        weights = [_tensor(layer.inputs[1]) for layer in layers]
+        scale = smoothing_scale(channel_range, [weight.T for weight in weights])
+        for layer, weight in zip(layers, weights, strict=True):
+            _replace(model.graph, layer, 1, weight * scale[:, None])
+        for index in _scale_and_shift(norm):
+            _replace(model.graph, norm, index, _tensor(norm.inputs[index]) / scale)
+    _drop_unused(model.graph)
+
+
+def _readers(graph: onnx_ir.Graph) -> dict[onnx_ir.Node, list[onnx_ir.Node]]:
+    """Layer norms over channels that linear layers alone read -> these layers."""
+    norms = [node for node in graph if node.op_type == _LAYER_NORM and _is_over_channels(node)]
+    readers = {norm: [use.node for use in norm.outputs[0].uses()] for norm in norms}
+    return {
+        norm: layers
+        for norm, layers in readers.items()
+        if layers
+        and not norm.outputs[0].is_graph_output()
+        and all(_is_linear(layer, norm.outputs[0]) for layer in layers)
+    }
+
+
+def _scale_and_shift(norm: onnx_ir.Node) -> list[int]:
+    """Where they are among its inputs; a norm need not shift."""
+    return [index for index, value in enumerate(norm.inputs) if index > 0 and value is not None]
+
+
+def _is_over_channels(norm: onnx_ir.Node) -> bool:
+    return all(_is_constant(norm.inputs[index], rank=1) for index in _scale_and_shift(norm))
+
+
+def _is_linear(node: onnx_ir.Node, read: onnx_ir.Value) -> bool:
+    return node.op_type == _PRODUCT and node.inputs[0] is read and _is_constant(node.inputs[1], rank=2)
+
+
+def _is_constant(value: onnx_ir.Value, rank: int) -> bool:
+    return value.is_initializer() and len(value.shape) == rank
+
+
+def _tensor(value: onnx_ir.Value) -> torch.Tensor:
+    return torch.from_numpy(np.array(value.const_value.numpy()))
+
+
+def _channel_ranges(
+    model: onnx_ir.Model, norms: list[onnx_ir.Node], calibration: Iterable[dict[str, torch.Tensor]]
+) -> list[torch.Tensor]:
+    """The largest magnitude of every channel, `(channels,)`, that each of these layer norms gives."""
+    ranges = [torch.zeros(norm.inputs[1].shape[0]) for norm in norms]
+    names, num_outputs = [norm.outputs[0].name for norm in norms], len(model.graph.outputs)
+    with tempfile.TemporaryDirectory() as folder:
+        # By a file with its weights beside it: in memory, a model has to stay below 2 GB.
+        path = Path(folder) / "model.onnx"
+        model.graph.outputs.extend(norm.outputs[0] for norm in norms)
+        onnx_ir.save(model, path, external_data=f"{path.name}.data")
+        del model.graph.outputs[num_outputs:]
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        for inputs in calibration:
+            feed = {name: value.numpy() for name, value in inputs.items()}
+            for index, seen in enumerate(session.run(names, feed)):
+                largest = torch.from_numpy(seen).abs().flatten(0, -2).amax(dim=0)
+                ranges[index] = torch.maximum(ranges[index], largest)
+    return ranges
+
+
+def _replace(graph: onnx_ir.Graph, node: onnx_ir.Node, index: int, value: torch.Tensor) -> None:
+    """One input of a node alone: others may read the same constant."""
+    name = f"{node.name}_{index}_smoothed"
+    tensor = onnx_ir.tensor(value.contiguous().numpy(), name=name)
+    constant = onnx_ir.Value(name=name, shape=tensor.shape, type=onnx_ir.TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(constant)
+    node.replace_input_with(index, constant)
+
+
+def _drop_unused(graph: onnx_ir.Graph) -> None:
+    """The weights as they were, which would be written beside those in 8 bits."""
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output():
+            del graph.initializers[name]
