@@ -91,6 +91,8 @@ def _channel_ranges(
             for index, seen in enumerate(session.run(names, feed)):
                 largest = torch.from_numpy(seen).abs().flatten(0, -2).amax(dim=0)
                 ranges[index] = torch.maximum(ranges[index], largest)
+        # It holds the file open, which Windows would not remove then.
+        del session
     return ranges
 
 
