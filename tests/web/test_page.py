@@ -149,7 +149,9 @@ def test_a_video_can_be_stopped_and_what_was_found_stays(desktop, uploads, tmp_p
     page.locator("#hiva-timeline .hiva-light").wait_for()
     assert " Stopped after " in desktop.notice
     table = read_table(download(desktop, "Table as CSV", tmp_path))
-    assert 0 < len(table) < 230 and desktop.notice.startswith(f"{len(table)} frames read")
+    # The face leaves at one edge and comes back at the other: there are frames with two.
+    num_frames = table["frame"].nunique()
+    assert 0 < num_frames < 230 and desktop.notice.startswith(f"{num_frames} frames read")
 
 
 def test_the_webcam_is_read_as_it_runs(phone):
