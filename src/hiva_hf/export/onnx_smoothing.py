@@ -1,17 +1,18 @@
 """Evens out what linear layers read before ONNX Runtime rounds it to 8 bits (see `smoothing.py`).
 
 Layers that read a layer norm are smoothed: its own scale and shift divide, at no cost. Before any other layer the
-division would be an operator of its own, over all that the layer reads.
+division would be an operator of its own, over all that the layer reads. ONNX Runtime's own option for this needs a
+part of neural-compressor that its version 3 no longer has.
 """
 
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import onnx_ir
 import onnxruntime
 import torch
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from .smoothing import smoothing_scale
 
@@ -36,7 +37,8 @@ def smooth(model: onnx_ir.Model, calibration: Iterable[dict[str, torch.Tensor]])
             _replace(model.graph, layer, 1, weight * scale[:, None])
         for index in _scale_and_shift(norm):
             _replace(model.graph, norm, index, _tensor(norm.inputs[index]) / scale)
-    _drop_unused(model.graph)
+    # The weights as they were would be written beside those in 8 bits.
+    RemoveUnusedNodesPass()(model)
 
 
 def _readers(graph: onnx_ir.Graph) -> dict[onnx_ir.Node, list[onnx_ir.Node]]:
@@ -70,7 +72,7 @@ def _is_constant(value: onnx_ir.Value, rank: int) -> bool:
 
 
 def _tensor(value: onnx_ir.Value) -> torch.Tensor:
-    return torch.from_numpy(np.array(value.const_value.numpy()))
+    return torch.tensor(value.const_value.numpy())
 
 
 def _channel_ranges(
@@ -103,10 +105,3 @@ def _replace(graph: onnx_ir.Graph, node: onnx_ir.Node, index: int, value: torch.
     constant = onnx_ir.Value(name=name, shape=tensor.shape, type=onnx_ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(constant)
     node.replace_input_with(index, constant)
-
-
-def _drop_unused(graph: onnx_ir.Graph) -> None:
-    """The weights as they were, which would be written beside those in 8 bits."""
-    for name, value in list(graph.initializers.items()):
-        if not value.uses() and not value.is_graph_output():
-            del graph.initializers[name]
