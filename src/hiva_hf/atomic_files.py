@@ -65,7 +65,10 @@ def write_folder(folder: Path, write: Callable[[Path], None]):
 def remove_unfinished(parent: Path):
     """Deletes what a killed process left half written."""
     for leftover in parent.glob(f"*{UNFINISHED_SUFFIX}"):
-        shutil.rmtree(leftover)
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
 
 
 def _flush(path: Path):

@@ -42,7 +42,16 @@ URL_SCHEMES = ("http://", "https://", "data:image/")
 
 
 class ImageLoadError(ValueError):
-    """An image cannot be used. The message names the image, the reason and the remedy."""
+    """An image cannot be used. The message names the image, the reason and the remedy.
+
+    Args:
+        reason: The reason and the remedy.
+        name: What the message calls the image, see [`image_name`].
+    """
+
+    def __init__(self, reason: str, name: str | None = None):
+        super().__init__(reason if name is None else f"Cannot use {name}: {reason}")
+        self.reason = reason
 
 
 def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS, timeout: float | None = 30.0) -> Image.Image:
@@ -71,7 +80,7 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS, timeout: float
         _check_size(image, max_pixels)
         return _to_rgb(_decode(image))
     except ImageLoadError as error:
-        raise ImageLoadError(f"Cannot use {image_name(source)}: {error}") from error.__cause__
+        raise ImageLoadError(error.reason, image_name(source)) from error.__cause__
 
 
 def image_name(source: ImageSource) -> str:

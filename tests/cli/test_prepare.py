@@ -117,6 +117,17 @@ def test_the_command_prepares_what_it_is_pointed_to(make_release, tmp_path, caps
     assert "Verdict: complete" in report
 
 
+def test_names_that_the_output_can_not_write_are_spelled_out(make_release, tmp_path, monkeypatch):
+    make_release(tmp_path / "raw")
+    table = tmp_path / "raw/labels.csv"
+    table.write_text(table.read_text().replace(",S01,", ",Иван,"), encoding="utf-8")
+    output = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", output)
+    assert prepare_custom(tmp_path / "raw", tmp_path / "out") == 0
+    assert rb"\u0418\u0432\u0430\u043d" in output.buffer.getvalue()
+    assert "Иван" in (tmp_path / "out/report.txt").read_text(encoding="utf-8")
+
+
 def test_a_tilde_is_the_home_folder(make_release, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     make_release(tmp_path / "raw")
@@ -147,7 +158,10 @@ def test_help_names_every_data_set_and_what_its_folder_looks_like(capsys):
         assert all(word in text for word in expected)
 
 
-@pytest.mark.parametrize("options", [["--public"], ["--public", "--push_to_hub", "me/set"], ["--num_proc", "0"]])
+@pytest.mark.parametrize(
+    "options",
+    [["--public"], ["--public", "--push_to_hub", "me/set"], ["--push_to_hub", "me set"], ["--num_proc", "0"]],
+)
 def test_options_that_can_not_be_meant_end_before_any_work(make_release, tmp_path, options):
     make_release(tmp_path / "raw")
     with pytest.raises(SystemExit) as caught:

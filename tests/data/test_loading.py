@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import datasets
 import numpy as np
 import pytest
@@ -109,6 +111,23 @@ def test_streaming_the_embedded_set_gives_the_same_rows(splits):
     streamed = load_au_dataset("synthfacs", split="validation", fold=1, streaming=True)
     assert isinstance(streamed, datasets.IterableDataset)
     assert plain(streamed) == plain(splits["validation"])
+
+
+def test_a_stream_of_a_relative_folder_goes_on_after_the_folder_is_changed(splits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("faces").mkdir()
+    splits["test"].select([0, 1]).to_parquet("faces/some.parquet")
+    streamed = load_au_dataset("synthfacs", data_dir="faces", split="test", fold=1, streaming=True)
+    monkeypatch.chdir("faces")
+    assert len(list(streamed)) == 2
+
+
+def test_aus_may_be_an_array():
+    aus = np.array([12, 1])
+    streamed = load_au_dataset("synthfacs", split="test", aus=aus, streaming=True)
+    stored = load_au_dataset("synthfacs", split="test", aus=aus)
+    assert next(iter(streamed))["labels"] == stored[0]["labels"]
+    assert len(stored[0]["labels"]) == 2
 
 
 def test_a_folder_without_shards_is_refused_by_name(tmp_path):

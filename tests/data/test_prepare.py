@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -233,6 +234,18 @@ def test_landmarks_that_form_no_face_count_as_no_face(make_tree, tmp_path):
     assert state.num_rows == 0
     assert [(problem.kind, problem.frame) for problem in state.problems] == [("no face", 1), ("no face", 2)]
     assert "do not form a face" in state.problems[0].detail
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_picture_whose_name_is_no_text_can_be_prepared(make_disfa_tree, tmp_path):
+    tree = make_disfa_tree(tmp_path / "raw", {"SN001": 2, "SN003": 2}, pictures="frames/{subject}/{number}.jpg")
+    picture = tree.root / "frames/SN001/1.jpg"
+    os.rename(picture, os.fsencode(picture.parent) + b"/b\xe9b\xe9 1.jpg")
+    (tree.root / "frames/SN003/1.jpg").rename(os.fsdecode(os.fsencode(tree.root) + b"/frames/SN003/\xe9 1.jpg"))
+    next((tree.root / "frames/SN003").glob("* 1.jpg")).write_bytes(b"no picture")
+    report = prepare(read_disfa(tree.root), tmp_path / "out", num_proc=1)
+    assert [problem.where for problem in report.problems] == ["frames/SN003/\\xe9 1.jpg"]
+    assert len(rows_of(tmp_path / "out")) == len(tree.prepared_rows) - 1
 
 
 def test_frames_of_a_video_become_rows(make_disfa_tree, tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from hiva_hf.atomic_files import UNFINISHED_SUFFIX
 from hiva_hf.data.sets import NEVER_TESTED
 from hiva_hf.face_detection import DetectedFace
 from hiva_hf.synthesis import generate as generate_module
@@ -65,6 +66,15 @@ def test_folder_of_another_run_is_refused(tmp_path):
         generate_module._claim(tmp_path / "config.json", GenerationConfig(3, 2, seed=1))
 
 
+def test_damaged_files_of_a_folder_are_named(tmp_path):
+    for name in ("config.json", "S0001.parquet"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"config.json is damaged .* another output folder"):
+        generate_module._claim(tmp_path / "config.json", GenerationConfig(3, 2))
+    with pytest.raises(ValueError, match=r"S0001.parquet is damaged .* Delete it"):
+        generate_module._read_subject(tmp_path / "S0001.parquet")
+
+
 def test_only_a_face_with_eyes_in_the_right_place_counts():
     camera = Camera(np.array([0.0, 0.0, 10.0]), np.zeros(3), 0.0, 0.3)
     landmarks = np.array([[40.0, 50], [60, 50], [50, 60], [42, 70], [58, 70]])
@@ -115,8 +125,11 @@ def test_run_can_be_started_again_and_gives_the_same_files(tmp_path, makehuman_d
     kept = tmp_path / "subjects" / "S0001.parquet"
     kept_since = kept.stat().st_mtime_ns
     (tmp_path / "subjects" / "S0002.parquet").unlink()
+    leftover = tmp_path / "subjects" / f"S0002.parquet{UNFINISHED_SUFFIX}"
+    leftover.touch()
     assert [path.read_bytes() for path in generate(config, tmp_path, makehuman_dir)] == before
     assert kept.stat().st_mtime_ns == kept_since
+    assert not leftover.exists()
     table = pq.read_table(paths[0])
     assert table.column("frame").to_pylist() == [0, 1]
     assert b"huggingface" in table.schema.metadata

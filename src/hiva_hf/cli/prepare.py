@@ -112,6 +112,9 @@ def run(args: argparse.Namespace) -> int:
             f"{args.push_to_hub}; without --public the repository is private"
         )
 
+    if args.push_to_hub:
+        _check_repo_id(args)
+
     from ..data.prepare import PreparationError, prepare
     from ..data.report_text import report_text
 
@@ -122,6 +125,15 @@ def run(args: argparse.Namespace) -> int:
     print(report_text(report))
     print(f"Prepared in {args.output_dir}; this report is in its report.txt, with all problems in report.json.")
     return _push(args) if args.push_to_hub else 0
+
+
+def _check_repo_id(args: argparse.Namespace):
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(args.push_to_hub)
+    except HFValidationError as error:
+        args.parser.error(f"--push_to_hub: {error}")
 
 
 def _push(args: argparse.Namespace) -> int:

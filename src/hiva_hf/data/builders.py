@@ -81,7 +81,7 @@ class AUFaces(ArrowBasedBuilder):
         self.aus = self.source.aus if aus is None else check_aus(aus)
         self.subjects = None if fold is None else split_set(name, self.source.subject_parts, fold)
         # Not the folder: the fingerprint tells whether it is the same data.
-        config_id = "-".join([name, "all" if fold is None else f"fold{fold}", *map(str, aus or ())])
+        config_id = "-".join([name, "all" if fold is None else f"fold{fold}", *map(str, () if aus is None else aus)])
         super().__init__(
             dataset_name="au_faces",
             config_name=name,

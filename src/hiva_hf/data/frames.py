@@ -50,7 +50,8 @@ class ImageFiles:
         try:
             return np.array(load_image(path))
         except ImageLoadError as error:
-            return FrameReadError("unreadable frame", path, str(error))
+            # The path is told apart: what is written must not depend on where the release lies.
+            return FrameReadError("unreadable frame", path, error.reason)
 
 
 @dataclass(frozen=True)

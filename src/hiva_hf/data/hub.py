@@ -18,6 +18,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from .dataset_card import dataset_card
 from .folds import folds_of
+from .hub_requests import hub_requests
 from .manifest import (
     MANIFEST_FILE,
     REMOTE_SCHEME,
@@ -116,6 +117,7 @@ def download_shards(source: FaceSource, token: str | bool | None = None) -> Face
     return replace(source, root=folder, commit=None)
 
 
+@hub_requests()
 def push_prepared_to_hub(
     output_dir: str | Path,
     repo_id: str,
@@ -141,7 +143,7 @@ def push_prepared_to_hub(
         FileNotFoundError, ValueError: if the folder isn't a finished and undamaged preparation.
         ValueError: if nobody is ever tested, faces would become public without `public`, or licensed ones without
             `confirm_public`.
-        OSError: if the account may not write there, or the upload stops.
+        OSError: if the Hub can't be reached, the account may not write there, or the upload stops.
     """
     folder = Path(output_dir).expanduser()
     manifest, source = open_prepared(folder, str(folder))

@@ -120,4 +120,9 @@ LAST_NUMBER = r"(\d+)\D*$"
 
 def relative(path: Path, root: Path) -> str:
     """`path` below `root` with forward slashes, as reports name it."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    return writable_name(path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
+
+
+def writable_name(path: str) -> str:
+    """A path that can be written as UTF-8: what in it is no text, as in names of old archives, stands as `\\xe9`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

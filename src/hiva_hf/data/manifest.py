@@ -72,7 +72,7 @@ class FaceSource:
         name: Of the set: a key of `AU_DATASETS`, or "custom".
         aus: Columns of the labels.
         shards: In the order of the rows.
-        root: Folder of the shards, or its address `hf://datasets/ORG/NAME@COMMIT`.
+        root: Absolute path of the folder of the shards, or its address `hf://datasets/ORG/NAME@COMMIT`.
         place: What users call it: the folder, or the id on the Hub.
         fingerprint: Changes when a shard or the package does.
         commit: On the Hub; None for a folder.
@@ -193,7 +193,7 @@ def open_prepared(folder: Path, place: str, name: str | None = None) -> tuple[Ma
             f"first is {missing[0]}. Copy the whole folder, or run `hiva-hf prepare {manifest.name}` again."
         )
     fingerprint = fingerprint_of(content, *(state_of_file(folder, shard.file) for shard in manifest.shards))
-    source = FaceSource(manifest.name, manifest.aus, manifest.shards, str(folder), place, fingerprint)
+    source = FaceSource(manifest.name, manifest.aus, manifest.shards, str(folder.absolute()), place, fingerprint)
     return manifest, source
 
 

@@ -20,7 +20,8 @@ class AUSet:
         title: What people call it.
         aus: Its AUs, ascending: the order of the label columns.
         parts: Part of each subject of the full set; fold k tests the subjects of part k, and those of part
-            `NEVER_TESTED` are always in training. Empty where the shards themselves know the parts.
+            `NEVER_TESTED` are trained on or validated with in every fold. Empty where the shards themselves know the
+            parts.
         validation_subjects: The customary validation subjects, if there are any; otherwise they are carved.
         num_sequences: Recordings of the full set.
         num_frames: Labelled frames of the full set.

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from ..atomic_files import UNFINISHED_SUFFIX, write_bytes
 from .frames import ImageFiles, VideoFile
+from .layout import writable_name
 from .raw import FrameSource, Problem, RawDataError, RawDataset, RawSequence
 
 
@@ -213,7 +214,7 @@ def _file_facts(path: Path, root: Path) -> list[str | int | None]:
 
 def name_within(path: Path, root: Path) -> str:
     """How a file is named in what is written: relative to the release, which may be moved."""
-    return Path(os.path.relpath(path, root)).as_posix()
+    return writable_name(Path(os.path.relpath(path, root)).as_posix())
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

@@ -73,7 +73,8 @@ def _open_plain(name: str, folder: Path) -> FaceSource:
     check_parts(shards, str(folder))
     # Without checksums the same names, sizes and times may be those of another folder.
     states = (state_of_file(folder, file) for file in files)
-    return FaceSource(name, aus, shards, str(folder), str(folder), fingerprint_of(str(folder.resolve()), *states))
+    fingerprint = fingerprint_of(str(folder.resolve()), *states)
+    return FaceSource(name, aus, shards, str(folder.absolute()), str(folder), fingerprint)
 
 
 def _scan_shards(path: Path, name: str, num_aus: int) -> Iterator[Shard]:

