@@ -26,6 +26,7 @@ from hiva_hf.face_alignment import TEMPLATE, align_face
 from hiva_hf.face_detection import CenterFaceDetector, DetectedFace
 from hiva_hf.facs import get_action_unit
 from hiva_hf.image_loading import ImageLoadError
+from hiva_hf.modeling_hiva import adjacency
 
 
 # (xmin, ymin, xmax, ymax) in pixels.
@@ -397,7 +398,7 @@ def test_features_are_those_that_the_heads_read(detector, astronaut):
             features = torch.from_numpy(face["features"])[None, :, None]
             expected = detector.model.classifier(features).flatten().sigmoid()
         torch.testing.assert_close(torch.tensor(scores(face)), expected)
-    assert "features" not in detector(astronaut)[0]
+    assert not {"features", "visual_features"} & set(detector(astronaut)[0])
     assert "ddca_attention" not in with_features[0][0]
 
 
@@ -628,6 +629,13 @@ def test_explanations_keep_maps_and_features_as_they_are(detector, astronaut):
     (other,) = detector(astronaut, return_attention=True, return_features=True)
     for name in ("ddca_attention", "cdca_attention", "features", "view_matrix"):
         np.testing.assert_allclose(face[name], other[name], atol=1e-5)
+    # As in the paper's Figure 7: by what is seen, before the descriptions.
+    features = torch.from_numpy(face["visual_features"])[None]
+    graph = adjacency(features, detector.model.config.num_neighbors)[0].numpy()
+    labels = np.array([au["label"] for au in face["aus"]])
+    for number, au in enumerate(face["aus"]):
+        others = (graph[number] > 0) & (np.arange(len(labels)) != number)
+        assert set(au["explanation"]["related"]) == set(labels[others])
     is_active = np.array([au["active"] for au in face["aus"]], dtype=float)
     np.testing.assert_allclose(face["sensitivity"].sum(axis=(1, 2)), is_active, atol=1e-5)
     assert "sensitivity" not in other

@@ -170,6 +170,7 @@ class HiVAConfig(AUDetectionConfigMixin, PreTrainedConfig):
         "ddca_attentions",
         "cdca_attentions",
         "word_attentions",
+        "visual_features",
     ]
 
     id2label: dict[int, str] | dict[str, str] | None = None

@@ -228,17 +228,16 @@ class FusedInteraction(nn.Module):
         self.classifier_weight = _constant(_exact(classifier.weight), like)
         self.classifier_bias = _constant(_exact(classifier.bias), like)
 
-    def forward(
-        self, global_map: torch.Tensor, au_maps: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+    def forward(self, global_map: torch.Tensor, au_maps: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """
         Args:
             global_map (`torch.Tensor` of shape `(B, T, d)`).
             au_maps (`torch.Tensor` of shape `(N, B * T, d)`).
 
         Returns:
-            Logits `(B, N)`, fused features `(B, N, d)`, the attention of DDCA and of CDCA `(B, N, T)`, None in
-            variants without them, and DDCA's mean attention to words `(B, N, K)`, None where there is one key.
+            Logits `(B, N)`, fused features `(B, N, d)`, `U` `(B, N, d)`, the attention of DDCA and of CDCA
+            `(B, N, T)`, None in variants without them, and DDCA's mean attention to words `(B, N, K)`, None where
+            there is one key.
         """
         num_labels, _, hidden_size = au_maps.shape
         num_tokens = global_map.shape[1]
@@ -257,7 +256,8 @@ class FusedInteraction(nn.Module):
             parts.append(global_map.mean(dim=1).expand_as(parts[0]))
         fused = _grouped_linear(torch.cat(parts, dim=-1), self.weight, self.bias)
         logits = torch.baddbmm(self.classifier_bias, fused, self.classifier_weight).squeeze(2)
-        return logits.transpose(0, 1), fused.transpose(0, 1), ddca_attentions, cdca_attentions, word_attentions
+        features = (part.transpose(0, 1) for part in (fused, parts[0]))
+        return logits.transpose(0, 1), *features, ddca_attentions, cdca_attentions, word_attentions
 
 
 class FusedDetector(nn.Module):
@@ -291,9 +291,7 @@ class FusedDetector(nn.Module):
         self.maps = FusedMaps(vision_model)
         self.interaction = FusedInteraction(interaction, classifier, text)
 
-    def forward(
-        self, vision_model: nn.Module, pixel_values: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+    def forward(self, vision_model: nn.Module, pixel_values: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """
         Args:
             vision_model (`HiVAVisionModel`):

@@ -116,6 +116,9 @@ class HiVAAUDetectionOutput(ModelOutput):
         over the visual tokens as `D` averages them. Key 0 is `Z_i`, the rest are the word pieces that
         `config.description_pieces` names; padding gets 0; sums to 1. None at the sentence level, whose one key says
         nothing.
+    visual_features (`torch.FloatTensor` of shape `(batch_size, num_labels, hidden_size)`):
+        AU features `U` of the face alone, before the descriptions: those of which [`adjacency`] makes the graph of
+        Figure 7.
     """
 
     loss: torch.FloatTensor | None = None
@@ -124,6 +127,7 @@ class HiVAAUDetectionOutput(ModelOutput):
     ddca_attentions: torch.FloatTensor | None = None
     cdca_attentions: torch.FloatTensor | None = None
     word_attentions: torch.FloatTensor | None = None
+    visual_features: torch.FloatTensor | None = None
 
 
 @dataclass
@@ -749,8 +753,8 @@ class HiVAInteraction(nn.Module):
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
         """
-        Returns fused features `(batch_size, num_labels, hidden_size)`, the DDCA maps, the CDCA maps and the attention
-        to words.
+        Returns fused features `(batch_size, num_labels, hidden_size)`, `U` of the same shape, the DDCA maps, the CDCA
+        maps and the attention to words.
         """
         ddca_attentions = cdca_attentions = word_attentions = None
         parts = [au_maps.mean(dim=2)]
@@ -765,7 +769,7 @@ class HiVAInteraction(nn.Module):
         if self.variant == "baseline":
             parts.append(global_map.mean(dim=1, keepdim=True).expand_as(parts[0]))
         fused = self.fusion(torch.cat(parts, dim=-1).unsqueeze(2)).squeeze(2)
-        return fused, ddca_attentions, cdca_attentions, word_attentions
+        return fused, parts[0], ddca_attentions, cdca_attentions, word_attentions
 
 
 @auto_docstring
@@ -1293,13 +1297,13 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
         kwargs.setdefault("output_attentions", self.config.output_attentions)
         text = None
         if self.is_fused and input_ids is None and text_hidden_states is None:
-            logits, fused, *attentions = self.fused_detector(self.vision_model, pixel_values)
+            logits, fused, visual, *attentions = self.fused_detector(self.vision_model, pixel_values)
             if not kwargs["output_attentions"]:
                 attentions = (None, None, None)
         else:
             global_map, au_maps = self.vision_model(pixel_values)
             text = self._get_text_memory(input_ids, attention_mask, text_hidden_states)
-            fused, *attentions = self.interaction(global_map, au_maps, text, **kwargs)
+            fused, visual, *attentions = self.interaction(global_map, au_maps, text, **kwargs)
             logits = self.classifier(fused.unsqueeze(2)).flatten(1)
         ddca_attentions, cdca_attentions, word_attentions = attentions
 
@@ -1318,6 +1322,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             ddca_attentions=ddca_attentions,
             cdca_attentions=cdca_attentions,
             word_attentions=word_attentions,
+            visual_features=visual,
         )
 
 

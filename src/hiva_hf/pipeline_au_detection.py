@@ -52,7 +52,9 @@ ATTENTIONS = {
     "spatial_attentions": "spatial_attention",
 }
 # What explanations are made of.
-EVIDENCE = ("sensitivity", "ddca_attentions", "spatial_attentions", "word_attentions", "au_features")
+EVIDENCE = ("sensitivity", "ddca_attentions", "spatial_attentions", "word_attentions", "visual_features")
+# What a face brings of them, and the model's outputs that they come from.
+FEATURES = {"features": "au_features", "visual_features": "visual_features"}
 MODEL_TYPES = ("hiva", "vl_fau")
 # More faces than a photo of a crowd has that are large enough to be read; each needs up to 1 MB on its way.
 MAX_FACES = 256
@@ -116,7 +118,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         return_attention (`bool`, *optional*, defaults to `False`):
             Whether to return the attention maps.
         return_features (`bool`, *optional*, defaults to `False`):
-            Whether to return the features from which the AUs are read.
+            Whether to return the features of each AU.
         explain (`bool`, *optional*, defaults to `False`):
             Whether to explain the results in plain English. Of a HiVA no language model is asked; a VL-FAU is quoted,
             which writes about each AU and about the face itself. The same photo gives the same sentences. Each
@@ -177,6 +179,8 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
               other AUs. Their sides may differ from those of the attention maps; `view_matrix` is the same.
             - **features** (`np.ndarray`) -- With `return_features`: `[num_aus, hidden_size]`, the fused features that
               the AUs are read from.
+            - **visual_features** (`np.ndarray`) -- The same of a HiVA before it read the descriptions: what the graph
+              over the AUs is made of.
             - **summary** (`str`) -- With `explain`: what the face shows, and the active AUs.
             - **warnings** (`list[str]`) -- With `explain`: one sentence for each pair of active AUs that contradict
               each other, such as pressed and parted lips. Nothing is changed because of them.
@@ -373,7 +377,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
             if return_attention:
                 names |= {name: name for name in ATTENTIONS}
             if return_features:
-                names["au_features"] = "au_features"
+                names |= {name: name for name in FEATURES.values()}
             if explain:
                 names |= {f"evidence_{name}": name for name in EVIDENCE}
             for key, name in names.items():
@@ -539,8 +543,9 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
                 face["view_matrix"] = view_matrix
         if "evidence_sensitivity" in output and "view_matrix" in face:
             face["sensitivity"] = output["evidence_sensitivity"][0].numpy()
-        if "au_features" in output:
-            face["features"] = output["au_features"][0].numpy()
+        for key, name in FEATURES.items():
+            if name in output:
+                face[key] = output[name][0].numpy()
         return face
 
     def _explain(self, face: dict[str, Any], output: dict[str, Any], thresholds: list[float]):

@@ -25,7 +25,7 @@ def test_exported_detector_is_called_as_the_detector(openvino_dir, detector):
     assert exported.device == torch.device("cpu") and exported.dtype == torch.float32
     assert exported.eval() is exported and exported.to("cpu") is exported
     pixels = torch.randn(2, 3, 56, 56)
-    assert exported(pixels).keys() == {"logits": 0, "au_features": 0}.keys()
+    assert exported(pixels).keys() == {"logits": 0, "au_features": 0, "visual_features": 0}.keys()
     labels = torch.tensor([[1.0, 0, 1, -100], [0, 0, 1, 1]])
     with torch.no_grad():
         torch.testing.assert_close(exported(pixels, labels=labels).loss, detector(pixels, labels=labels).loss)
@@ -49,7 +49,7 @@ def test_auto_class_and_pipeline_take_an_export(exports, detector_dir, astronaut
     (face,) = pipeline("au-detection", model=str(folder), **options)(astronaut)
     (expected,) = pipeline("au-detection", model=str(detector_dir), **options)(astronaut)
     assert face["box"] == expected["box"]
-    for name in ("ddca_attention", "cdca_attention", "features"):
+    for name in ("ddca_attention", "cdca_attention", "features", "visual_features"):
         torch.testing.assert_close(face[name], expected[name], atol=1e-3, rtol=1e-3)
     for au, other in zip(face["aus"], expected["aus"], strict=True):
         assert au["label"] == other["label"] and au["score"] == pytest.approx(other["score"], abs=1e-3)

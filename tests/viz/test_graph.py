@@ -60,7 +60,7 @@ def test_a_node_grows_with_those_that_listen_to_it():
 
 
 def test_a_face_of_the_pipeline_brings_labels_and_activity_along(many_aus):
-    face = {"aus": many_aus, "features": np.random.default_rng(0).normal(size=(20, 8))}
+    face = {"aus": many_aus, "visual_features": np.random.default_rng(0).normal(size=(20, 8))}
     axes = draw_au_graph(face, num_neighbors=3).axes[0]
     bold = [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"]
     assert bold == ["AU6", "AU10\N{DAGGER}", "AU12", "AU25"]
@@ -102,6 +102,8 @@ def test_wrong_graphs_are_refused():
 
 def test_the_graph_of_a_photo(tiny_model_dir, astronaut):
     detector = pipeline("au-detection", model=str(tiny_model_dir), return_features=True)
-    figure = draw_au_graph(detector(astronaut)[0], num_neighbors=detector.model.config.num_neighbors)
+    (face,) = detector(astronaut)
+    assert not np.array_equal(face["visual_features"], face["features"])
+    figure = draw_au_graph(face, num_neighbors=detector.model.config.num_neighbors)
     assert [text.get_text() for text in figure.axes[0].texts] == LABELS
     assert len(arrows(figure)) >= 2

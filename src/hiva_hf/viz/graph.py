@@ -90,13 +90,15 @@ def draw_au_graph(
     """
     theme, _ = get_theme(theme), check_path(path)
     if isinstance(graph, dict):
-        if "features" not in graph:
-            raise ValueError("The face has no features: call the pipeline with `return_features=True`.")
+        if "visual_features" not in graph:
+            raise ValueError(
+                "The face has no visual features: call the pipeline with `return_features=True`, on a HiVA."
+            )
         aus = graph["aus"]
         labels = [au["label"] for au in aus] if labels is None else labels
         active = [au["label"] for au in aus if au["active"]] if active is None else active
         experimental = experimental or [au["label"] for au in aus if au.get("experimental")]
-        graph = graph["features"]
+        graph = graph["visual_features"]
         if num_neighbors is None:
             raise ValueError(
                 "A graph of a face's features needs `num_neighbors`, such as `model.config.num_neighbors`."
