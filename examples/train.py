@@ -22,8 +22,11 @@ from transformers import pipeline  # noqa: E402
 
 import hiva_hf  # noqa: E402
 from hiva_hf.evaluation.metrics import format_au_table  # noqa: E402
+from hiva_hf.reported_errors import REPORTED_ERRORS, message_of  # noqa: E402
+from hiva_hf.training.distributed import ProcessCountError  # noqa: E402
 from hiva_hf.training.interruption import TrainingInterrupted  # noqa: E402
 from hiva_hf.training.resuming import resume_command  # noqa: E402
+from hiva_hf.training.run_folder import RESULTS_PICTURE  # noqa: E402
 from hiva_hf.training.settings import parse_arguments  # noqa: E402
 from hiva_hf.training.vl_fau_runs import make_run  # noqa: E402
 from hiva_hf.viz import draw_results  # noqa: E402
@@ -61,15 +64,15 @@ def main():
     except TrainingInterrupted as interruption:
         run.accelerator.print(f"\n{interruption}\n\n    {resume_command(run.arguments.fsdp)}\n")
         sys.exit(interruption.exit_code)
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        sys.exit(f"train.py: {error}")
+    except (*REPORTED_ERRORS, ProcessCountError) as error:
+        sys.exit(f"train.py: {message_of(error)}")
     if run.accelerator.is_main_process:
         minutes = results["train_runtime"] / 60
         print(f"\nSubjects of fold {arguments.fold}, which training never saw, after {minutes:.1f} minutes in all:\n")
         print(format_au_table(results, run.au_labels, prefix="test_"))
         title = f"{arguments.dataset}, fold {arguments.fold}: subjects whom training never saw"
-        draw_results(results, run.au_labels, run.output_dir / "results.png", title=title)
-        read_photo(run.output_dir, photo, run.output_dir / "photo.png")
+        draw_results(results, run.au_labels, run.output_dir / RESULTS_PICTURE, title=title)
+        read_photo(run.output_dir, photo, run.folder.picture_of(arguments.photo))
     run.accelerator.end_training()
 
 

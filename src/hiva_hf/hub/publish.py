@@ -10,10 +10,20 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from ..data.hub_requests import hub_requests
 from ..data.visibility import check_confirmation, open_repository
 from ..remote_code import CONFIGS, code_files
-from ..training.run_folder import TEST_PREDICTIONS_FILE, TEST_SENTENCES_FILE, VALIDATION_PREDICTIONS_FILE
+from ..training.run_folder import (
+    ENVIRONMENT_FILE,
+    METRICS_FILE,
+    PHOTO_PICTURE,
+    RESOURCES_FILE,
+    RESULTS_PICTURE,
+    SETTINGS_FILE,
+    TEST_PREDICTIONS_FILE,
+    TEST_SENTENCES_FILE,
+    VALIDATION_PREDICTIONS_FILE,
+)
 from .finished_run import MODEL_CONFIG_FILE, FinishedRun, read_finished_run
 from .model_card import PhotoAgreement
-from .staging import TRAINING_FOLDER, stage_run
+from .staging import DESCRIPTIONS_FILE, TRAINING_FOLDER, WRITER_FILES, stage_run
 from .verification import verify_published_model
 
 
@@ -22,6 +32,14 @@ logger = logging.getLogger(__name__)
 # Files of earlier pushes that are not part of this one go; what others put there stays.
 _OWN_WEIGHTS = re.compile(r"(training/)?model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 _OWN_FILES = {
+    RESULTS_PICTURE,
+    PHOTO_PICTURE,
+    DESCRIPTIONS_FILE,
+    *WRITER_FILES,
+    METRICS_FILE,
+    RESOURCES_FILE,
+    ENVIRONMENT_FILE,
+    SETTINGS_FILE,
     TEST_PREDICTIONS_FILE,
     VALIDATION_PREDICTIONS_FILE,
     TEST_SENTENCES_FILE,
@@ -131,9 +149,7 @@ def _upload(api: HfApi, repo_id: str, folder: Path, present: set[str]) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     wanted = {path.relative_to(folder).as_posix(): path for path in files}
     operations = [CommitOperationAdd(name, path) for name, path in wanted.items()]
-    own = _OWN_FILES | {path.name for model_type in CONFIGS for path in code_files(model_type)}
-    stale = [name for name in present - set(wanted) if name in own or _OWN_WEIGHTS.fullmatch(name)]
-    operations += [CommitOperationDelete(name) for name in stale]
+    operations += [CommitOperationDelete(name) for name in sorted(_outdated(present, set(wanted)))]
     logger.info("Uploading %d files to %s.", len(wanted), repo_id)
     try:
         return api.create_commit(repo_id, operations, commit_message="AU detector, with its code and results").oid
@@ -142,3 +158,9 @@ def _upload(api: HfApi, repo_id: str, folder: Path, present: set[str]) -> str:
             f"The upload to {repo_id} stopped ({error}). Nothing of it can be seen there yet. Push again: weights "
             "that arrived are not sent again."
         ) from error
+
+
+def _outdated(present: set[str], wanted: set[str]) -> set[str]:
+    """Which files of a repository come from an earlier push and are not part of this one."""
+    own = _OWN_FILES | {path.name for model_type in CONFIGS for path in code_files(model_type)}
+    return {name for name in present - wanted if name in own or _OWN_WEIGHTS.fullmatch(name)}

@@ -14,8 +14,10 @@ from ..training.descriptions import description_variants
 from ..training.run_folder import (
     ENVIRONMENT_FILE,
     METRICS_FILE,
+    PHOTO_PICTURE,
     RESOURCES_FILE,
     RESULTS_FILE,
+    RESULTS_PICTURE,
     SETTINGS_FILE,
     TEST_PREDICTIONS_FILE,
     TEST_SENTENCES_FILE,
@@ -29,8 +31,6 @@ from .privacy import check_no_secrets, public_results, public_settings
 
 CARD_FILE = "README.md"
 DESCRIPTIONS_FILE = "descriptions.json"
-# Pictures that training leaves: of the scores, and of a photo.
-RESULTS_PICTURE, PHOTO_PICTURE = "results.png", "photo.png"
 # What a VL-FAU writes with.
 WRITER_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
 # Where the network with its text encoder goes, if it is published.

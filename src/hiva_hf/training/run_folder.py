@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..atomic_files import write_text
 from .arguments import AUTrainingArguments
 from .checkpoints import has_checkpoints, remove_checkpoints
@@ -24,6 +26,8 @@ TEST_PREDICTIONS_FILE = "predictions_test.parquet"
 # What a VL-FAU wrote about the test subjects.
 TEST_SENTENCES_FILE = "sentences_test.jsonl"
 VALIDATION_PREDICTIONS_FILE = "predictions_validation.parquet"
+# Of the scores, and of a photo that the detector reads.
+RESULTS_PICTURE, PHOTO_PICTURE = "results.png", "photo.png"
 
 # `H`, one file for each epoch of stage 2.
 EMBEDDINGS_FOLDER = "description_embeddings"
@@ -38,6 +42,8 @@ _FILES_OF_A_RUN = (
     TEST_PREDICTIONS_FILE,
     TEST_SENTENCES_FILE,
     VALIDATION_PREDICTIONS_FILE,
+    RESULTS_PICTURE,
+    PHOTO_PICTURE,
 )
 
 
@@ -113,6 +119,18 @@ class RunFolder:
         """Finishes the run: its states are not needed any more."""
         write_json(self.path / RESULTS_FILE, results)
         remove_checkpoints(self.path)
+
+    def picture_of(self, photo: str | None) -> Path:
+        """Where the picture of a photo goes; whose photo it is, is noted before, since that decides who may see it.
+
+        Args:
+            photo: The user's photo, or None for the public one.
+        """
+        picture, settings = self.path / PHOTO_PICTURE, self.path / SETTINGS_FILE
+        picture.unlink(missing_ok=True)
+        noted = read_settings(settings.read_text(encoding="utf-8"), str(settings))
+        write_text(settings, yaml.safe_dump(noted | {"photo": photo}, sort_keys=False))
+        return picture
 
     def _is_begun(self) -> bool:
         return has_checkpoints(self.path) or any((self.path / stage).exists() for stage in STAGES)
