@@ -20,11 +20,14 @@ from pathlib import Path  # noqa: E402
 
 from accelerate import PartialState  # noqa: E402
 
+from hiva_hf.atomic_files import write_text  # noqa: E402
 from hiva_hf.data.manifest import title_of  # noqa: E402
 from hiva_hf.evaluation.checkpoint_evaluation import predict_checkpoint  # noqa: E402
 from hiva_hf.evaluation.predictions import ROW_COLUMNS, Predictions, write_predictions  # noqa: E402
 from hiva_hf.evaluation.protocol import FoldPredictions  # noqa: E402
 from hiva_hf.evaluation.result_tables import make_detail_table, score_method  # noqa: E402
+from hiva_hf.reported_errors import REPORTED_ERRORS, message_of  # noqa: E402
+from hiva_hf.training.distributed import ProcessCountError  # noqa: E402
 from hiva_hf.training.hardware import use_cpu_cores  # noqa: E402
 
 
@@ -76,6 +79,9 @@ def main():
     options = parse_options()
     use_cpu_cores(None)
     try:
+        # A folder that can't be made is told before the work.
+        if options.output_dir is not None:
+            Path(options.output_dir).mkdir(parents=True, exist_ok=True)
         folds = [
             FoldPredictions(
                 fold,
@@ -85,26 +91,25 @@ def main():
             )
             for fold in options.fold
         ]
-    except (ValueError, OSError) as error:
-        sys.exit(f"evaluate.py: {error}")
+    except (*REPORTED_ERRORS, ProcessCountError) as error:
+        sys.exit(f"evaluate.py: {message_of(error)}")
     if not PartialState().is_main_process:
         return
     # Written before scoring, so that no score that can't be had takes them along.
     if options.output_dir is not None:
         output_dir = Path(options.output_dir)
-        output_dir.mkdir(parents=True, exist_ok=True)
         for part in folds:
             save(part.test, output_dir / f"predictions_{options.split}_fold{part.fold}.parquet")
     try:
-        result = score_method(Path(options.checkpoint).name, folds)
+        result = score_method(Path(options.checkpoint).resolve().name, folds)
     except ValueError as error:
         sys.exit(f"evaluate.py: {error}")
     where = f"{title_of(options.dataset)}, {options.split} subjects of fold {', '.join(map(str, options.fold))}"
     table = make_detail_table("scores", f"{result.name} on {where}", result)
     print(f"\n{table.to_markdown()}")
     if options.output_dir is not None:
-        (output_dir / "scores.json").write_text(json.dumps(vars(options) | result.scores.as_dict(), indent=2))
-        (output_dir / "scores.md").write_text(table.to_markdown() + "\n")
+        write_text(output_dir / "scores.json", json.dumps(vars(options) | result.scores.as_dict(), indent=2))
+        write_text(output_dir / "scores.md", table.to_markdown() + "\n")
 
 
 if __name__ == "__main__":

@@ -35,10 +35,12 @@ def main():
     thresholds = tune_thresholds(validation.labels, validation.probabilities, validation.au_labels)
     model = AutoModel.from_pretrained(options.run_dir)
     model.config.label_thresholds = [round(float(threshold), 3) for threshold in thresholds]
-    model.config.experimental_labels = list(agreement.experimental_labels)
+    if agreement.experimental_labels is not None:
+        model.config.experimental_labels = list(agreement.experimental_labels)
     save_compact_checkpoint(model, AutoImageProcessor.from_pretrained(options.run_dir), options.output_dir)
     size = (options.output_dir / "model.safetensors").stat().st_size
-    print(f"{options.output_dir}: {size / 1e6:.1f} MB, experimental: {', '.join(agreement.experimental_labels)}")
+    experimental = ", ".join(model.config.experimental_labels or ()) or "none"
+    print(f"{options.output_dir}: {size / 1e6:.1f} MB, experimental: {experimental}")
     card = render_card("starter", read_finished_run(options.run_dir), agreement=agreement)
     options.card.write_text(str(card), encoding="utf-8")
 

@@ -20,11 +20,14 @@ import shlex  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Callable, Iterable, Sequence  # noqa: E402
 from dataclasses import replace  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 from torch import distributed  # noqa: E402
 
 from hiva_hf.evaluation.report import choose_published_tables, make_report  # noqa: E402
 from hiva_hf.evaluation.reproduction import VARIANTS, Reproduction, default_folds  # noqa: E402
+from hiva_hf.reported_errors import REPORTED_ERRORS, message_of  # noqa: E402
+from hiva_hf.training.distributed import ProcessCountError  # noqa: E402
 from hiva_hf.training.hardware import use_cpu_cores  # noqa: E402
 from hiva_hf.training.interruption import TrainingInterrupted  # noqa: E402
 from hiva_hf.training.settings import parse_settings  # noqa: E402
@@ -137,6 +140,8 @@ def run_and_report(options: argparse.Namespace, reproduction: Reproduction, repo
             print_once(f"\nStopped; {reproduction.output_dir} holds what is finished. The same command goes on:\n")
             print_once(f"    {command}\n")
             sys.exit(getattr(interruption, "exit_code", STOPPED))
+        except (*REPORTED_ERRORS, ProcessCountError) as error:
+            sys.exit(f"{Path(sys.argv[0]).name}: {message_of(error)}")
     if is_main_process():
         use_cpu_cores(reproduction.arguments.num_cpu_threads)
         try:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from hiva_hf.atomic_files import write_file, write_text
+from hiva_hf.atomic_files import write_file, write_folder, write_text
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
@@ -21,6 +21,20 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     assert path.read_text() == "old"
     write_text(path, "new")
     assert [(each.name, each.read_text()) for each in path.parent.iterdir()] == [("results.txt", "new")]
+
+
+def test_a_folder_that_can_not_be_written_whole_leaves_the_old_one_and_nothing_else(tmp_path):
+    folder = tmp_path / "state"
+    write_folder(folder, lambda unfinished: write_text(unfinished / "step", "1"))
+
+    def fill_the_disk(unfinished):
+        (unfinished / "step").write_text("2")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_folder(folder, fill_the_disk)
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    assert (folder / "step").read_text() == "1"
 
 
 def test_text_is_utf8_whatever_the_machine_prefers(tmp_path):

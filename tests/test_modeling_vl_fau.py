@@ -14,8 +14,10 @@ from transformers import (
     AutoTokenizer,
     ConvNextConfig,
     Dinov2Model,
+    FocalNetConfig,
     GenerationConfig,
     MobileNetV2Config,
+    SegformerConfig,
     SwinConfig,
     TimmWrapperConfig,
     Trainer,
@@ -465,6 +467,21 @@ def test_tokenizer_without_a_token_of_sentences_is_refused(tokenizer, tmp_path):
 def test_backbone_that_does_not_tell_its_width_is_refused(make_vl_fau_config):
     with pytest.raises(ValueError, match="'mobilenet_v2' does not tell the width.*timm_wrapper"):
         VLFAUForAUDetection(make_vl_fau_config(backbone_config=MobileNetV2Config(image_size=56)))
+
+
+def test_backbone_whose_hidden_states_begin_with_its_first_stage(make_vl_fau_config):
+    backbone = SegformerConfig(depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 16, 16], num_attention_heads=[1, 1, 2, 2])
+    model = VLFAUForAUDetection(make_vl_fau_config(backbone_config=backbone, image_size=64)).eval()
+    with torch.no_grad():
+        maps = model.vision_model._feature_maps(torch.randn(1, 3, 64, 64))
+    assert [tuple(feature_map.shape[1:]) for feature_map in maps] == [(8, 8, 8), (16, 4, 4), (16, 2, 2)]
+
+
+def test_backbone_with_other_maps_than_it_tells_is_refused(make_vl_fau_config):
+    backbone = FocalNetConfig(image_size=64, embed_dim=8, hidden_sizes=[8, 16, 32, 64], depths=[1, 1, 1, 1])
+    model = VLFAUForAUDetection(make_vl_fau_config(backbone_config=backbone, image_size=64)).eval()
+    with pytest.raises(ValueError, match="'focalnet' does not tell the width.*timm_wrapper"):
+        model(torch.randn(1, 3, 64, 64))
 
 
 def test_parts_may_be_offloaded(tiny_vl_fau_dir, tmp_path, faces):

@@ -56,6 +56,14 @@ def test_profile_times_batches_and_leaves_the_model_alone(tiny_config, capsys):
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
+def test_frozen_parts_stay_in_their_mode(tiny_config):
+    model = HiVAForAUDetection(tiny_config).train()
+    model.vision_model.eval()
+    hiva_hf.profile(model, batch_size=1, num_batches=1)
+    assert model.training
+    assert not any(part.training for part in model.vision_model.modules())
+
+
 def test_trainable_parameters_follow_what_is_frozen(tiny_config):
     model = HiVAForAUDetection(tiny_config)
     before = hiva_hf.profile(model, num_batches=1, verbose=False)

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 UNFINISHED_SUFFIX = ".unfinished"
@@ -51,15 +52,40 @@ def write_folder(folder: Path, write: Callable[[Path], None]):
     for leftover in (unfinished, replaced):
         shutil.rmtree(leftover, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    write(unfinished)
-    for path in unfinished.rglob("*"):
-        _flush(path)
-    _flush(unfinished)
+    try:
+        write(unfinished)
+        for path in unfinished.rglob("*"):
+            _flush(path)
+        _flush(unfinished)
+    except BaseException:
+        # On a full disk it would take the place of what comes next.
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
     if folder.exists():
         folder.rename(replaced)
     unfinished.rename(folder)
     _flush(folder.parent)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def fill_folder(folder: Path, write: Callable[[Path], None], last: str):
+    """As [`write_folder`], but an empty folder that is there stays: it may be a mounted one, or a link to another.
+
+    Args:
+        folder: Empty, or not there.
+        write: Writes the files into the folder that it is given.
+        last: Name of the file without which the others are nothing: it comes last.
+    """
+    if not folder.exists():
+        write_folder(folder, write)
+        return
+    with TemporaryDirectory(dir=folder, prefix=".") as scratch:
+        write(Path(scratch))
+        files = sorted(Path(scratch).iterdir(), key=lambda file: file.name == last)
+        for file in files:
+            _flush(file)
+            file.rename(folder / file.name)
+    _flush(folder)
 
 
 def remove_unfinished(parent: Path):

@@ -367,11 +367,17 @@ class VLFAUVisionModel(HiVAVisionBackbone):
             maps = list(outputs.hidden_states)
         else:
             outputs = self.backbone(pixel_values, output_hidden_states=True)
-            # The first one is the embedding of the patches.
-            maps = [self.to_feature_map(outputs.hidden_states[index + 1]) for index in self.out_indices]
+            # Most begin with the embedding of the patches.
+            num_before = len(outputs.hidden_states) - self.num_maps
+            if num_before < 0:
+                raise ValueError(backbone_refusal(self.backbone.config.model_type))
+            maps = [self.to_feature_map(outputs.hidden_states[index + num_before]) for index in self.out_indices]
         if self.out_indices[-1] == self.num_maps - 1:
             # With the final norm, which hidden states lack.
             maps[-1] = self.to_feature_map(outputs.last_hidden_state)
+        # Of some backbones transformers' configuration tells other widths, or more maps, than there are.
+        if any(maps[i].shape[1] != scale.projection.in_channels for i, scale in enumerate(self.scales)):
+            raise ValueError(backbone_refusal(self.backbone.config.model_type))
         return maps
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from .modeling_hiva import HiVAForAUDetection, HiVAPreTrainedModel
+from .modeling_hiva import HiVAForAUDetection, HiVAPreTrainedModel, evaluation_mode
 
 
 # Word pieces of a text memory that stands in for a missing one: as many as BERT's tokenizer makes of the longest
@@ -71,19 +71,16 @@ def profile(
     """
     if batch_size < 1 or num_batches < 1:
         raise ValueError(f"`batch_size` ({batch_size}) and `num_batches` ({num_batches}) must be at least 1.")
-    was_training = model.training
-    model.eval()
     has_no_memory = isinstance(model, HiVAForAUDetection) and model.config.uses_text and model.text_memory is None
     if has_no_memory:
         model.text_memory, model.text_memory_mask = _stand_in_text_memory(model)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), evaluation_mode([model]):
             macs = _count_macs(model)
             seconds = None if model.device.type == "meta" else _time_batch(model, batch_size, num_batches)
     finally:
         if has_no_memory:
             model.text_memory = model.text_memory_mask = None
-        model.train(was_training)
     result = ModelProfile(
         name=type(model).__name__,
         total_parameters=model.num_parameters(),

@@ -218,6 +218,18 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(research, config, tmp
     assert not (tmp_path / "out").exists()
 
 
+def test_an_empty_folder_that_is_there_is_filled(research, config, tmp_path, monkeypatch):
+    """It may be a mounted one, or a link to another disk."""
+    checkpoint = save(research, tmp_path / "model.pth")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    monkeypatch.chdir(tmp_path / "link")
+    convert_checkpoint(checkpoint, ".", config)
+    names = {"config.json", "model.safetensors", "preprocessor_config.json", "conversion.json"}
+    assert {path.name for path in (tmp_path / "disk").iterdir()} == names
+    assert {path.name for path in tmp_path.iterdir()} == {"disk", "link", "model.pth"}
+
+
 def test_full_folder_is_not_written_to(research, config, tmp_path):
     checkpoint = save(research, tmp_path / "model.pth")
     with pytest.raises(ConversionError, match="is not empty"):

@@ -55,9 +55,10 @@ def test_a_prefix_that_only_some_keys_have_stays(tmp_path):
 def test_what_is_no_checkpoint_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no file"):
         read_research_checkpoint(tmp_path / "none.pth")
-    torch.save({"epoch": 3}, tmp_path / "empty.pth")
-    with pytest.raises(ConversionError, match="holds no state dict"):
-        read_research_checkpoint(tmp_path / "empty.pth")
+    for content in ({"epoch": 3}, {0: torch.zeros(1)}):
+        torch.save(content, tmp_path / "empty.pth")
+        with pytest.raises(ConversionError, match="holds no state dict"):
+            read_research_checkpoint(tmp_path / "empty.pth")
     with zipfile.ZipFile(tmp_path / "archive.pth", "w") as archive:
         archive.writestr("../../outside.txt", "no")
     (tmp_path / "text.pth").write_text("not a checkpoint")

@@ -1,6 +1,8 @@
 """`examples/evaluate.py` on a detector of a real run."""
 
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -67,6 +69,19 @@ def test_senseless_options_are_refused_before_the_work(run_command, detector, ca
     with pytest.raises(SystemExit):
         run_command("--checkpoint", detector, *words)
     assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_can_not_be_made_is_told_before_the_work(run_command, detector, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"^evaluate\.py: .*File exists.*file"):
+        run_command("--checkpoint", detector, "--output_dir", tmp_path / "file")
+
+
+def test_weights_that_are_cut_off_are_told_in_a_line(run_command, detector, tmp_path):
+    shutil.copytree(detector, tmp_path / "copy")
+    os.truncate(tmp_path / "copy/model.safetensors", 1000)
+    with pytest.raises(SystemExit, match=r"^evaluate\.py: "):
+        run_command("--checkpoint", tmp_path / "copy", "--max_samples", 3, "--mixed_precision", "no")
 
 
 def test_one_person_is_scored_without_an_interval(run_command, detector, tmp_path, capsys):

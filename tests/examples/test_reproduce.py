@@ -109,6 +109,20 @@ def test_finished_runs_are_not_repeated_and_other_settings_are_refused(reproduct
         make_reproduction(reproduction.output_dir, share_stage1=False)
 
 
+def test_settings_that_no_run_began_with_bind_nobody(
+    make_reproduction, example, small_settings, monkeypatch, tmp_path
+):
+    words = ["reproduce.py", "--folds", "1", "--variants", "full"]
+    mistaken = small_settings(output_dir=tmp_path, per_device_train_batch_size=4000)
+    monkeypatch.setattr(sys, "argv", [*words, *words_of(mistaken)])
+    with pytest.raises(SystemExit, match=r"^reproduce\.py: .*one optimizer step takes 4000"):
+        example("reproduce").main()
+    small = make_reproduction(tmp_path, folds=(1,))
+    small.run(small.jobs[0])
+    with pytest.raises(ValueError, match="per_device_train_batch_size was"):
+        make_reproduction(tmp_path, folds=(1,), per_device_train_batch_size=4)
+
+
 def test_a_run_that_lost_its_predictions_is_not_called_finished(make_reproduction, tmp_path):
     small = make_reproduction(tmp_path, folds=(1,), variants=("baseline",), share_stage1=False)
     (job,) = small.jobs

@@ -12,6 +12,8 @@ import pytest
         (["--dataset", "bp4d", "--preset", "demo", "--data_dir", "nowhere"], r"^train\.py: .*nowhere"),
         (["--report_to", "tensorbord"], r"^train\.py: `report_to` names 'tensorbord'"),
         (["--per_device_train_batch_size", "4000"], r"^train\.py: .*one optimizer step takes 4000"),
+        (["--num_neighbors", "30"], r"^train\.py: `num_neighbors`"),
+        (["--expected_num_processes", "3"], r"^train\.py: This run has 1 process"),
     ],
 )
 def test_a_mistake_is_told_in_a_line_and_nothing_is_written(

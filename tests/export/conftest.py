@@ -13,7 +13,7 @@ from hiva_hf.export import export_detector
 AU_LABELS = ("AU1", "AU4", "AU12", "AU25")
 
 
-def make_detector() -> HiVAForAUDetection:
+def make_detector(**swin_args) -> HiVAForAUDetection:
     """
     Weights that show every mistake: no bias, no statistic and no text vector is zero. The second stage is as wide as
     layers have to be to be computed in 8 bits.
@@ -21,7 +21,7 @@ def make_detector() -> HiVAForAUDetection:
     torch.manual_seed(0)
     backbone = TimmWrapperConfig(
         architecture="swin_tiny_patch4_window7_224",
-        model_args={"embed_dim": 96, "depths": (2, 1), "num_heads": (3, 6), "img_size": 56},
+        model_args={"embed_dim": 96, "depths": (2, 1), "num_heads": (3, 6), "img_size": 56, **swin_args},
         do_pooling=False,
     )
     config = HiVAConfig(
@@ -51,6 +51,12 @@ def make_detector() -> HiVAForAUDetection:
 @pytest.fixture(scope="package")
 def detector() -> HiVAForAUDetection:
     return make_detector()
+
+
+@pytest.fixture(scope="package")
+def detector_without_biases() -> HiVAForAUDetection:
+    """Its queries, keys and values have none."""
+    return make_detector(qkv_bias=False)
 
 
 @pytest.fixture(scope="package")

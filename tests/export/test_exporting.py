@@ -176,6 +176,20 @@ def test_comparison_needs_a_face(detector, image_processor, tmp_path):
         export_detector(detector, image_processor, tmp_path / "out", "torch", "fp32", num_comparison_faces=0)
 
 
+def test_calibration_needs_a_face(detector, image_processor, tmp_path):
+    with pytest.raises(ValueError, match="`num_calibration_faces` must be at least 1 for int8, got 0"):
+        export_detector(detector, image_processor, tmp_path / "out", "onnx", "int8", num_calibration_faces=0)
+
+
+@pytest.mark.parametrize("format", ["openvino", "onnx", "torch"])
+def test_a_swin_without_biases_of_its_attention(detector_without_biases, image_processor, tmp_path, format):
+    pytest.importorskip({"torch": "torch"}.get(format, format))
+    out = tmp_path / "out"
+    options = {"num_comparison_faces": 2, "progress": False}
+    report = export_detector(detector_without_biases, image_processor, out, format, "fp32", **options)
+    assert report.largest_probability_change < TOLERANCES[format, "fp32"]
+
+
 def test_missing_headers_of_python_are_told(monkeypatch, tmp_path):
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     with pytest.raises(OSError, match="no headers of Python: install them"):

@@ -85,6 +85,18 @@ def test_key_is_in_no_error_and_no_log(chat_server, caplog):
     assert KEY not in caplog.text
 
 
+def test_key_is_sent_without_the_line_end_of_its_file(chat_server):
+    make_endpoint(chat_server, api_key=f"{KEY}\r\n").ask("A question?")
+    assert chat_server.requests[0][1] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("key", [f"“{KEY}”", f"{KEY}\n{KEY}"])
+def test_key_that_no_request_can_carry_is_refused_without_showing_it(chat_server, key):
+    with pytest.raises(ValueError, match="The API key holds characters") as caught:
+        make_endpoint(chat_server, api_key=key)
+    assert KEY not in str(caught.value)
+
+
 def test_server_that_is_not_there_is_told(chat_server):
     endpoint = make_endpoint(chat_server, max_tries=2)
     endpoint.url = "http://127.0.0.1:9/v1"

@@ -131,6 +131,15 @@ def test_other_versions_than_at_the_start_are_a_warning(make_arguments, tmp_path
     assert "was started with other versions (torch 2.11.0, now 2.15.0)" in caplog.text
 
 
+def test_pictures_of_a_run_that_is_overwritten_go(make_arguments, tmp_path):
+    for name in ("results.png", "photo.png", "mine.png"):
+        (tmp_path / name).touch()
+    RunFolder(tmp_path).open(make_arguments(tmp_path, resume_from_checkpoint=True), {})
+    assert (tmp_path / "results.png").exists()
+    RunFolder(tmp_path).open(make_arguments(tmp_path, overwrite_output_dir=True), {})
+    assert [path.name for path in tmp_path.glob("*.png")] == ["mine.png"]
+
+
 def test_settings_that_are_written_down_neither_resume_nor_overwrite(make_arguments, tmp_path):
     arguments = make_arguments(tmp_path, resume_from_checkpoint=True, overwrite_output_dir=True)
     RunFolder(tmp_path).open(arguments, {"num_processes": 1})

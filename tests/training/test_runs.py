@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -233,6 +235,16 @@ def test_an_unfinished_run_is_not_overwritten_by_accident(make_arguments, tmp_pa
         TrainingRun(make_arguments(tmp_path, stage1_epochs=1))
     anew = TrainingRun(make_arguments(tmp_path, stage1_epochs=1, overwrite_output_dir=True))
     anew.train_stage1(anew.build_detector()[0])
+
+
+def test_a_tower_s_folder_is_noted_as_an_absolute_path(make_arguments, tmp_path, monkeypatch):
+    """A relative one could be taken for an id of the Hub wherever the run is published from."""
+    arguments = make_arguments(tmp_path / "run")
+    vision = Path(arguments.vision_model_name_or_path)
+    monkeypatch.chdir(vision.parent)
+    noted = TrainingRun(replace(arguments, vision_model_name_or_path=vision.name)).arguments
+    assert noted.vision_model_name_or_path == str(vision.resolve())
+    assert noted.text_model_name_or_path == arguments.text_model_name_or_path
 
 
 def test_a_run_is_not_resumed_with_other_settings(make_arguments, finished_run):

@@ -33,6 +33,14 @@ def test_the_unpacked_vision_tower_computes_what_the_packaged_graph_computes(vis
     assert np.abs(actual - expected).max() < 1e-3 * np.abs(expected).max()
 
 
+def test_others_may_read_the_unpacked_tower_as_they_may_read_new_files(vision_folder, tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "file").touch()
+    assert vision_folder.stat().st_mode == (tmp_path / "new").stat().st_mode
+    assert (vision_folder / "model.safetensors").stat().st_mode == (tmp_path / "new" / "file").stat().st_mode
+    assert list(vision_folder.parent.iterdir()) == [vision_folder]
+
+
 def test_unpacking_again_changes_nothing(vision_folder):
     before = (vision_folder / "model.safetensors").stat().st_mtime_ns
     assert packaged_vision_tower(vision_folder) == vision_folder

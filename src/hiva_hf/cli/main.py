@@ -35,7 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns 0, or what went wrong: 1 in the work, 2 in what was asked for, 130 after Ctrl-C.
 
-    A `ValueError` (2), `OSError` or `ImportError` (1) ends with its message alone, unless `--debug` is given.
+    A `ValueError` (2) or another of `REPORTED_ERRORS` (1) ends with its message alone, unless `--debug` is given.
     """
     args = make_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -53,8 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output, `head` for one, has enough. Python would complain when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except (ValueError, OSError, ImportError) as error:
-        if args.debug:
+    except Exception as error:
+        # Imported late: it brings libraries that most options don't need.
+        from ..reported_errors import REPORTED_ERRORS, message_of
+
+        if args.debug or not isinstance(error, REPORTED_ERRORS):
             raise
-        print(str(error) or type(error).__name__, file=sys.stderr)
+        print(message_of(error), file=sys.stderr)
         return REFUSED if isinstance(error, ValueError) else FAILED

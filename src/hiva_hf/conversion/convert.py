@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 from transformers import AutoTokenizer
+from transformers.utils import CONFIG_NAME
 
 from .. import __version__
-from ..atomic_files import write_folder
+from ..atomic_files import fill_folder
 from ..configuration_hiva import HiVAConfig
 from ..image_processing_hiva import HiVAImageProcessor
 from ..modeling_hiva import HiVAForAUDetection, HiVAGroupedLayerNorm, HiVAGroupedLinear
@@ -52,7 +54,7 @@ def convert_checkpoint(
         FileNotFoundError: if a file is not there.
         ConversionError: if the file can't be read, or its keys or shapes don't fit. Nothing is written then.
     """
-    checkpoint, output_dir = Path(checkpoint), Path(output_dir)
+    checkpoint, output_dir = Path(checkpoint), Path(os.path.abspath(output_dir))
     if drop_text_encoder and tokenizer is None:
         raise ConversionError("Without its text encoder a model needs encoded descriptions: pass `tokenizer`, too.")
     if output_dir.exists() and not (output_dir.is_dir() and not any(output_dir.iterdir())):
@@ -73,7 +75,7 @@ def convert_checkpoint(
         record = json.dumps(_record(checkpoint, assignment), indent=2)
         (folder / RECORD_FILE).write_text(record + "\n", encoding="utf-8")
 
-    write_folder(output_dir, write)
+    fill_folder(output_dir, write, CONFIG_NAME)
     return assignment
 
 

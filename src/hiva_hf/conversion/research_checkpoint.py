@@ -56,7 +56,7 @@ def _load(path: Path) -> object:
 
 def _find_state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
     while isinstance(content, dict):
-        tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
+        tensors = {key: value for key, value in content.items() if _is_weight(key, value)}
         nest = next((name for name in _NESTS if isinstance(content.get(name), dict)), None)
         if nest is None and tensors:
             return tensors
@@ -66,6 +66,10 @@ def _find_state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
     raise ConversionError(
         f"{path} holds no state dict: expected tensors by key, or these under one of {', '.join(_NESTS)}."
     )
+
+
+def _is_weight(key: object, value: object) -> bool:
+    return isinstance(key, str) and isinstance(value, torch.Tensor)
 
 
 def _strip_wrappers(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -149,7 +149,7 @@ def predict_checkpoint(
 
     Raises:
         ValueError: If the subjects are known to the checkpoint, no AU is shared, or `max_samples` is less than 1.
-        RuntimeError: If several processes were started that don't know of each other.
+        ProcessCountError: If several processes were started that don't know of each other.
     """
     if max_samples is not None and max_samples < 1:
         raise ValueError(f"`max_samples` is {max_samples}, but at least 1 face is needed.")

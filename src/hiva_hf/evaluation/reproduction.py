@@ -21,6 +21,7 @@ from ..training.descriptions import DescriptionBank, write_description_embedding
 from ..training.run_folder import (
     ENVIRONMENT_FILE,
     RESULTS_FILE,
+    SETTINGS_FILE,
     TEST_PREDICTIONS_FILE,
     VALIDATION_PREDICTIONS_FILE,
     RunFolder,
@@ -276,7 +277,8 @@ class Reproduction:
 
     def _check_settings(self):
         path = self.output_dir / _SETTINGS_FILE
-        if not path.is_file():
+        # What failed before its first run is not binding.
+        if not path.is_file() or not self._has_runs():
             return
         before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(self._settings()))
         differing = [
@@ -292,8 +294,12 @@ class Reproduction:
 
     def _write_settings(self, run: TrainingRun):
         path = self.output_dir / _SETTINGS_FILE
-        if run.accelerator.is_main_process and not path.is_file():
+        if run.accelerator.is_main_process and not (path.is_file() and self._has_runs()):
             write_json(path, self._settings())
+
+    def _has_runs(self) -> bool:
+        """Whether any run has begun in this folder."""
+        return any(self.output_dir.glob(f"fold*/*/{SETTINGS_FILE}"))
 
 
 def default_folds(dataset: str, data_dir: str | None = None) -> tuple[int, ...]:

@@ -132,6 +132,8 @@ def export_detector(
         raise FileExistsError(f"{output_dir} exists. Name a new folder, or remove it.")
     if num_comparison_faces < 1:
         raise ValueError(f"`num_comparison_faces` must be at least 1, got {num_comparison_faces}.")
+    if dtype == "int8" and num_calibration_faces < 1:
+        raise ValueError(f"`num_calibration_faces` must be at least 1 for int8, got {num_calibration_faces}.")
     packages = _versions(format, dtype)
     num_calibration_faces = num_calibration_faces if dtype == "int8" else 0
     detector = AUDetectionPipeline(model, image_processor=image_processor, device=torch.device("cpu"))

@@ -58,7 +58,9 @@ class ArrangedSwinBlock(nn.Module):
         self.num_heads, self.window_area = attention.num_heads, attention.window_area
         # (W or 1, H, keys, queries)
         self.bias = nn.Buffer(attention.bias.transpose(2, 3).contiguous(), persistent=False)
-        weights, biases = block.attn.qkv.weight.chunk(3), block.attn.qkv.bias.chunk(3)
+        qkv = block.attn.qkv
+        biases = torch.zeros_like(qkv.weight[:, 0]) if qkv.bias is None else qkv.bias
+        weights, biases = qkv.weight.chunk(3), biases.chunk(3)
         scales = ((weights[0].shape[0] // self.num_heads) ** -0.5, 1.0, 1.0)
         for name, weight, bias, scale in zip("qkv", weights, biases, scales, strict=True):
             weight, bias = _fold_norm(block.norm1, weight, bias, scale)

@@ -44,6 +44,7 @@ class ChatEndpoint:
         first_wait: See `max_tries`.
 
     Raises:
+        ValueError: If the API key can't be one.
         OSError: If the endpoint is asked for its models and fails; as of `ask`.
     """
 
@@ -61,7 +62,7 @@ class ChatEndpoint:
         self.timeout = timeout
         self.max_tries = max_tries
         self.first_wait = first_wait
-        self._api_key = api_key
+        self._api_key = _checked(api_key)
         self._opener = urllib.request.build_opener(_NoRedirects)
         self.model = model if model is not None else self._first_model()
 
@@ -125,6 +126,17 @@ class ChatEndpoint:
         if self._api_key:
             text = text.replace(self._api_key, "***")
         return text[:200]
+
+
+def _checked(api_key: str | None) -> str | None:
+    """The key without the blanks and line ends of a file that it was read from."""
+    key = (api_key or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        # Without the key: messages end up in logs.
+        raise ValueError(
+            "The API key holds characters that no request can carry: is it complete, and without quotation marks?"
+        )
+    return key or None
 
 
 def _message_of(answer: Any) -> str:

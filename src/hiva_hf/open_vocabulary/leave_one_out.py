@@ -23,9 +23,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from .. import __version__
-from ..atomic_files import write_file, write_text
+from ..atomic_files import write_file, write_folder, write_text
 from ..data import au_numbers, load_au_dataset
 from ..data.manifest import title_of
 from ..evaluation.bootstrap import BootstrapScores, bootstrap_scores
@@ -58,6 +59,7 @@ ABOVE, BELOW, NOT_SHOWN = "above chance", "below chance", "not shown"
 
 TEXT_RIDGES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 _SHARE_OF_SUBJECTS = 0.8
+_MAX_DRAWS = 100
 _ROW_COLUMNS = ("subject", "task", "frame", "fold")
 _SETTINGS_FILE = "settings.json"
 _DECIMALS = 3
@@ -154,7 +156,8 @@ class LeaveOneOut:
             scores = self._score_left_out(seed, train, validation, test, list(sentences.values()))
             self._scores_path(seed).parent.mkdir(exist_ok=True)
             _save_whole(scores, self._scores_path(seed))
-        if not self.head_folder.exists():
+        # Whole, or not there.
+        if not (self.head_folder / SAFE_WEIGHTS_NAME).is_file():
             texts = torch.stack([each.mean(dim=0) for each in sentences.values()])
             canonical = torch.stack([each[0] for each in sentences.values()])
             patterns, mean, scale = self._fit_patterns(train.tokens, train.labels)
@@ -162,7 +165,7 @@ class LeaveOneOut:
             text_ridge = choose_text_ridge(scores, validation.labels, texts, canonical)
             ridges = Ridges(self.settings.face_ridge, text_ridge)
             head = fit_head(self._config(train), train.tokens, train.labels, sentences, ridges)
-            head.save_pretrained(self.head_folder)
+            write_folder(self.head_folder, head.save_pretrained)
 
     @property
     def head_folder(self) -> Path:
@@ -261,7 +264,7 @@ class LeaveOneOut:
     ) -> dict[str, torch.Tensor]:
         """Scores `[n, N]` of the test faces for each query, each AU's by a head without it."""
         generator = torch.Generator().manual_seed(seed)
-        rows = _draw_subjects(train.rows["subject"], generator)
+        rows = self._draw_rows(seed, train, generator)
         texts = torch.stack([_draw_sentences(each, generator).mean(dim=0) for each in sentences])
         canonical = torch.stack([each[0] for each in sentences])
         patterns, mean, scale = self._fit_patterns(train.tokens[rows], train.labels[rows])
@@ -283,6 +286,21 @@ class LeaveOneOut:
                 columns[query].append(score_sentence(of_test[:, others], texts[others], ridge, sentence))
         scores = {query: torch.stack(each, dim=1) for query, each in columns.items()} | {LABELLED: of_test}
         return {query: each.sigmoid().contiguous() for query, each in scores.items()}
+
+    def _draw_rows(self, seed: int, train: Faces, generator: torch.Generator) -> torch.Tensor:
+        """Rows of the faces of some subjects, among whom each AU is shown by some face and absent from another."""
+        for _ in range(_MAX_DRAWS):
+            rows = _draw_subjects(train.rows["subject"], generator)
+            labels = train.labels[rows]
+            is_lacking = ~((labels == 1).any(dim=0) & (labels == 0).any(dim=0))
+            if not is_lacking.any():
+                return rows
+        lacking = ", ".join(au_label(au) for au, lacks in zip(self.aus, is_lacking.tolist(), strict=True) if lacks)
+        raise ValueError(
+            f"Seed {seed}: in none of {_MAX_DRAWS} draws of {_SHARE_OF_SUBJECTS:.0%} of the people is every AU shown "
+            f"by some face and absent from another (the last lacked {lacking}): too few people tell the two apart. "
+            "Take another seed or fold, or a set with more people."
+        )
 
     def _fit_patterns(
         self, tokens: torch.Tensor, labels: torch.Tensor

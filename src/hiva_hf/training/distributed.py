@@ -22,6 +22,10 @@ from ..modeling_hiva import HiVAPreTrainedModel
 _USUAL_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
+class ProcessCountError(RuntimeError):
+    """A run did not get the processes that it was asked to have."""
+
+
 def check_num_processes(found: int, expected: int | None):
     """Fails where a run did not get the processes that it was asked to have.
 
@@ -30,24 +34,24 @@ def check_num_processes(found: int, expected: int | None):
         expected: What `--expected_num_processes` says, if anything.
 
     Raises:
-        RuntimeError: if `expected` differs, the processes that were started don't know of each other, or the launcher
-            was asked for several and started one.
+        ProcessCountError: if `expected` differs, the processes that were started don't know of each other, or the
+            launcher was asked for several and started one.
     """
     started = int(os.environ.get("WORLD_SIZE", found))
     if started != found:
-        raise RuntimeError(
+        raise ProcessCountError(
             f"{started} processes were started, but this run has {found}: the others would train on their own. Launch "
             "for the devices that this machine has."
         )
     if expected is not None:
         if found != expected:
-            raise RuntimeError(f"This run has {found} process(es), but `expected_num_processes` is {expected}.")
+            raise ProcessCountError(f"This run has {found} process(es), but `expected_num_processes` is {expected}.")
         return
     # `accelerate launch` sets a master address when asked for several processes, and then starts a single one unless
     # its configuration says MULTI_GPU (also on CPUs).
     started_alone = "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ
     if found == 1 and started_alone and "MASTER_ADDR" in os.environ:
-        raise RuntimeError(
+        raise ProcessCountError(
             "`accelerate launch` was asked for several processes, but started one: on CPUs it ignores that option. "
             "Use `torchrun --nproc_per_node N examples/train.py`, or `accelerate launch --config_file "
             "examples/accelerate_configs/cpu.yaml`. If one process is what you want, pass --expected_num_processes 1."

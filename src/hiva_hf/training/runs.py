@@ -62,7 +62,7 @@ class TrainingRun:
         arguments: All settings; results go to `arguments.output_dir`.
 
     Raises:
-        RuntimeError: if the run did not get the processes that it was asked to have.
+        ProcessCountError: if the run did not get the processes that it was asked to have.
         ValueError: if settings don't fit each other, or the output folder holds another run.
     """
 
@@ -87,6 +87,8 @@ class TrainingRun:
         size, num_passes = resolve_batch_size(arguments, self.accelerator.num_processes)
         self.arguments = replace(
             arguments,
+            vision_model_name_or_path=_absolute(arguments.vision_model_name_or_path),
+            text_model_name_or_path=_absolute(arguments.text_model_name_or_path),
             fsdp=shards,
             mixed_precision=self.accelerator.mixed_precision,
             per_device_train_batch_size=size,
@@ -437,6 +439,13 @@ class TrainingRun:
             self.folder.write_results(results)
         self.accelerator.wait_for_everyone()
         return results
+
+
+def _absolute(tower: str | None) -> str | None:
+    """A folder of a tower means the same wherever the run is resumed or published from; ids of the Hub stay."""
+    if tower is None or not Path(tower).expanduser().is_dir():
+        return tower
+    return str(Path(tower).expanduser().resolve())
 
 
 def _subjects(faces: Dataset) -> list[str]:

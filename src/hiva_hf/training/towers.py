@@ -1,13 +1,13 @@
 """Pretrained towers that arrive as Python packages, for machines that reach a package registry but no Hub."""
 
+import os
 import shutil
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from huggingface_hub import constants
-from safetensors.torch import save_file
+from safetensors.torch import save
 from transformers import Dinov2Config
 
 from ..extras import import_from_extra, install_command
@@ -64,12 +64,21 @@ def packaged_vision_tower(output_dir: str | Path | None = None) -> Path:
     config.architectures = ["Dinov2Model"]
     state_dict = _dinov2_state_dict(source, config.num_hidden_layers)
     output_dir.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and moved: an interrupted call leaves nothing that a later one would trust.
-    unfinished = Path(tempfile.mkdtemp(dir=output_dir.parent))
-    # In the Hub's key layout, which every version of transformers maps to its own.
-    save_file(state_dict, unfinished / "model.safetensors", metadata={"format": "pt"})
-    config.save_pretrained(unfinished)
-    shutil.move(unfinished, output_dir)
+    # Written aside and renamed: an interrupted call leaves nothing that a later one would trust. Others who share the
+    # folder may read it as they may read new files: temporary folders, and safetensors' own, are for one user alone.
+    unfinished = output_dir.with_name(f"{output_dir.name}.{os.getpid()}.unfinished")
+    unfinished.mkdir()
+    try:
+        # In the Hub's key layout, which every version of transformers maps to its own.
+        (unfinished / "model.safetensors").write_bytes(save(state_dict, metadata={"format": "pt"}))
+        config.save_pretrained(unfinished)
+        unfinished.rename(output_dir)
+    except OSError:
+        # Another process may have been faster.
+        if not output_dir.exists():
+            raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return output_dir
 
 

@@ -1,0 +1,16 @@
+"""Which errors programs tell in one line, because users can mend what they name; others show their traceback."""
+
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+
+
+# Of configurations, and of weights that are damaged or can't be written, besides Python's own. Scores that training
+# can't go on with are arithmetic.
+REPORTED_ERRORS = (ValueError, OSError, ImportError, FloatingPointError, StrictDataclassError, SafetensorError)
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says, without what a library wraps around the checks of a configuration."""
+    if isinstance(error, StrictDataclassError) and error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__
