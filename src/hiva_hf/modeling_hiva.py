@@ -751,7 +751,7 @@ class HiVAInteraction(nn.Module):
         au_maps: torch.Tensor,
         text: HiVATextMemory | None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+    ) -> tuple[torch.Tensor | None, ...]:
         """
         Returns fused features `(batch_size, num_labels, hidden_size)`, `U` of the same shape, the DDCA maps, the CDCA
         maps and the attention to words.
