@@ -13,6 +13,7 @@
 # limitations under the License.
 """Read an image from nearly anything, upright and in RGB, or say clearly why not."""
 
+import http.client
 import importlib.util
 import os
 import urllib.error
@@ -182,7 +183,7 @@ def _read(source: ImageSource, timeout: float | None) -> bytes:
         raise ImageLoadError(
             "it is a folder. Pass the path of one image or a list of paths, or run `hiva-hf detect FOLDER`."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             # It holds the connection open.
             error.close()

@@ -478,7 +478,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
             if not (isinstance(value, Real) and 0 <= value <= 1):
                 raise ValueError(f"`threshold` must lie between 0 and 1, got {value!r} for {label}.")
         defaults = self.model.config.au_thresholds
-        return [threshold.get(label, default) for label, default in zip(labels, defaults, strict=True)]
+        return [float(threshold.get(label, default)) for label, default in zip(labels, defaults, strict=True)]
 
     def _find(
         self, photo: np.ndarray, face_detector: FaceDetector | None, max_faces: int, inputs: Any

@@ -1,6 +1,7 @@
 """Every format holds what the default table holds, and a killed run goes on as if nothing had happened."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -251,6 +252,31 @@ def test_a_finished_table_takes_further_sources(tmp_path, frames, format):
     # The last frame of the table may have been cut, and is done again.
     assert written[0] == ("a.mp4", 5)
     pd.testing.assert_frame_equal(read_table(path), records_to_table(flat(frames), LABELS))
+
+
+@pytest.mark.parametrize("format", DEFAULT_FORMATS)
+def test_a_table_does_not_go_on_without_the_source_that_it_ends_in(tmp_path, frames, format):
+    path = write(tmp_path / f"faces.{format}", frames[:6])
+    before = read_table(path)
+    with pytest.raises(ValueError, match=r"ends within a\.mp4, .* name it again"):
+        open_table(path, LABELS, sources=["b.jpg"], resume=True)
+    go_on(open_table(path, LABELS, sources=["a.mp4", "b.jpg"], resume=True), frames[:6])
+    pd.testing.assert_frame_equal(read_table(path), before)
+
+
+def test_zeros_at_the_end_as_after_a_power_cut_are_told(tmp_path, frames):
+    path = write(tmp_path / "faces.csv", frames[:6])
+    with path.open("ab") as file:
+        file.write(bytes(200_000))
+    with pytest.raises(ValueError, match=r"faces.csv is damaged"):
+        open_table(path, LABELS, resume=True)
+
+
+@pytest.mark.parametrize("format", DEFAULT_FORMATS)
+def test_an_error_about_a_name_that_is_no_text(tmp_path, format):
+    name = os.fsdecode(b"caf\xe9.avi")
+    path = write(tmp_path / f"faces.{format}", [[FaceRecord(name, 0, error=f"Cannot use {name}: it is cut.")]])
+    assert read_table(path)["error"].tolist() == ["Cannot use caf\\xe9.avi: it is cut."]
 
 
 @pytest.mark.parametrize("format", DEFAULT_FORMATS)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..atomic_files import write_text
 from .records import FaceRecord, source_text
 from .row_files import TableProgress
 
@@ -23,9 +24,9 @@ class ExplanationFile(contextlib.AbstractContextManager):
 
     def __init__(self, path: Path, progress: TableProgress | None = None):
         kept = [] if progress is None or not path.is_file() else _lines_done(path, progress)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", encoding="utf-8")
-        self._file.writelines(kept)
+        # Whole or as it was: what is done already is not explained again.
+        write_text(path, "".join(kept))
+        self._file = path.open("a", encoding="utf-8")
 
     def write(self, records: Sequence[FaceRecord]) -> None:
         """Appends the faces of a frame."""
@@ -63,7 +64,10 @@ def _lines_done(path: Path, progress: TableProgress) -> list[str]:
     for line in path.read_bytes().splitlines(keepends=True):
         if not line.endswith(b"\n"):
             break
-        content = json.loads(line)
+        try:
+            content = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged ({error}). Repair it, or pass another output.") from error
         source, frame = content["source"], content["frame"]
         if progress.is_finished(source) or frame < progress.next_frame(source):
             kept.append(line.decode())

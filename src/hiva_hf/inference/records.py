@@ -189,7 +189,7 @@ def to_row(record: FaceRecord, labels: Sequence[str]) -> dict[str, Any]:
     row |= {au_column(label): rounded(record.probabilities.get(label)) for label in labels}
     for label in labels:
         row[decision_column(label)] = int(record.active[label]) if record.has_face else None
-    return row | {"error": record.error and " ".join(record.error.split())}
+    return row | {"error": record.error and source_text(" ".join(record.error.split()))}
 
 
 def from_row(row: Mapping[str, Any]) -> FaceRecord:

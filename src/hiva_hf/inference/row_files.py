@@ -29,6 +29,7 @@ class TableProgress:
         timestamp: That frame's time in seconds, where the format holds it.
         next_face_id: One more than the greatest face id of this source, so that ids stay unique.
         num_rows: How many rows were kept.
+        last_source: Whose frame was the last, which has to be read again.
     """
 
     finished: frozenset[str] = frozenset()
@@ -37,6 +38,7 @@ class TableProgress:
     timestamp: float | None = None
     next_face_id: int = 0
     num_rows: int = 0
+    last_source: str | None = None
 
     def next_frame(self, source: str) -> int:
         """The first frame that `source` still lacks; 0 if it wasn't begun."""
@@ -120,12 +122,14 @@ class RowFile:
         labels: The AUs of the model.
         source: The source of all rows, for formats that don't write it.
         resume: Go on with the file, if there is one; otherwise it is written anew.
+        sources: All that will come, if that is known.
 
     Attributes:
         progress: What was there before.
 
     Raises:
-        ValueError: With `resume`, the file is another table, or damaged before its end.
+        ValueError: With `resume`, the file is another table, damaged before its end, or ends within a source that is
+            not among `sources`.
     """
 
     def __init__(
@@ -136,6 +140,7 @@ class RowFile:
         labels: Sequence[str],
         source: str = "",
         resume: bool = False,
+        sources: Sequence[str] = (),
     ):
         self._format = table_format
         self._encoding = encoding
@@ -144,6 +149,7 @@ class RowFile:
         self._size = 0
         if resume and path is not None and path.exists():
             self.progress, self._size = read_progress(path, table_format, encoding, labels, source)
+            _check_sources(path, self.progress.last_source, sources)
         self._is_file = path is not None
         if self._is_file:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -203,11 +209,20 @@ def read_progress(
         try:
             for row, end in encoding.rows(file, columns):
                 tally.add(table_format.position(row, source), end)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, csv.Error) as error:
             raise ValueError(
                 f"{path} is damaged and cannot be resumed: {error}. Repair it, or pass another output."
             ) from None
     return tally.progress(), tally.kept
+
+
+def _check_sources(path: Path, last_source: str | None, sources: Sequence[str]) -> None:
+    """Before anything is dropped: nothing else would bring the rest of that source."""
+    if sources and last_source is not None and last_source not in map(source_text, sources):
+        raise ValueError(
+            f"{path} ends within {last_source}, of which frames may be missing: name it again among the inputs, "
+            "spelled like this, or pass another output."
+        )
 
 
 def kind_of_table(first_line: bytes) -> tuple[str, list[str]]:
@@ -271,11 +286,11 @@ class _Tally:
             self._complete, self._next_kept_id, self._next_face_id = None, 0, 0
 
     def progress(self) -> TableProgress:
-        finished = frozenset(self._finished)
+        finished, last = frozenset(self._finished), self._last and self._last.source
         if self._complete is None:
-            return TableProgress(finished, num_rows=self._num_kept)
+            return TableProgress(finished, num_rows=self._num_kept, last_source=last)
         source, frame, _, timestamp = self._complete
-        return TableProgress(finished, source, frame, timestamp, self._next_kept_id, self._num_kept)
+        return TableProgress(finished, source, frame, timestamp, self._next_kept_id, self._num_kept, last)
 
 
 class _CountedLines:

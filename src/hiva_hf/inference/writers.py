@@ -99,7 +99,7 @@ def open_table(
 
     Raises:
         ValueError: The arguments don't fit each other, or with `resume` the table that is there is of another format,
-            has other AUs, or is damaged before its end.
+            has other AUs, is damaged before its end, or ends within a source that is not among `sources`.
         FileExistsError: There is a table, and neither `resume` nor `overwrite` is set.
         IsADirectoryError: The output is a folder, and the format isn't openface.
     """
@@ -117,17 +117,25 @@ def open_table(
         raise IsADirectoryError(f"{path} is a folder, but the format {format} writes a file: pass a file in it.")
     if format == "parquet":
         check_new([path, journal_of(path)], resume, overwrite, sources)
-        return ParquetTable(path, labels, resume)
+        return ParquetTable(path, labels, resume, sources)
     check_new([path], resume, overwrite, sources)
-    return TextTable(path, format, labels, resume=resume)
+    return TextTable(path, format, labels, resume=resume, sources=sources)
 
 
 class TextTable(TableWriter):
     """A table in one CSV or JSON-lines file."""
 
-    def __init__(self, path: Path | None, format: str, labels: Sequence[str], source: str = "", resume: bool = False):
+    def __init__(
+        self,
+        path: Path | None,
+        format: str,
+        labels: Sequence[str],
+        source: str = "",
+        resume: bool = False,
+        sources: Sequence[str] = (),
+    ):
         table_format, encoding = _TEXT_FORMATS[format]
-        self._file = RowFile(path, table_format, encoding, labels, source_text(source), resume)
+        self._file = RowFile(path, table_format, encoding, labels, source_text(source), resume, sources)
         self.progress = self._file.progress
 
     def write(self, records: Sequence[FaceRecord]) -> None:
@@ -145,13 +153,13 @@ class ParquetTable(TableWriter):
     `resume` goes on.
     """
 
-    def __init__(self, path: Path, labels: Sequence[str], resume: bool = False):
+    def __init__(self, path: Path, labels: Sequence[str], resume: bool = False, sources: Sequence[str] = ()):
         self._path = path
         self._columns = table_columns(labels)
         self._journal_path = journal_of(path)
         if resume and path.exists() and not self._journal_path.exists():
             self._restore_journal()
-        self._journal = RowFile(self._journal_path, DEFAULT, JsonRows(), labels, resume=resume)
+        self._journal = RowFile(self._journal_path, DEFAULT, JsonRows(), labels, resume=resume, sources=sources)
         self.progress = self._journal.progress
         self._is_open = True
 

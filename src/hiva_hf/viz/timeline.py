@@ -308,6 +308,8 @@ def _one_video(table: "DataFrame", source: str | None) -> "DataFrame":
     """The rows of one source that have a time."""
     if "source" in table:
         sources = list(dict.fromkeys(table["source"]))
+        if not sources:
+            raise ValueError("The table has no rows: a timeline needs those of a video.")
         if source is None and len(sources) > 1:
             names = ", ".join(map(repr, sources[:5])) + (", ..." if len(sources) > 5 else "")
             raise ValueError(f"The table holds {len(sources)} sources, choose one by `source`: {names}.")

@@ -57,7 +57,7 @@ class Handlers:
             photo = read_photo(self._detector, Path(path), name)
         except ImageLoadError as error:
             # The path on the server is nobody's business.
-            message = str(error).replace(path, name)
+            message = f"Cannot use {name!r}: {error.reason}"
             return *_empty(notice(message, "error")), *_no_tables()
         except Exception:
             logger.exception("Reading a photo failed.")
