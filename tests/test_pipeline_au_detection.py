@@ -27,6 +27,7 @@ from hiva_hf.face_detection import CenterFaceDetector, DetectedFace
 from hiva_hf.facs import get_action_unit
 from hiva_hf.image_loading import ImageLoadError
 from hiva_hf.modeling_hiva import adjacency
+from hiva_hf.viz import draw_au_graph
 
 
 # (xmin, ymin, xmax, ymax) in pixels.
@@ -728,6 +729,8 @@ def test_a_vl_fau_is_read_like_a_hiva_and_writes_nothing_unasked(writer, astrona
     (face,) = writer(astronaut, return_attention=True, return_features=True)
     assert [au["label"] for au in face["aus"]] == ["AU1", "AU4", "AU12", "AU25"]
     assert face["features"].shape == (4, 48)
+    assert draw_au_graph(face, num_neighbors=2) is not None
+    assert np.array_equal(face["visual_features"], face["features"])
     assert face["spatial_attention"].shape == (4, 4, 4)
     assert 0 < face["spatial_attention"].min() < face["spatial_attention"].max() < 1
     assert calls == []

@@ -179,8 +179,8 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
               other AUs. Their sides may differ from those of the attention maps; `view_matrix` is the same.
             - **features** (`np.ndarray`) -- With `return_features`: `[num_aus, hidden_size]`, the fused features that
               the AUs are read from.
-            - **visual_features** (`np.ndarray`) -- The same of a HiVA before it read the descriptions: what the graph
-              over the AUs is made of.
+            - **visual_features** (`np.ndarray`) -- The same before the descriptions were read (a VL-FAU reads none):
+              what the graph over the AUs is made of.
             - **summary** (`str`) -- With `explain`: what the face shows, and the active AUs.
             - **warnings** (`list[str]`) -- With `explain`: one sentence for each pair of active AUs that contradict
               each other, such as pressed and parted lips. Nothing is changed because of them.
@@ -546,6 +546,9 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         for key, name in FEATURES.items():
             if name in output:
                 face[key] = output[name][0].numpy()
+        # CODEPATH: VL-FAU reads no descriptions, so what its AUs are read from is what was seen.
+        if "features" in face and self.model.config.model_type == "vl_fau":
+            face["visual_features"] = face["features"]
         return face
 
     def _explain(self, face: dict[str, Any], output: dict[str, Any], thresholds: list[float]):

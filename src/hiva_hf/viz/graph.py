@@ -92,7 +92,8 @@ def draw_au_graph(
     if isinstance(graph, dict):
         if "visual_features" not in graph:
             raise ValueError(
-                "The face has no visual features: call the pipeline with `return_features=True`, on a HiVA."
+                "The face has no visual features: call the pipeline with `return_features=True`. An export that was "
+                "made before detectors gave them has to be made once more."
             )
         aus = graph["aus"]
         labels = [au["label"] for au in aus] if labels is None else labels
