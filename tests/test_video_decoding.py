@@ -188,6 +188,42 @@ def test_frames_that_were_dropped_while_recording_are_not_missing(tmp_path):
     assert (len(pictures), error) == (9, None)
 
 
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("libx264", {"bf": "3"}),
+        ("libx264", {"bf": "8", "b_strategy": "0", "x264-params": "open-gop=1:b-pyramid=normal"}),
+        ("mpeg4", {"bf": "2"}),
+        ("mpeg4", {}),
+    ],
+)
+def test_avi_which_stores_no_times_has_one_picture_for_each_slot(tmp_path, codec, options):
+    pictures, error = read(write_video(tmp_path / "a.avi", codec=codec, num_frames=50, b="8M", **options))
+    assert error is None
+    assert [level_of(picture) for picture in pictures] == list(range(50))
+    np.testing.assert_allclose([picture.timestamp for picture in pictures], np.arange(50) / 25)
+
+
+@pytest.mark.parametrize("lost", [[0], [5, 6], [20]])
+def test_what_is_missing_in_avi_shifts_nothing_beyond_the_next_key_frame(tmp_path, lost):
+    whole = write_video(tmp_path / "whole.avi", num_frames=50, g="12", bf="3")
+    path = tmp_path / "a.avi"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(packet for packet in source.demux() if packet.size):
+            if number not in lost:
+                packet.stream = stream
+                container.mux(packet)
+    pictures, error = read(path)
+    assert error is None
+    # A lost key frame takes all that builds upon it along.
+    assert len(pictures) == (39 if lost == [0] else 50 - len(lost))
+    times = np.rint([25 * picture.timestamp for picture in pictures])
+    assert (np.diff(times) > 0).all()
+    shifted = times != [level_of(picture) for picture in pictures]
+    assert not shifted[lost[0] + 12 :].any()
+
+
 @pytest.mark.parametrize("ending", ["mp4", "avi", "ts", "mkv"])
 def test_a_recording_that_begins_late_is_whole(tmp_path, ending):
     codec = "mpeg4" if ending == "avi" else "libx264"

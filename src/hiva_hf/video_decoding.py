@@ -2,6 +2,7 @@
 
 import os
 import re
+from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -166,20 +167,52 @@ def _first_stream(container: "av.container.InputContainer") -> "av.VideoStream":
 def _pictures(container: "av.container.InputContainer", stream: "av.VideoStream") -> Iterator["av.VideoFrame"]:
     """Yields what the decoder gives, also what it still holds when a packet is broken."""
     end = 0
+    slots = _AviSlots() if container.format.name == "avi" else None
     try:
         for packet in container.demux(stream):
-            # AVI knows times of decoding alone.
+            if slots is not None:
+                slots.open(packet)
+            # AVI, and what Matroska took over from it, knows times of decoding alone.
             time = packet.dts if packet.pts is None else packet.pts
             if packet.size > 0 and time is not None:
                 end = max(end, time + (packet.duration or 0))
-            yield from packet.decode()
+            yield from _timed(packet.decode(), slots)
     except import_av().FFmpegError:
-        yield from _held_back(stream)
+        yield from _timed(_held_back(stream), slots)
         raise
     promised, tolerance = _promised_end(container, stream)
     missing = promised - float(end * stream.time_base)
     if missing > tolerance:
         raise VideoTruncatedError(f"the video ends {missing:.1f} seconds before the time that its header tells")
+
+
+class _AviSlots:
+    """Gives the pictures of an AVI file their times of presentation.
+
+    The format holds none: its packets stand in the order of decoding, one for each slot of the frame rate, and the
+    decoder puts the pictures in order. What FFmpeg makes up for them is wrong for H.264, whose times it shuffles.
+    """
+
+    def __init__(self):
+        self._slots: list[int] = []
+
+    def open(self, packet: "av.Packet") -> None:
+        """Takes the slot of a packet; the decoder passes it on to the picture."""
+        packet.pts = packet.dts
+        if packet.size > 0 and packet.dts is not None:
+            insort(self._slots, packet.dts)
+
+    def fill(self, picture: "av.VideoFrame") -> "av.VideoFrame":
+        """Gives the next picture in the order of presentation the first slot that is open."""
+        if picture.key_frame and picture.pts is not None:
+            # What stood before it in the file has come before it, too, or never will, as it is damaged.
+            self._slots = [slot for slot in self._slots if slot >= picture.pts]
+        picture.pts = self._slots.pop(0) if self._slots else None
+        return picture
+
+
+def _timed(pictures: list["av.VideoFrame"], slots: _AviSlots | None) -> list["av.VideoFrame"]:
+    return pictures if slots is None else [slots.fill(picture) for picture in pictures]
 
 
 def _promised_end(container: "av.container.InputContainer", stream: "av.VideoStream") -> tuple[float, float]:
