@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -169,6 +171,47 @@ def test_pictures_are_drawn_beside(media, detector, tmp_path):
         times = [picture.time for picture in container.decode(video=0)]
     np.testing.assert_allclose(times[:6], [0, 0.04, 0.09, 0.13, 0.3, 0.34], atol=2e-3)
     assert len(times) == 14
+
+
+def test_a_drawn_video_can_be_played_after_a_kill(tmp_path):
+    av = pytest.importorskip("av")
+    code = (
+        "import os, sys, pathlib, numpy as np\n"
+        "from hiva_hf.inference.drawing import VideoFile\n"
+        "video = VideoFile(pathlib.Path(sys.argv[1]), (64, 96))\n"
+        "for number in range(200):\n"
+        "    video.write(np.full((64, 96, 3), number, np.uint8), number / 25)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    path = tmp_path / "a.mp4"
+    assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -9
+    with av.open(str(path)) as container:
+        times = [picture.time for picture in container.decode(video=0)]
+    assert len(times) >= 100
+    np.testing.assert_allclose(times, np.arange(len(times)) / 25, atol=1e-3)
+
+
+@pytest.mark.parametrize(("shape", "ending"), [((4, 65_500), "jpg"), ((4, 65_600), "png")])
+def test_a_photo_that_jpeg_is_too_small_for_is_drawn(detector, tmp_path, shape, ending):
+    from PIL import Image
+
+    Image.fromarray(np.zeros((*shape, 3), np.uint8)).save(tmp_path / "strip.png")
+    hiva_hf.detect(tmp_path / "strip.png", detector, draw_dir=tmp_path / "drawn", progress=False)
+    (drawn,) = (tmp_path / "drawn").iterdir()
+    assert drawn.name == f"strip.{ending}"
+    assert Image.open(drawn).size == shape[::-1]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 64), (33, 47)])
+def test_videos_of_any_size_are_drawn(tmp_path, size):
+    av = pytest.importorskip("av")
+    from hiva_hf.inference.drawing import VideoFile
+
+    video = VideoFile(tmp_path / "a.mp4", size)
+    video.write(np.zeros((*size, 3), np.uint8), 0.0)
+    video.close()
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 1
 
 
 def test_a_video_with_a_colon_in_its_name_is_read_and_drawn(media, detector, tmp_path, monkeypatch):

@@ -20,16 +20,21 @@ if TYPE_CHECKING:
     import av
 
 _JPEG_QUALITY = 92
+# The format knows no larger sides, and Pillow keeps a little off the limit.
+_MAX_JPEG_SIDE = 65_500
 # Fine enough for the times of any camera, and what MPEG has always used.
 _TIME_BASE = Fraction(1, 90_000)
 _ASSUMED_FRAME_RATE = 25
+# What is written in one go: two seconds or so are lost if the process is killed.
+_FRAMES_PER_FRAGMENT = 50
 
 
 class AnnotatedFiles(contextlib.AbstractContextManager):
     """A folder that gets a picture for each photo and a video (H.264, without sound) for each video.
 
     Names and sub-folders are those of the sources. A video that is resumed goes on in a file of its own, whose name
-    tells its first frame.
+    tells its first frame. After a kill, the frames before it that the encoder had not written yet, some 50, are in
+    neither.
 
     Args:
         folder: Made if need be.
@@ -52,8 +57,7 @@ class AnnotatedFiles(contextlib.AbstractContextManager):
         image = annotate_frame(result.image, result.records, experimental=self._experimental)
         path = self._paths[frame.source]
         if not frame.is_video:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(path.with_name(f"{path.name}.jpg"), quality=_JPEG_QUALITY)
+            _save_photo(image, path)
             return
         if self._video is None:
             part = f"-from-{frame.number}" if frame.number else ""
@@ -69,6 +73,12 @@ class AnnotatedFiles(contextlib.AbstractContextManager):
 
     def __exit__(self, *_: object) -> None:
         self._end_video()
+
+
+def _save_photo(image: NDArray[np.uint8], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ending = "jpg" if max(image.shape) <= _MAX_JPEG_SIDE else "png"
+    Image.fromarray(image).save(path.with_name(f"{path.name}.{ending}"), quality=_JPEG_QUALITY)
 
 
 def paths_below(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
@@ -100,7 +110,7 @@ def check_apart(folder: Path, sources: Sequence[str]) -> None:
 
 
 class VideoFile:
-    """An H.264 video under way, which keeps the times of its frames.
+    """An H.264 video under way, which keeps the times of its frames and can be played after a kill.
 
     Args:
         path: Of the MP4 file.
@@ -108,13 +118,16 @@ class VideoFile:
     """
 
     def __init__(self, path: Path, size: tuple[int, int]):
+        # In fragments until it is closed.
+        options = {"movflags": "hybrid_fragmented", "flush_packets": "1"}
         # With the scheme, a colon in the name is none.
-        self._container = import_av().open(f"file:{path}", "w")
+        self._container = import_av().open(f"file:{path}", "w", options=options)
+        # Fragments shift the times of pictures that are stored in another order than they are shown in (B-frames).
         self._stream: av.VideoStream = self._container.add_stream(
-            "libx264", options={"preset": "veryfast", "crf": "20"}
+            "libx264", options={"preset": "veryfast", "crf": "20", "bf": "0", "g": str(_FRAMES_PER_FRAGMENT)}
         )
         # The format knows even sizes only.
-        height, width = (side - side % 2 for side in size)
+        height, width = (max(2, side - side % 2) for side in size)
         self._stream.height, self._stream.width = height, width
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = _TIME_BASE
