@@ -50,6 +50,12 @@ def test_the_median_is_that_of_the_frames_within_the_window():
     assert decisions(smoothed) == [int(value >= 0.5) for value in expected]
 
 
+@pytest.mark.parametrize("window", [1e6, 1e300, float("inf")])
+def test_a_window_of_any_width_takes_the_whole_track(window):
+    table = make_table(np.random.default_rng(0).random(21))
+    assert (smooth(table, window=window)["AU12"] == table["AU12"].median()).all()
+
+
 def test_the_median_drops_a_spike_and_keeps_an_edge():
     curve = np.r_[np.full(20, 0.1), 0.9, np.full(20, 0.1), np.full(20, 0.8)]
     smoothed = smooth(make_table(curve), window=0.2)
@@ -158,11 +164,13 @@ def test_photos_stay_as_they_are_and_the_table_too(method):
     [
         ("mean", {}, "no method 'mean'"),
         ("median", {"window": 0}, "`window` must be a positive"),
+        ("median", {"window": float("nan")}, "`window` must be a positive"),
         ("median", {"threshold": 2}, "`threshold` must lie between 0 and 1, got 2 for AU12"),
         ("median", {"threshold": {"AU1": 0.5}}, r"for the AUs \['AU1'\], but the table has \['AU12'\]"),
         ("median", {"max_gap": 0}, "`max_gap` must be a positive"),
         ("hysteresis", {"high": 0.3, "low": 0.4}, "must not be above `high`"),
         ("hysteresis", {"bridge": -1}, "must not be negative"),
+        ("hysteresis", {"min_duration": float("nan")}, "must not be negative"),
     ],
 )
 def test_wrong_parameters_are_named(method, options, message):

@@ -129,6 +129,11 @@ def test_openface_files_of_several_folders_keep_them_apart(tmp_path):
     assert names == ["a/1.csv", "b/1.csv", "b/2.jpg.csv", "b/2.mp4.csv"]
 
 
+def test_openface_files_of_like_names_keep_them_apart(tmp_path):
+    files = openface_paths(tmp_path, ["a.jpg", "a.png", "a.jpg.webp", "b.webp"])
+    assert [path.name for path in files.values()] == ["a.jpg.csv", "a.png.csv", "a.jpg.webp.csv", "b.csv"]
+
+
 def test_openface_cannot_put_two_sources_into_one_file(tmp_path, frames):
     with pytest.raises(ValueError, match="can hold one source, but there are 5"):
         write(tmp_path / "faces.csv", frames, "openface")
@@ -264,12 +269,21 @@ def test_a_table_does_not_go_on_without_the_source_that_it_ends_in(tmp_path, fra
     pd.testing.assert_frame_equal(read_table(path), before)
 
 
-def test_zeros_at_the_end_as_after_a_power_cut_are_told(tmp_path, frames):
-    path = write(tmp_path / "faces.csv", frames[:6])
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_zeros_at_the_end_as_after_a_power_cut_are_dropped(tmp_path, frames, format):
+    path = write(tmp_path / f"faces.{format}", frames[:6])
+    before = read_table(path)
     with path.open("ab") as file:
         file.write(bytes(200_000))
-    with pytest.raises(ValueError, match=r"faces.csv is damaged"):
-        open_table(path, LABELS, resume=True)
+    go_on(open_table(path, LABELS, resume=True), frames[:6])
+    pd.testing.assert_frame_equal(read_table(path), before)
+
+
+def test_a_name_with_a_carriage_return(tmp_path):
+    path = write(tmp_path / "faces.csv", [[FaceRecord("Icon\r.png")], [FaceRecord("b.png")]])
+    assert read_table(path)["source"].tolist() == ["Icon\r.png", "b.png"]
+    with open_table(path, LABELS, resume=True) as table:
+        assert table.progress.is_finished("Icon\r.png")
 
 
 @pytest.mark.parametrize("format", DEFAULT_FORMATS)

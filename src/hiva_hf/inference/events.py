@@ -48,7 +48,7 @@ def find_events(table: pd.DataFrame, min_duration: float = 0.0, max_gap: float |
     Raises:
         ValueError: The table has no AUs, or a parameter is wrong.
     """
-    if min_duration < 0:
+    if not min_duration >= 0:
         raise ValueError(f"`min_duration` must not be negative, got {min_duration!r}.")
     labels = labels_to_follow(table)
     frames = table["frame"].to_numpy()

@@ -81,12 +81,12 @@ class CsvRows(RowEncoding):
         return _csv_bytes(row.values() for row in rows)
 
     def rows(self, file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[dict[str, Any], int]]:
-        lines = _CountedLines(file)
+        lines = _WholeLines(file)
         damaged = None
         for number, values in enumerate(csv.reader(lines), 1):
             if damaged is not None:
                 raise ValueError(f"row {damaged} has not the {len(columns)} cells of the header")
-            if len(values) != len(columns) or not lines.is_whole:
+            if len(values) != len(columns) or lines.is_cut_off:
                 damaged = number
                 continue
             yield dict(zip(columns, values, strict=True)), lines.end
@@ -102,10 +102,8 @@ class JsonRows(RowEncoding):
         return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
     def rows(self, file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[dict[str, Any], int]]:
-        lines = _CountedLines(file)
+        lines = _WholeLines(file)
         for number, line in enumerate(lines, 1):
-            if not lines.is_whole:
-                return
             row = json.loads(line)
             if list(row) != list(columns):
                 raise ValueError(f"row {number} has other columns")
@@ -293,18 +291,21 @@ class _Tally:
         return TableProgress(finished, source, frame, timestamp, self._next_kept_id, self._num_kept, last)
 
 
-class _CountedLines:
-    """The lines of a file as text; knows where the last one ended and whether it was whole."""
+class _WholeLines:
+    """The lines of a file as text, without one that is cut off; knows where the last one ended."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
         self.end = file.tell()
-        self.is_whole = True
+        self.is_cut_off = False
 
     def __iter__(self) -> Iterator[str]:
         for line in self._file:
+            if not line.endswith(b"\n"):
+                # After a power cut, zeros without end may stand there.
+                self.is_cut_off = True
+                return
             self.end += len(line)
-            self.is_whole = line.endswith(b"\n")
             yield line.decode("utf-8", "replace")
 
 
@@ -324,7 +325,12 @@ def _has_header(path: Path, file: BinaryIO, header: bytes, columns: Sequence[str
 
 def _csv_bytes(rows: Iterable[Iterable[Any]]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    # Before Python 3.13, a carriage return stays without quotes otherwise, and no reader takes that.
+    quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in map(list, rows):
+        has_return = any(isinstance(cell, str) and "\r" in cell for cell in row)
+        (quoting if has_return else writer).writerow(row)
     return text.getvalue().encode()
 
 

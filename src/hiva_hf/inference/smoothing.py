@@ -14,6 +14,8 @@ from .tracks import Track, labels_to_follow, per_label, tracks_of
 
 # Where an AU ends by default, against where it begins.
 _LOW_SHARE = 0.6
+# In seconds: no video lasts longer, and it is a third of what pandas can count.
+_LONGEST_WINDOW = 3e9
 
 
 def smooth(table: pd.DataFrame, method: str = "median", **options) -> pd.DataFrame:
@@ -48,7 +50,7 @@ def smooth_by_median(
 
     Args:
         table: The default table.
-        window: Its whole width in seconds; frames at both edges belong to it.
+        window: Its whole width in seconds, infinity for all of a track; frames at both edges belong to it.
         threshold: An AU counts as present from this median on; one for all, or a dict by label. By default the window
             votes with the decisions that are in the table, and a tie leaves the frame its own: but for ties that is
             the same as comparing the median with whatever threshold they came from.
@@ -99,7 +101,7 @@ def smooth_by_hysteresis(
     for label in labels:
         if lows[label] > highs[label]:
             raise ValueError(f"`low` ({lows[label]}) must not be above `high` ({highs[label]}), as for {label}.")
-    if min_duration < 0 or bridge < 0:
+    if not (min_duration >= 0 and bridge >= 0):
         raise ValueError(f"`min_duration` ({min_duration}) and `bridge` ({bridge}) must not be negative.")
 
     def decide(track: Track, probabilities: np.ndarray, decisions: np.ndarray, label: str):
@@ -142,8 +144,9 @@ def runs_of(active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rolling(track: Track, values: np.ndarray, window: float):
+    width = pd.Timedelta(seconds=min(window, _LONGEST_WINDOW))
     times = pd.to_timedelta(np.round(track.timestamps * 1e6).astype(np.int64), unit="us")
-    return pd.Series(values, index=times).rolling(pd.Timedelta(seconds=window), center=True, closed="both")
+    return pd.Series(values, index=times).rolling(width, center=True, closed="both")
 
 
 def _over_tracks(table: pd.DataFrame, labels: list[str], max_gap: float | None, function: Callable) -> pd.DataFrame:

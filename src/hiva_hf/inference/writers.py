@@ -242,13 +242,15 @@ def journal_of(path: Path) -> Path:
 def openface_paths(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
     """The file of each source: its name with the ending .csv, in sub-folders if the sources lie in several folders.
 
-    Where two sources differ by their ending only, it stays in the name ("smile.jpg.csv").
+    Where two sources differ by their ending only, it stays in the name ("smile.jpg.csv"), as it does where the shorter
+    name would be that of another source.
     """
     places = {source: Path(source) for source in sources}
     if places:
         common = os.path.commonpath([os.path.abspath(place.parent) for place in places.values()])
         places = {source: Path(os.path.relpath(os.path.abspath(place), common)) for source, place in places.items()}
-    stems = Counter(place.with_suffix("") for place in places.values())
+    # Those of whole names as well: that of "a.jpg" is the stem of "a.jpg.webp".
+    stems = Counter(stem for place in places.values() for stem in {place, place.with_suffix("")})
     return {
         source: folder / (place.with_suffix(".csv") if stems[place.with_suffix("")] == 1 else f"{place}.csv")
         for source, place in places.items()
