@@ -165,6 +165,21 @@ def test_a_url_is_downloaded(server, photo, tmp_path):
         load_image(f"{server}/none.png")
 
 
+def test_a_url_may_be_written_as_browsers_show_it(server, photo, tmp_path):
+    photo.save(tmp_path / "Bär & Katze 100%.png")
+    assert difference(load_image(f"{server}/Bär & Katze 100%25.png?größe=1"), photo) == 0
+    assert difference(load_image(f"{server}/B%C3%A4r%20%26%20Katze%20100%25.png"), photo) == 0
+    with pytest.raises(ImageLoadError, match=r"'http://bücher\.invalid/a\.png'.*reading it failed"):
+        load_image("http://bücher.invalid/a.png")
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "JPEG"])
+def test_an_image_whose_notes_are_damaged_is_taken_as_it_is_stored(photo, file_format):
+    data = BytesIO()
+    photo.save(data, file_format, exif=b"garbage" * 10, quality=100)
+    assert difference(load_image(data.getvalue()), photo) < 6
+
+
 def damaged_files(photo: Image.Image) -> dict[str, bytes]:
     png, jpeg = encode(photo), encode(photo, "JPEG")
     return {

@@ -17,6 +17,7 @@ import http.client
 import importlib.util
 import os
 import urllib.error
+import urllib.parse
 import urllib.request
 import warnings
 from collections.abc import Mapping
@@ -67,7 +68,8 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS, timeout: float
             shape `[height, width]`, `[height, width, 1]`, `[height, width, 3]` (RGB) or `[height, width, 4]` (RGBA)
             and of type `uint8`, `uint16`, `bool` or floating point, or a dict with `"bytes"` or `"path"`, as
             `datasets` holds an image that it did not decode.
-        max_pixels: Larger images are refused before they are decoded.
+        max_pixels: Larger images are refused before they are decoded. Pillow has a limit of its own, twice
+            `PIL.Image.MAX_IMAGE_PIXELS`.
         timeout: Seconds that a URL may take to answer; `None` waits for ever.
 
     Returns:
@@ -142,7 +144,10 @@ def _open(source: ImageSource, timeout: float | None) -> Image.Image:
             "save it as PNG or JPEG. Videos are read by `hiva-hf detect`."
         ) from error
     except Image.DecompressionBombError as error:
-        raise ImageLoadError(f"it is too large ({error}). Shrink it.") from error
+        raise ImageLoadError(
+            f"it is too large ({error}). Shrink it, or raise `PIL.Image.MAX_IMAGE_PIXELS` as well as `max_pixels` if "
+            "you trust its origin."
+        ) from error
     except Exception as error:
         raise _damaged(error) from error
 
@@ -171,7 +176,7 @@ def _read(source: ImageSource, timeout: float | None) -> bytes:
     try:
         if isinstance(source, str) and source.startswith(URL_SCHEMES):
             # Some servers refuse clients without a name.
-            request = urllib.request.Request(source, headers={"User-Agent": "hiva-hf"})
+            request = urllib.request.Request(_encoded_address(source), headers={"User-Agent": "hiva-hf"})
             with urllib.request.urlopen(request, timeout=timeout) as response:
                 data = response.read(MAX_FILE_BYTES + 1)
         else:
@@ -194,6 +199,19 @@ def _read(source: ImageSource, timeout: float | None) -> bytes:
     return data
 
 
+def _encoded_address(url: str) -> str:
+    """Encodes the letters beyond ASCII and the blanks of an address, which browsers show; leaves all else."""
+    if url.startswith("data:"):
+        return url
+    parts = urllib.parse.urlsplit(url)
+    user, at, place = parts.netloc.rpartition("@")
+    if not place.isascii():
+        host, colon, port = place.partition(":")
+        place = f"{host.encode('idna').decode()}{colon}{port}"
+    parts = parts._replace(netloc=f"{user}{at}{place}")
+    return urllib.parse.quote(parts.geturl(), safe="%!#$&'()*+,/:;=?@[]~")
+
+
 def _check_size(image: Image.Image, max_pixels: int) -> None:
     if image.format in PROGRAM_FORMATS:
         raise ImageLoadError(f"it is a drawing ({image.format}), not a photo. Save it as PNG or JPEG.")
@@ -207,12 +225,16 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
 
 
 def _decode(image: Image.Image) -> Image.Image:
+    # PIL's decoders raise nearly every type of error on damaged data.
     try:
         image.load()
-        return ImageOps.exif_transpose(image)
-    # PIL's decoders raise nearly every type of error on damaged data.
     except Exception as error:
         raise _damaged(error) from error
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        # Its pixels are whole; as other viewers do, it is taken as it is stored.
+        return image
 
 
 def _damaged(error: Exception) -> ImageLoadError:

@@ -78,6 +78,26 @@ def test_linked_folders_are_searched_each_once(folder, tmp_path):
     assert len(sources) == 7
 
 
+def test_a_pipe_in_a_folder_is_left_out_and_a_broken_link_is_not(folder):
+    os.mkfifo(folder / "11.jpg")
+    (folder / "12.jpg").symlink_to(folder / "gone.jpg")
+    sources, others = find_sources([folder])
+    assert "12.jpg" in names(sources, folder)
+    assert "11.jpg" in names(others, folder)
+
+
+def test_jpeg_pictures_in_a_row_are_a_video(tmp_path):
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.jpg")
+    (tmp_path / "a.mjpeg").write_bytes((tmp_path / "a.jpg").read_bytes() * 3)
+    assert [frame.is_video for frame in read_frames(find_sources([tmp_path])[0])] == [False, True, True, True]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_large_photo_is_one_without_a_warning(tmp_path):
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "large.png")
+    assert [frame.is_video for frame in read_frames(find_sources([tmp_path])[0])] == [False]
+
+
 def test_what_does_not_exist_is_named(folder):
     with pytest.raises(FileNotFoundError, match=r"no such file or folder: nowhere\.mp4, .*gone \(looked in "):
         find_sources([folder, "nowhere.mp4", folder / "gone"])

@@ -3,6 +3,7 @@
 import mimetypes
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from ..video_decoding import VideoReadError, decode_video, import_av, open_video
 
 # Files of these formats are videos when they hold several pictures; those of others (MPO, TIFF) are photos or pages.
 _ANIMATED_FORMATS = frozenset(("GIF", "PNG"))
+# JPEG pictures one after the other, of which Pillow would see the first.
+_STREAM_SUFFIXES = (".mjpeg", ".mjpg")
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +201,9 @@ def _natural_order(name: str) -> tuple[list[tuple[int, int | str]], str]:
 
 
 def _is_media(path: str) -> bool:
+    # Who opens a named pipe waits until somebody writes to it. What a broken link is called may be a photo.
+    if os.path.exists(path) and not os.path.isfile(path):
+        return False
     kind = mimetypes.guess_type(path)[0] or ""
     return kind.startswith(("image/", "video/")) or is_photo(path) or _is_video(path)
 
@@ -207,9 +213,14 @@ def is_photo(path: str) -> bool:
     # FFmpeg would show one tile of the picture; what is missing is told when it is read.
     if is_heif_photo(path):
         return True
+    if path.lower().endswith(_STREAM_SUFFIXES):
+        return False
     try:
-        with Image.open(path) as image:
-            return not (image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False))
+        with warnings.catch_warnings():
+            # Reading it tells what is too large.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return not (image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False))
     # Pillow raises nearly every type of error on damaged files.
     except Exception:
         return False
