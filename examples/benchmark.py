@@ -51,6 +51,7 @@ from hiva_hf.training.hardware import choose_mixed_precision, use_cpu_cores  # n
 
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], Iterator[Table]]] = {
     "fused": inference.fused,
+    "vl_fau": inference.vl_fau,
     "modes": exports.modes,
     "accuracy": exports.accuracy,
     "megraphau": peers.megraphau,

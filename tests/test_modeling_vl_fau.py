@@ -100,7 +100,7 @@ def test_any_backbone_gives_three_scales(make_vl_fau_config, name):
     backbone = copy.deepcopy(BACKBONES[name])
     model = VLFAUForAUDetection(make_vl_fau_config(backbone_config=backbone, image_size=224)).eval()
     with torch.no_grad():
-        maps = model.vision_model._feature_maps(torch.randn(1, 3, 224, 224))
+        maps = model.vision_model.feature_maps(model.vision_model.backbone, torch.randn(1, 3, 224, 224))
         outputs = model(torch.randn(1, 3, 224, 224))
     sides = [feature_map.shape[-1] for feature_map in maps]
     assert sides == {"swin": [14, 7, 7], "convnext": [28, 14, 7], "timm swin": [28, 14, 7]}.get(name, [14, 14, 14])
@@ -112,7 +112,7 @@ def test_depths_of_a_vit_are_thirds_unless_chosen(make_vl_fau_config, faces):
     model = VLFAUForAUDetection(make_vl_fau_config()).eval()
     assert model.vision_model.out_indices == [0, 1, 2]
     with torch.no_grad():
-        maps = model.vision_model._feature_maps(faces)
+        maps = model.vision_model.feature_maps(model.vision_model.backbone, faces)
         backbone = model.vision_model.backbone(faces, output_hidden_states=True)
     # Two raw depths and the end with its norm, without the class token.
     for feature_map, states in zip(maps, [*backbone.hidden_states[1:3], backbone.last_hidden_state], strict=True):
@@ -473,7 +473,7 @@ def test_backbone_whose_hidden_states_begin_with_its_first_stage(make_vl_fau_con
     backbone = SegformerConfig(depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 16, 16], num_attention_heads=[1, 1, 2, 2])
     model = VLFAUForAUDetection(make_vl_fau_config(backbone_config=backbone, image_size=64)).eval()
     with torch.no_grad():
-        maps = model.vision_model._feature_maps(torch.randn(1, 3, 64, 64))
+        maps = model.vision_model.feature_maps(model.vision_model.backbone, torch.randn(1, 3, 64, 64))
     assert [tuple(feature_map.shape[1:]) for feature_map in maps] == [(8, 8, 8), (16, 4, 4), (16, 2, 2)]
 
 

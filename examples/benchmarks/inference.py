@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from hiva_hf import HiVAForAUDetection, profile
+from hiva_hf import HiVAForAUDetection, VLFAUForAUDetection, profile
 
-from .networks import check_equal, compile_for_inference, make_detector, random_faces, timm_backbone
+from .networks import check_equal, compile_for_inference, make_detector, make_vl_fau, random_faces, timm_backbone
 from .timing import NETWORK_TURN_SECONDS, Table, describe_turns, interleave, median_ratio, milliseconds, ratio
 
 
@@ -32,6 +32,45 @@ def fused(options: argparse.Namespace) -> Iterator[Table]:
             for batch_size, rounds in ROUNDS.items():
                 compiled = {name: compile_for_inference(run) for name, run in networks.items()}
                 yield time_networks(compiled, plain, batch_size, dtype, rounds, is_compiled=True)
+
+
+def vl_fau(options: argparse.Namespace) -> Iterator[Table]:
+    """Latency of VL-FAU's scores, plain and fused."""
+    plain = make_vl_fau()
+    for dtype, precision in {torch.float32: "fp32", torch.bfloat16: "bf16"}.items():
+        networks = {"VL-FAU": copy.deepcopy(plain).to(dtype), "VL-FAU, fused": copy.deepcopy(plain).fuse().to(dtype)}
+        for batch_size, rounds in (QUICK_ROUNDS if options.quick else ROUNDS).items():
+            yield _time_vl_fau(networks, plain, batch_size, dtype, precision, rounds)
+
+
+@torch.inference_mode()
+def _time_vl_fau(
+    networks: dict[str, VLFAUForAUDetection],
+    plain: VLFAUForAUDetection,
+    batch_size: int,
+    dtype: torch.dtype,
+    precision: str,
+    rounds: int,
+) -> Table:
+    faces = random_faces(plain, batch_size)
+    inputs, expected = faces.to(dtype), plain(faces).logits
+    differences = {
+        name: check_equal(f"{name}, {precision}", network(inputs).logits, expected, TOLERANCE[dtype])
+        for name, network in networks.items()
+    }
+    turns = {name: lambda network=network: network(inputs) for name, network in networks.items()}
+    seconds = interleave(turns, rounds, turn_seconds=NETWORK_TURN_SECONDS)
+    first = next(iter(seconds.values()))
+    return Table(
+        f"VL-FAU: Swin-B, {plain.config.num_labels} AUs, no sentences, {precision}, eager, batch {batch_size}",
+        ["", "ms", "minimum", "times as fast as the first", "largest change of a logit"],
+        [
+            [name, *milliseconds(times), ratio(first, times), f"{differences[name]:.1g}"]
+            for name, times in seconds.items()
+        ],
+        f"{describe_turns(rounds)} Logits have a standard deviation of {expected.std():.2f}.",
+        seconds,
+    )
 
 
 def make_networks(plain: HiVAForAUDetection, dtype: torch.dtype) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:

@@ -7,16 +7,18 @@ import torch
 from timm.models import SwinTransformer
 from torch._inductor import config as inductor_config
 
-from hiva_hf import HiVAConfig, HiVAForAUDetection
+from hiva_hf import HiVAConfig, HiVAForAUDetection, VLFAUConfig, VLFAUForAUDetection
+from hiva_hf.modeling_hiva import HiVAPreTrainedModel
 
 
+SWIN_B = "swin_base_patch4_window7_224"
 # Word pieces of a description, about the longest of the catalogue's own.
 NUM_WORD_PIECES = 24
 # Keeps the variance of what it multiplies, 1 / sqrt(512): attention is then far from uniform, and logits are near 1.
 INITIALIZER_RANGE = 0.044
 
 
-def make_detector(architecture: str = "swin_base_patch4_window7_224", **settings) -> HiVAForAUDetection:
+def make_detector(architecture: str = SWIN_B, **settings) -> HiVAForAUDetection:
     """A detector for inference, 12 AUs by default, none of whose weights and statistics is zero.
 
     Args:
@@ -24,32 +26,54 @@ def make_detector(architecture: str = "swin_base_patch4_window7_224", **settings
         **settings: Of [`HiVAConfig`].
     """
     torch.manual_seed(0)
-    backbone = {"model_type": "timm_wrapper", "architecture": architecture, "do_pooling": False}
     model = HiVAForAUDetection(
         HiVAConfig(
-            backbone_config=backbone,
+            backbone_config=_backbone(architecture),
             use_text_encoder=False,
             text_memory_length=1 + NUM_WORD_PIECES,
             initializer_range=INITIALIZER_RANGE,
             **settings,
         )
     )
+    _randomize(model)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.count_nonzero() == 0 or "relative_position" in name:
-                parameter.normal_(std=0.2)
-            elif parameter.ndim == 1:
-                # Of norms, all ones.
-                parameter.uniform_(0.5, 1.5)
-        for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.running_mean.normal_(std=0.3)
-                module.running_var.uniform_(0.5, 2.0)
         model.text_memory.normal_()
         # Descriptions of several lengths, padded.
         lengths = torch.linspace(NUM_WORD_PIECES // 2, NUM_WORD_PIECES, model.config.num_labels).round()
         model.text_memory_mask.copy_(torch.arange(1 + NUM_WORD_PIECES) <= lengths[:, None])
     return model.eval().requires_grad_(False)
+
+
+def make_vl_fau(architecture: str = SWIN_B) -> VLFAUForAUDetection:
+    """A VL-FAU for inference with 12 AUs, none of whose weights and statistics is zero.
+
+    Args:
+        architecture: timm's name of the backbone.
+    """
+    torch.manual_seed(0)
+    config = VLFAUConfig(backbone_config=_backbone(architecture), initializer_range=INITIALIZER_RANGE)
+    model = VLFAUForAUDetection(config)
+    _randomize(model)
+    return model.eval().requires_grad_(False)
+
+
+def _backbone(architecture: str) -> dict:
+    return {"model_type": "timm_wrapper", "architecture": architecture, "do_pooling": False}
+
+
+@torch.no_grad()
+def _randomize(model: HiVAPreTrainedModel) -> None:
+    """Changes what begins as zeros or ones, which may be left out of a computation unnoticed."""
+    for name, parameter in model.named_parameters():
+        if parameter.count_nonzero() == 0 or "relative_position" in name:
+            parameter.normal_(std=0.2)
+        elif parameter.ndim == 1:
+            # Of norms, all ones.
+            parameter.uniform_(0.5, 1.5)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.3)
+            module.running_var.uniform_(0.5, 2.0)
 
 
 def timm_backbone(model: HiVAForAUDetection) -> SwinTransformer:
@@ -72,7 +96,7 @@ def compile_for_inference(network: Callable) -> Callable:
     return run
 
 
-def random_faces(model: HiVAForAUDetection, number: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def random_faces(model: HiVAPreTrainedModel, number: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """`[number, 3, H, W]`, standard normal."""
     side = model.config.image_size
     return torch.randn(number, 3, side, side, generator=torch.Generator().manual_seed(number)).to(dtype)

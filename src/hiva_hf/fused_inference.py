@@ -21,6 +21,8 @@ All of it is in buffers that are not part of the state dict. Shapes: B images, N
 AU's text memory, d = `config.hidden_size`. Maps of AUs are `(N, B * T, d)` here, a block of tokens for each AU.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -39,16 +41,61 @@ def _exact(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to(torch.float32 if tensor.device.type == "mps" else torch.float64)
 
 
-def _constant(tensor: torch.Tensor, like: torch.Tensor) -> nn.Buffer:
+def constant(tensor: torch.Tensor, like: torch.Tensor) -> nn.Buffer:
     """A folded tensor as a buffer: it moves with the model and is not saved."""
     return nn.Buffer(tensor.to(like.dtype, copy=True).contiguous(), persistent=False)
 
 
-def _fold_batch_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+def fold_batch_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
     """A 1x1 convolution and the batch norm behind it -> weight `(out_channels, in_channels)` and bias."""
     scale = _exact(norm.weight) / (_exact(norm.running_var) + norm.eps).sqrt()
     weight = _exact(convolution.weight).flatten(1) * scale[:, None]
-    return weight, (_exact(convolution.bias) - _exact(norm.running_mean)) * scale + _exact(norm.bias)
+    bias = 0 if convolution.bias is None else _exact(convolution.bias)
+    return weight, (bias - _exact(norm.running_mean)) * scale + _exact(norm.bias)
+
+
+class FusesForInference:
+    """
+    What detectors share that have a `fuse`, which sets `fused_detector`: a module, or None for the plain network. As a
+    base it is named before `PreTrainedModel`.
+    """
+
+    fused_detector: nn.Module | None
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the model runs folded: see its `fuse`."""
+        return self.fused_detector is not None
+
+    def unfuse(self) -> "FusesForInference":
+        """Undoes `fuse`, and returns the model itself."""
+        self.fused_detector = None
+        return self
+
+    def train(self, mode: bool = True) -> "FusesForInference":
+        """See [`torch.nn.Module.train`]; training needs the plain network."""
+        if mode:
+            self.unfuse()
+        return super().train(mode)
+
+    def load_state_dict(self, state_dict, *args, **kwargs):
+        """See [`torch.nn.Module.load_state_dict`]; what was folded from other weights is dropped."""
+        self.unfuse()
+        return super().load_state_dict(state_dict, *args, **kwargs)
+
+    def _check_fusible(self, parts: Iterable[nn.Module]):
+        """Raises a `ValueError` if the weights of these parts are about to change, or don't lie on one device."""
+        if self.training:
+            raise ValueError(
+                "A model in training mode can't be fused: its weights are about to change. Call `eval()`."
+            )
+        devices = {parameter.device for part in parts for parameter in part.parameters()}
+        is_offloaded = hasattr(self, "hf_device_map") and torch.device("meta") in devices
+        if len(devices) > 1 or is_offloaded:
+            raise ValueError(
+                "A model that lies on several devices, or was offloaded, can't be fused: load it without "
+                "`device_map`, or onto one device."
+            )
 
 
 class _Projections:
@@ -96,11 +143,11 @@ class FusedMaps(nn.Module):
     def __init__(self, vision_model: nn.Module):
         super().__init__()
         like = vision_model.stem.weight
-        weight, bias = _fold_batch_norm(vision_model.stem, vision_model.stem_norm)
-        self.stem_weight, self.stem_bias = _constant(weight, like), _constant(bias, like)
+        weight, bias = fold_batch_norm(vision_model.stem, vision_model.stem_norm)
+        self.stem_weight, self.stem_bias = constant(weight, like), constant(bias, like)
         # Of all AUs, one after the other: they read the same map.
-        weight, bias = _fold_batch_norm(vision_model.branches, vision_model.branches_norm)
-        self.branch_weight, self.branch_bias = _constant(weight, like), _constant(bias, like)
+        weight, bias = fold_batch_norm(vision_model.branches, vision_model.branches_norm)
+        self.branch_weight, self.branch_bias = constant(weight, like), constant(bias, like)
         self.num_labels = vision_model.num_labels
         self.stem, self.branches, self.activation = PackedLinear(), PackedLinear(), nn.ReLU()
 
@@ -127,12 +174,12 @@ class FusedDDCA(nn.Module):
             weight, bias = visual.score_constant_keys(memory)
             score_weight = torch.cat([score_weight, weight], dim=2)
             score_bias = torch.cat([score_bias, bias.masked_fill(~mask[:, None], _PADDING_SCORE)], dim=2)
-        self.score_weight, self.score_bias = _constant(score_weight, like), _constant(score_bias, like)
-        self.values = _constant(visual.values(memory), like)
-        self.value_weight = _constant(textual.v_weight.transpose(1, 2), like)
-        self.residual = _constant(context + textual.v_bias, like)
-        self.textual_scale = _constant(_exact(ddca.text_to_vision.norm.weight), like)
-        self.visual_scale = _constant(_exact(ddca.vision_to_text.norm.weight), like)
+        self.score_weight, self.score_bias = constant(score_weight, like), constant(score_bias, like)
+        self.values = constant(visual.values(memory), like)
+        self.value_weight = constant(textual.v_weight.transpose(1, 2), like)
+        self.residual = constant(context + textual.v_bias, like)
+        self.textual_scale = constant(_exact(ddca.text_to_vision.norm.weight), like)
+        self.visual_scale = constant(_exact(ddca.vision_to_text.norm.weight), like)
 
     @staticmethod
     def shift(ddca: nn.Module) -> torch.Tensor:
@@ -177,13 +224,13 @@ class FusedCDCA(nn.Module):
         weight, bias = visual.score_constant_keys(context)
         self.num_labels = context.shape[1]
         # Both directions read the map by one linear layer: N scores each.
-        self.score_weight = _constant(torch.cat([looked_for, weight], dim=2)[0].T, like)
-        self.score_bias = _constant(torch.cat([torch.zeros_like(bias), bias], dim=2).flatten(), like)
-        self.values = _constant(visual.values(context)[0], like)
-        self.value_weight = _constant(textual.v_weight[0].T, like)
-        self.residual = _constant((context + textual.v_bias)[0], like)
-        self.textual_scale = _constant(_exact(cdca.text_to_vision.norm.weight).flatten(), like)
-        self.visual_scale = _constant(_exact(cdca.vision_to_text.norm.weight).flatten(), like)
+        self.score_weight = constant(torch.cat([looked_for, weight], dim=2)[0].T, like)
+        self.score_bias = constant(torch.cat([torch.zeros_like(bias), bias], dim=2).flatten(), like)
+        self.values = constant(visual.values(context)[0], like)
+        self.value_weight = constant(textual.v_weight[0].T, like)
+        self.residual = constant((context + textual.v_bias)[0], like)
+        self.textual_scale = constant(_exact(cdca.text_to_vision.norm.weight).flatten(), like)
+        self.visual_scale = constant(_exact(cdca.vision_to_text.norm.weight).flatten(), like)
 
     @staticmethod
     def shift(cdca: nn.Module) -> torch.Tensor:
@@ -223,10 +270,10 @@ class FusedInteraction(nn.Module):
             # [U ; U + Z ; mean(X_g) + Z]: two parts and a constant.
             bias = bias + memory[:, :1] @ (weights[1] + weights[2])
             weights = [weights[0] + weights[1], weights[2]]
-        self.weight = _constant(torch.cat(weights, dim=1).transpose(1, 2), like)
-        self.bias = _constant(bias, like)
-        self.classifier_weight = _constant(_exact(classifier.weight), like)
-        self.classifier_bias = _constant(_exact(classifier.bias), like)
+        self.weight = constant(torch.cat(weights, dim=1).transpose(1, 2), like)
+        self.bias = constant(bias, like)
+        self.classifier_weight = constant(_exact(classifier.weight), like)
+        self.classifier_bias = constant(_exact(classifier.bias), like)
 
     def forward(self, global_map: torch.Tensor, au_maps: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """

@@ -24,6 +24,8 @@ copies of weights that their kernels want (`packed_linear.py`).
 Shapes: B images, T tokens, W windows of M tokens, H heads, c channels.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
@@ -279,7 +281,7 @@ class FusedSwin(nn.Module):
         device, num_tokens = _device(swin), swin.patch_embed.num_patches
         order = _positions(num_tokens)
         # The first list takes patches to where the first block wants them, the others those that are merged.
-        self.gatherings, self.blocks = nn.ModuleList(), nn.ModuleList()
+        self.gatherings, self.blocks, self.to_rows = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         self.reductions = nn.ModuleList(PackedLinear() for _ in swin.layers)
         for stage in swin.layers:
             num_tokens, first_order = len(order), _resident_order(stage.blocks[0])
@@ -292,7 +294,7 @@ class FusedSwin(nn.Module):
             for block in stage.blocks:
                 self.blocks.append(FusedSwinBlock(block, order))
                 order = _resident_order(block)
-        self.to_rows = Reordering(_places(order, len(order))[:-1], len(order), device)
+            self.to_rows.append(Reordering(_places(order, len(order))[:-1], len(order), device))
 
     @classmethod
     def of(cls, backbone: nn.Module) -> "FusedSwin | None":
@@ -315,6 +317,34 @@ class FusedSwin(nn.Module):
         patches = self.gatherings[0](patches)
         return patch_embed.norm(nn.functional.linear(patches, projection.weight.flatten(1), projection.bias))
 
+    def stages(self, swin: nn.Module, pixel_values: torch.Tensor, indices: Sequence[int]) -> list[torch.Tensor]:
+        """
+        Args:
+            swin (`timm.models.swin_transformer.SwinTransformer`):
+                The model that was fused.
+            pixel_values (`torch.Tensor` of shape `(B, 3, height, width)`).
+            indices (`Sequence[int]`):
+                The stages whose tokens are wanted, from 0.
+
+        Returns:
+            A list of `torch.Tensor` of shape `(B, T, c)`: the tokens of each of these stages, row-major; those of the
+            last stage normalized.
+        """
+        last = len(self.gatherings) - 1
+        hidden_states, found = self._embed(swin.patch_embed, pixel_values), []
+        blocks = iter(self.blocks)
+        parts = zip(swin.layers, self.gatherings, self.reductions, self.to_rows, strict=True)
+        for index, (stage, gathering, reduction, to_rows) in enumerate(parts):
+            if not isinstance(stage.downsample, nn.Identity):
+                hidden_states = gathering(hidden_states).unflatten(1, (-1, 4)).flatten(2)
+                hidden_states = reduction.run(stage.downsample.reduction, stage.downsample.norm(hidden_states))
+            for block in stage.blocks:
+                hidden_states = next(blocks)(block, hidden_states)
+            if index in indices:
+                tokens = to_rows(hidden_states)
+                found.append(swin.norm(tokens) if index == last else tokens)
+        return found
+
     def forward(self, swin: nn.Module, pixel_values: torch.Tensor) -> torch.Tensor:
         """
         Args:
@@ -325,12 +355,5 @@ class FusedSwin(nn.Module):
         Returns:
             `torch.Tensor` of shape `(B, T, c)`: the last stage's tokens, row-major.
         """
-        hidden_states = self._embed(swin.patch_embed, pixel_values)
-        blocks = iter(self.blocks)
-        for stage, gathering, reduction in zip(swin.layers, self.gatherings, self.reductions, strict=True):
-            if not isinstance(stage.downsample, nn.Identity):
-                hidden_states = gathering(hidden_states).unflatten(1, (-1, 4)).flatten(2)
-                hidden_states = reduction.run(stage.downsample.reduction, stage.downsample.norm(hidden_states))
-            for block in stage.blocks:
-                hidden_states = next(blocks)(block, hidden_states)
-        return swin.norm(self.to_rows(hidden_states))
+        (tokens,) = self.stages(swin, pixel_values, (len(self.gatherings) - 1,))
+        return tokens

@@ -44,7 +44,7 @@ from transformers.utils.generic import can_return_tuple
 from .checkpoint_limits import check_num_elements
 from .configuration_hiva import HiVAConfig
 from .facs import MISSING_LABEL, get_action_unit
-from .fused_inference import FusedDetector
+from .fused_inference import FusedDetector, FusesForInference
 from .fused_swin import lower_masks
 from .remote_code import PushesRemoteCode
 from .word_pieces import name_word_pieces
@@ -891,7 +891,7 @@ class HiVAForPreTraining(HiVAPreTrainedModel):
     [`~HiVAForAUDetection.fuse`] makes inference faster.
     """
 )
-class HiVAForAUDetection(HiVAPreTrainedModel):
+class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
     _keys_to_ignore_on_load_unexpected = [r"^graph\.", r"^graph_classifier\."]
 
     def __init__(self, config: HiVAConfig):
@@ -1112,11 +1112,6 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             return self._found_text_memory
         return True
 
-    @property
-    def is_fused(self) -> bool:
-        """Whether the model runs folded, see [`~HiVAForAUDetection.fuse`]."""
-        return self.fused_detector is not None
-
     @torch.no_grad()
     def fuse(self) -> "HiVAForAUDetection":
         """
@@ -1144,18 +1139,7 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
 
         >>> model = HiVAForAUDetection.from_pretrained("path/to/checkpoint").fuse()
         ```"""
-        if self.training:
-            raise ValueError(
-                "A model in training mode can't be fused: its weights are about to change. Call `eval()`."
-            )
-        parts = (self.vision_model, self.interaction, self.classifier)
-        devices = {parameter.device for part in parts for parameter in part.parameters()}
-        is_offloaded = hasattr(self, "hf_device_map") and torch.device("meta") in devices
-        if len(devices) > 1 or is_offloaded:
-            raise ValueError(
-                "A model that lies on several devices, or was offloaded, can't be fused: load it without `device_map`, "
-                "or onto one device."
-            )
+        self._check_fusible((self.vision_model, self.interaction, self.classifier))
         text = None
         # CODEPATH: checkpoints of the ablation "baseline" see the face alone.
         if self.config.uses_text:
@@ -1167,22 +1151,6 @@ class HiVAForAUDetection(HiVAPreTrainedModel):
             text = (self.text_memory, self.text_memory_mask)
         self.fused_detector = FusedDetector(self.vision_model, self.interaction, self.classifier, text).eval()
         return self
-
-    def unfuse(self) -> "HiVAForAUDetection":
-        """Undoes [`~HiVAForAUDetection.fuse`], and returns the model itself."""
-        self.fused_detector = None
-        return self
-
-    def train(self, mode: bool = True) -> "HiVAForAUDetection":
-        """See [`torch.nn.Module.train`]; training needs the plain network."""
-        if mode:
-            self.unfuse()
-        return super().train(mode)
-
-    def load_state_dict(self, state_dict, *args, **kwargs):
-        """See [`torch.nn.Module.load_state_dict`]; what was folded from other weights is dropped."""
-        self.unfuse()
-        return super().load_state_dict(state_dict, *args, **kwargs)
 
     def drop_text_encoder(self):
         """

@@ -179,19 +179,21 @@ class _PackedCalls(TorchFunctionMode):
 class PackedLinears(_HoldsPackedWeights):
     """Runs a network, with all its linear layers as [`PackedLinear`] runs one."""
 
-    def forward(self, network: nn.Module, inputs: torch.Tensor) -> object:
+    def forward(self, network: nn.Module, inputs: torch.Tensor, **kwargs) -> object:
         """
         Args:
             network (`nn.Module`):
                 Always the same one.
             inputs (`torch.Tensor`):
                 What it is called with.
+            kwargs:
+                What else.
 
         Returns:
             What it returns.
         """
         # CODEPATH: on an x86 processor, in fp32 and bf16. Elsewhere nothing is gained by looking at every call.
         if not (_is_inference() and _has_kernel_for(inputs, next(network.parameters()))):
-            return network(inputs)
+            return network(inputs, **kwargs)
         with _PackedCalls(self._weights):
-            return network(inputs)
+            return network(inputs, **kwargs)

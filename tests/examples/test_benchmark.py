@@ -124,6 +124,18 @@ def test_the_fused_network_is_measured_beside_its_backbone(part, quick, monkeypa
         check_table(vars(table))
 
 
+@pytest.mark.slow
+def test_vl_fau_is_measured_plain_and_fused(part, quick, monkeypatch):
+    inference = part("inference")
+    monkeypatch.setattr(inference, "make_vl_fau", partial(part("networks").make_vl_fau, SMALL_SWIN))
+    monkeypatch.setattr(inference, "QUICK_ROUNDS", {1: 1, 2: 1})
+    tables = list(inference.vl_fau(quick))
+    assert len(tables) == 4
+    for table in tables:
+        check_table(vars(table))
+        assert [row[0] for row in table.rows] == ["VL-FAU", "VL-FAU, fused"]
+
+
 @pytest.fixture
 def three_modes(part, monkeypatch) -> ModuleType:
     """The module of the modes, with three that need no preparation."""

@@ -15,7 +15,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ..export.formats import check_not_pickled
 from ..export.runtime import ExportedDetector
 from ..face_detection import CenterFaceDetector
-from ..modeling_hiva import HiVAForAUDetection
+from ..fused_inference import FusesForInference
 from ..packaged_checkpoint import find_checkpoint
 from ..pipeline_au_detection import AUDetectionPipeline
 from .engine import STAGES, DetectionEngine, EngineReport, FrameResult
@@ -176,7 +176,7 @@ def load_detector(
     chosen = {"device": device, "dtype": _dtype_of(dtype)}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     detector = pipeline("au-detection", model=checkpoint, **chosen)
-    if isinstance(detector.model, HiVAForAUDetection):
+    if isinstance(detector.model, FusesForInference):
         detector.model.fuse()
     elif dtype is not None and isinstance(detector.model, ExportedDetector):
         logger.warning(
