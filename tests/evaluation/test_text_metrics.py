@@ -55,6 +55,8 @@ def test_wording_is_what_the_libraries_say(labels):
     rng = np.random.default_rng(1)
     alternatives = [texts for row in alternatives_of(labels) for texts in row]
     predictions = [texts[rng.integers(4)] for row in alternatives_of(1 - labels) for texts in row]
+    # Some stand there several times.
+    predictions, alternatives = predictions + predictions[:40] * 2, alternatives + alternatives[:40] * 2
     scores = compare_wordings(predictions, alternatives)
 
     def plain(text):

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 # One text, or several that are equally right.
 Reference = str | Sequence[str]
+# A text and its references, tokenized, and how often they stand side by side.
+_Pairs = Counter[tuple[str, tuple[str, ...]]]
 
 _EXTRA, _PURPOSE = "language", "Comparing wordings"
 _WORDING_SCORES = ("bleu", "rouge_l", "cider")
@@ -132,13 +134,17 @@ def compare_wordings(predictions: Sequence[str], references: Sequence[Reference]
         )
     if not predictions:
         return {"num_texts": 0} | dict.fromkeys(_WORDING_SCORES)
-    hypotheses = [_tokenize(text) for text in predictions]
-    tokenized = [[_tokenize(text) for text in texts] for texts in alternatives]
+    tokens = {text: _tokenize(text) for text in {*predictions, *(text for texts in alternatives for text in texts)}}
+    # Networks repeat themselves, and so do references: what stands side by side more than once is compared once.
+    pairs = Counter(
+        (tokens[text], tuple(tokens[wanted] for wanted in texts))
+        for text, texts in zip(predictions, alternatives, strict=True)
+    )
     return {
         "num_texts": len(predictions),
-        "bleu": _bleu(hypotheses, tokenized),
-        "rouge_l": _rouge_l(hypotheses, tokenized),
-        "cider": _cider(hypotheses, tokenized),
+        "bleu": _bleu(pairs),
+        "rouge_l": _rouge_l(pairs),
+        "cider": _cider(pairs),
     }
 
 
@@ -225,13 +231,16 @@ def _agreement(
     return float((((probabilities >= threshold) == (read.states == 1)) & read.was_read).mean())
 
 
-def _bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+def _bleu(pairs: _Pairs) -> float:
     sacrebleu = import_from_extra("sacrebleu", _EXTRA, _PURPOSE)
-    most = max(map(len, references))
-    # Streams of equal length; None where a text has fewer references than another.
-    streams = [[texts[index] if index < len(texts) else None for texts in references] for index in range(most)]
-    # Unsmoothed, as captioning papers print it: 0 without a common 4-gram.
-    return sacrebleu.BLEU(tokenize="none", smooth_method="none").corpus_score(hypotheses, streams).score / 100
+    # The order matters to the score of a sentence alone, of which the counts are taken.
+    scorer = sacrebleu.BLEU(tokenize="none", effective_order=True)
+    scores = [scorer.sentence_score(hypothesis, texts) for hypothesis, texts in pairs]
+    counts = np.array([[score.sys_len, score.ref_len, *score.counts, *score.totals] for score in scores])
+    sys_len, ref_len, *matches = (np.array(list(pairs.values())) @ counts).tolist()
+    correct, total = matches[: len(matches) // 2], matches[len(matches) // 2 :]
+    # Of the corpus, and unsmoothed, as captioning papers print it: 0 without a common 4-gram.
+    return sacrebleu.BLEU.compute_bleu(correct, total, sys_len, ref_len, smooth_method="none").score / 100
 
 
 class _Blanks:
@@ -241,25 +250,25 @@ class _Blanks:
         return text.split()
 
 
-def _rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+def _rouge_l(pairs: _Pairs) -> float:
     rouge_scorer = import_from_extra("rouge_score.rouge_scorer", _EXTRA, _PURPOSE)
     scorer = rouge_scorer.RougeScorer(["rougeL"], tokenizer=_Blanks())
-    return float(
-        np.mean(
-            [
-                scorer.score_multi(texts, hypothesis)["rougeL"].fmeasure
-                for hypothesis, texts in zip(hypotheses, references, strict=True)
-            ]
-        )
-    )
+    scores = [scorer.score_multi(texts, hypothesis)["rougeL"].fmeasure for hypothesis, texts in pairs]
+    return float(np.average(scores, weights=list(pairs.values())))
 
 
-def _cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+def _cider(pairs: _Pairs) -> float:
     cider = import_from_extra("pycocoevalcap.cider.cider_scorer", _EXTRA, _PURPOSE)
     scorer = cider.CiderScorer()
-    for hypothesis, texts in zip(hypotheses, references, strict=True):
+    for hypothesis, texts in pairs:
         scorer += (hypothesis, list(texts))
-    return float(scorer.compute_score()[0])
+    # As its `compute_score` does, for each pair as often as it stands there.
+    for texts, count in zip(scorer.crefs, pairs.values(), strict=True):
+        for ngram in set().union(*texts):
+            scorer.document_frequency[ngram] += count
+    # The number of texts is the length of this list; behind the last hypothesis nothing of it is read.
+    scorer.crefs += [[]] * (pairs.total() - len(pairs))
+    return float(np.average(scorer.compute_cider(), weights=list(pairs.values())))
 
 
 def _tokenize(text: str) -> str:
