@@ -119,6 +119,13 @@ def test_a_card_of_another_data_set_is_refused(make_run):
         render_card("hiva-bp4d", read_finished_run(make_run("disfa")))
 
 
+def test_a_card_of_another_kind_of_network_is_refused(make_run, make_vl_fau_run):
+    with pytest.raises(ValueError, match="not what the card starter is about: .* of the kind vl_fau"):
+        render_card("starter", read_finished_run(make_vl_fau_run("synthfacs")))
+    with pytest.raises(ValueError, match="not what the card vl-fau is about: .* of the kind hiva"):
+        render_card("vl-fau", read_finished_run(make_run("synthfacs")))
+
+
 def test_the_starters_card_is_filled_from_a_run_and_a_measurement_on_photos(make_run, results_of, tmp_path):
     agreement, output = tmp_path / "agreement.json", tmp_path / "card.md"
     measured = {"num_faces": 321, "correlation": {"AU12": 0.6543, "AU4": None}, "experimental_labels": ["AU4"]}

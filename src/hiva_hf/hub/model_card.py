@@ -129,11 +129,15 @@ def render_card(
         pictures: Which of `results.png` and `photo.png` the repository has.
 
     Raises:
-        ValueError: if there is no such card, or the run is on another data set.
+        ValueError: if there is no such card, or the run is on another data set or of another kind of network.
     """
     texts = _texts()
     if name not in texts["cards"]:
         raise ValueError(f"There is no card {name!r}. Known: {', '.join(card_names())}.")
+    if run is not None and (name == VL_FAU_CARD) != (run.model_type == "vl_fau"):
+        raise ValueError(
+            f"{run.path} is not what the card {name} is about: it holds a network of the kind {run.model_type}."
+        )
     card = texts["cards"][name]
     about = [card]
     if name == VL_FAU_CARD:
