@@ -10,7 +10,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from hiva_hf.image_loading import ImageLoadError, load_image
 
@@ -178,6 +178,19 @@ def test_an_image_whose_notes_are_damaged_is_taken_as_it_is_stored(photo, file_f
     data = BytesIO()
     photo.save(data, file_format, exif=b"garbage" * 10, quality=100)
     assert difference(load_image(data.getvalue()), photo) < 6
+
+
+def test_a_preview_is_not_taken_for_a_photo(photo):
+    """As camera raws begin, which are TIFF files."""
+    data, tags = BytesIO(), TiffImagePlugin.ImageFileDirectory_v2()
+    tags[254] = 1
+    photo.resize((24, 16)).save(data, "TIFF", tiffinfo=tags)
+    with pytest.raises(ImageLoadError, match="camera's raw file.*Save it as JPEG"):
+        load_image(data.getvalue())
+
+
+def test_premultiplied_grey_becomes_rgb(photo):
+    assert load_image(photo.convert("LA").convert("La")).mode == "RGB"
 
 
 def damaged_files(photo: Image.Image) -> dict[str, bytes]:

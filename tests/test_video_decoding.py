@@ -1,11 +1,13 @@
 """Videos are read in the order of presentation, upright, with the stream's times, up to their damage."""
 
 import gc
+import io
 import struct
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hiva_hf import video_decoding
 from hiva_hf.video_decoding import VideoReadError, VideoTruncatedError, decode_video
@@ -222,6 +224,105 @@ def test_what_is_missing_in_avi_shifts_nothing_beyond_the_next_key_frame(tmp_pat
     assert (np.diff(times) > 0).all()
     shifted = times != [level_of(picture) for picture in pictures]
     assert not shifted[lost[0] + 12 :].any()
+
+
+def not_coded(number: int) -> bytes:
+    """A picture of MPEG-4 that says "as the one before", as XviD writes them."""
+    bits = f"0101{number % 25:05b}100"
+    return b"\0\0\1\xb6" + int(bits.ljust(16, "1"), 2).to_bytes(2, "big")
+
+
+def test_pictures_of_avi_that_are_not_coded_take_their_slots(tmp_path):
+    options = {"b": "8M", "g": "250", "sc_threshold": "1000000000"}
+    whole = write_video(tmp_path / "whole.avi", codec="mpeg4", num_frames=50, **options)
+    path = tmp_path / "a.avi"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(packet for packet in source.demux() if packet.size):
+            if number in (10, 11, 12):
+                repeated = av.Packet(not_coded(number))
+                repeated.pts, repeated.dts, repeated.time_base = packet.pts, packet.dts, packet.time_base
+                packet = repeated
+            packet.stream = stream
+            container.mux(packet)
+    pictures, error = read(path)
+    assert error is None and len(pictures) == 47
+    slots = np.rint([25 * picture.timestamp for picture in pictures])
+    assert slots.tolist() == [number for number in range(50) if number not in (10, 11, 12)]
+
+
+@pytest.mark.parametrize("rate", [10, 25, 50])
+def test_streams_without_a_container_have_the_rate_that_they_tell(tmp_path, rate):
+    pictures, error = read(write_grey(tmp_path / "a.h264", "libx264", rate, range(10)))
+    assert error is None
+    np.testing.assert_allclose([picture.timestamp for picture in pictures], np.arange(10) / rate, atol=1e-6)
+
+
+def test_pictures_of_a_program_stream_without_a_time_come_a_frame_after_the_one_before(tmp_path):
+    path = tmp_path / "a.vob"
+    with av.open(str(path), "w", format="vob") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "2", "b": "6M"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(60):
+            image = np.full((HEIGHT, WIDTH, 3), level(number % 50), np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            # The clock runs since long.
+            frame.pts, frame.time_base = 25_000 + number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        assert None in [frame.pts for frame in container.decode(video=0)]
+    pictures, error = read(path)
+    assert error is None
+    times = np.array([picture.timestamp for picture in pictures])
+    np.testing.assert_allclose(times - times[0], np.arange(60) / 25, atol=1e-3)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "avi", "mkv"])
+def test_a_title_may_be_of_any_alphabet(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "A title of old"
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame(WIDTH, HEIGHT, "yuv420p")))
+        container.mux(stream.encode())
+    data = path.read_bytes()
+    assert b"A title of old" in data
+    path.write_bytes(data.replace(b"A title of old", b"\xc4 title of old"))
+    pictures, error = read(path)
+    assert (len(pictures), error) == (1, None)
+
+
+@pytest.mark.parametrize(("orientation", "shape"), [(1, (HEIGHT, WIDTH)), (6, (WIDTH, HEIGHT))])
+def test_pictures_with_notes_that_pyav_does_not_know_are_read(tmp_path, orientation, shape):
+    """A camera's Motion JPEG with EXIF in each picture."""
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    data = io.BytesIO()
+    Image.new("RGB", (WIDTH, HEIGHT), "red").save(data, "JPEG", exif=exif)
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=5)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        for number in range(3):
+            packet = av.Packet(data.getvalue())
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 5), stream, True
+            container.mux(packet)
+    pictures, error = read(tmp_path / "a.avi")
+    assert error is None
+    assert [picture.to_rgb().shape for picture in pictures] == [(*shape, 3)] * 3
+
+
+@pytest.mark.parametrize("aspects", [[(1, 1), (4, 3)], [(4, 3), (1, 1)]])
+def test_the_shape_of_pixels_may_change_on_the_way(tmp_path, aspects):
+    parts = [write_video(tmp_path / f"{n}.ts", num_frames=10, aspect=Fraction(*a)) for n, a in enumerate(aspects)]
+    path = tmp_path / "a.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    pictures, error = read(path)
+    assert error is None
+    widths = [picture.to_rgb().shape[1] for picture in pictures]
+    assert [widths[0], widths[-1]] == [round(WIDTH * a / b) for a, b in aspects]
 
 
 @pytest.mark.parametrize("ending", ["mp4", "avi", "ts", "mkv"])

@@ -215,6 +215,9 @@ def _encoded_address(url: str) -> str:
 def _check_size(image: Image.Image, max_pixels: int) -> None:
     if image.format in PROGRAM_FORMATS:
         raise ImageLoadError(f"it is a drawing ({image.format}), not a photo. Save it as PNG or JPEG.")
+    # Tag 254 of TIFF, which camera raws are as well: a reduced picture. Pillow takes the first one of a file.
+    if image.format == "TIFF" and image.tag_v2.get(254, 0) & 1:
+        raise ImageLoadError("it is a camera's raw file, of which only a preview can be read. Save it as JPEG.")
     if image.width * image.height == 0:
         raise ImageLoadError("it has no pixels.")
     if image.width * image.height > max_pixels:
@@ -251,6 +254,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
                 raise ImageLoadError("its integers go beyond 16 bits. Convert it to 8 or 16 bits per channel.")
             values = values.astype(np.uint16)
         return _from_array(values).convert("RGB")
+    if image.mode == "La":
+        # The one mode that Pillow takes to a single other one.
+        image = image.convert("LA")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

@@ -2,9 +2,9 @@
 
 import os
 import re
-from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .extras import import_from_extra
+from .video_times import AviSlots, Clock
 
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def decode_video(path: str | os.PathLike) -> Iterator[VideoPicture]:
     try:
         with open_video(path) as container:
             stream = _first_stream(container)
-            aspect = _pixel_aspect(stream)
+            clock, decoder = Clock(stream), stream.codec_context
+            told, aspect = decoder.sample_aspect_ratio, _pixel_aspect(stream.sample_aspect_ratio)
             is_damaged, rotation, matrix = False, None, None
             for picture in _pictures(container, stream):
                 is_damaged = picture.is_corrupt or (is_damaged and not picture.key_frame)
@@ -109,7 +111,11 @@ def decode_video(path: str | os.PathLike) -> Iterator[VideoPicture]:
                 # later: so only those are read that are turned otherwise than the one before.
                 if picture.rotation != rotation:
                     rotation, matrix = picture.rotation, _display_matrix(picture)
-                yield VideoPicture(number, _timestamp(picture, number, stream), is_damaged, picture, matrix, aspect)
+                if decoder.sample_aspect_ratio != told:
+                    # Broadcasts change between 4:3 and 16:9.
+                    told = decoder.sample_aspect_ratio
+                    aspect = _pixel_aspect(told)
+                yield VideoPicture(number, clock.seconds_of(picture, number), is_damaged, picture, matrix, aspect)
                 number += 1
         if number == 0:
             raise VideoReadError("the video has no picture")
@@ -133,7 +139,12 @@ def open_video(path: str | os.PathLike) -> "av.container.InputContainer":
     av = import_av()
     try:
         # Without the scheme, what stands before a colon in a name would be taken for one.
-        return av.open(f"file:{os.fspath(path)}", container_options={"format_whitelist": ",".join(_FORMATS)})
+        return av.open(
+            f"file:{os.fspath(path)}",
+            container_options={"format_whitelist": ",".join(_FORMATS)},
+            # Titles and the like are not read, and in old files no UTF-8.
+            metadata_errors="replace",
+        )
     except av.ArgumentError as error:
         raise VideoReadError("it is no video that can be decoded, or a playlist of others") from error
 
@@ -167,7 +178,7 @@ def _first_stream(container: "av.container.InputContainer") -> "av.VideoStream":
 def _pictures(container: "av.container.InputContainer", stream: "av.VideoStream") -> Iterator["av.VideoFrame"]:
     """Yields what the decoder gives, also what it still holds when a packet is broken."""
     end = 0
-    slots = _AviSlots() if container.format.name == "avi" else None
+    slots = AviSlots(stream.codec_context) if container.format.name == "avi" else None
     try:
         for packet in container.demux(stream):
             if slots is not None:
@@ -186,32 +197,7 @@ def _pictures(container: "av.container.InputContainer", stream: "av.VideoStream"
         raise VideoTruncatedError(f"the video ends {missing:.1f} seconds before the time that its header tells")
 
 
-class _AviSlots:
-    """Gives the pictures of an AVI file their times of presentation.
-
-    The format holds none: its packets stand in the order of decoding, one for each slot of the frame rate, and the
-    decoder puts the pictures in order. What FFmpeg makes up for them is wrong for H.264, whose times it shuffles.
-    """
-
-    def __init__(self):
-        self._slots: list[int] = []
-
-    def open(self, packet: "av.Packet") -> None:
-        """Takes the slot of a packet; the decoder passes it on to the picture."""
-        packet.pts = packet.dts
-        if packet.size > 0 and packet.dts is not None:
-            insort(self._slots, packet.dts)
-
-    def fill(self, picture: "av.VideoFrame") -> "av.VideoFrame":
-        """Gives the next picture in the order of presentation the first slot that is open."""
-        if picture.key_frame and picture.pts is not None:
-            # What stood before it in the file has come before it, too, or never will, as it is damaged.
-            self._slots = [slot for slot in self._slots if slot >= picture.pts]
-        picture.pts = self._slots.pop(0) if self._slots else None
-        return picture
-
-
-def _timed(pictures: list["av.VideoFrame"], slots: _AviSlots | None) -> list["av.VideoFrame"]:
+def _timed(pictures: list["av.VideoFrame"], slots: AviSlots | None) -> list["av.VideoFrame"]:
     return pictures if slots is None else [slots.fill(picture) for picture in pictures]
 
 
@@ -245,21 +231,21 @@ def _held_back(stream: "av.VideoStream") -> list["av.VideoFrame"]:
         return []
 
 
-def _timestamp(picture: "av.VideoFrame", number: int, stream: "av.VideoStream") -> float | None:
-    if picture.pts is not None and picture.time_base is not None:
-        return float(picture.pts * picture.time_base)
-    return number / float(stream.average_rate) if stream.average_rate else None
-
-
-def _pixel_aspect(stream: "av.VideoStream") -> float:
+def _pixel_aspect(ratio: Fraction | None) -> float:
     """Width of a pixel over its height; 1 where nothing is told, or what cannot be."""
-    aspect = float(stream.sample_aspect_ratio or 1)
+    aspect = float(ratio or 1)
     return aspect if 1 / _MAX_PIXEL_ASPECT <= aspect <= _MAX_PIXEL_ASPECT else 1.0
 
 
 def _display_matrix(picture: "av.VideoFrame") -> NDArray[np.int32] | None:
     """How the picture is to be turned or mirrored, `[3, 3]` in FFmpeg's fixed point numbers."""
-    data = picture.side_data.get("DISPLAYMATRIX")
+    try:
+        data = picture.side_data.get("DISPLAYMATRIX")
+    except ValueError:
+        # PyAV gives none at all where there is a kind that it doesn't know, such as EXIF. What is mirrored stays so.
+        turn = np.deg2rad(picture.rotation)
+        cosine, sine = (round(value) for value in (np.cos(turn), np.sin(turn)))
+        return np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
     return None if data is None else np.frombuffer(data, dtype=np.int32)[:9].reshape(3, 3)
 
 

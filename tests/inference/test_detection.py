@@ -180,7 +180,7 @@ def test_a_drawn_video_can_be_played_after_a_kill(tmp_path):
         "from hiva_hf.inference.drawing import VideoFile\n"
         "video = VideoFile(pathlib.Path(sys.argv[1]), (64, 96))\n"
         "for number in range(200):\n"
-        "    video.write(np.full((64, 96, 3), number, np.uint8), number / 25)\n"
+        "    video.write(np.full((64, 96, 3), number, np.uint8), 3 + number / 25)\n"
         "os.kill(os.getpid(), 9)\n"
     )
     path = tmp_path / "a.mp4"
@@ -188,7 +188,7 @@ def test_a_drawn_video_can_be_played_after_a_kill(tmp_path):
     with av.open(str(path)) as container:
         times = [picture.time for picture in container.decode(video=0)]
     assert len(times) >= 100
-    np.testing.assert_allclose(times, np.arange(len(times)) / 25, atol=1e-3)
+    np.testing.assert_allclose(times, 3 + np.arange(len(times)) / 25, atol=1e-3)
 
 
 @pytest.mark.parametrize(("shape", "ending"), [((4, 65_500), "jpg"), ((4, 65_600), "png")])
@@ -200,6 +200,41 @@ def test_a_photo_that_jpeg_is_too_small_for_is_drawn(detector, tmp_path, shape, 
     (drawn,) = (tmp_path / "drawn").iterdir()
     assert drawn.name == f"strip.{ending}"
     assert Image.open(drawn).size == shape[::-1]
+
+
+@pytest.mark.parametrize(
+    ("times", "drawn"),
+    [
+        ([0, 0.04, 0.3, 0.3, 0.34], [0, 0.04, 0.3, 0.3, 0.34]),
+        # Two recordings in a row, and one whose clock begins below 0.
+        ([5, 5.04, 5.5, 0.1, 0.14, 0.18], [5, 5.04, 5.5, 5.96, 6, 6.04]),
+        ([-0.08, -0.04, 0, 0.5], [0, 0.04, 0.08, 0.58]),
+    ],
+)
+def test_drawn_videos_go_on_where_times_do_not(tmp_path, times, drawn):
+    av = pytest.importorskip("av")
+    from hiva_hf.inference.drawing import VideoFile
+
+    video = VideoFile(tmp_path / "a.mp4", (32, 48))
+    for time in times:
+        video.write(np.full((32, 48, 3), 128, np.uint8), time)
+    video.close()
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        found = [picture.time for picture in container.decode(video=0)]
+    np.testing.assert_allclose(found, drawn, atol=1e-3)
+
+
+def test_drawn_colours_are_told_to_players(tmp_path):
+    av = pytest.importorskip("av")
+    from hiva_hf.inference.drawing import VideoFile
+
+    video = VideoFile(tmp_path / "a.mp4", (720, 1280))
+    video.write(np.full((720, 1280, 3), (200, 40, 40), np.uint8), 0)
+    video.close()
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert container.streams.video[0].codec_context.colorspace == av.video.reformatter.Colorspace.ITU601
+        (picture,) = container.decode(video=0)
+    np.testing.assert_allclose(picture.to_ndarray(format="rgb24")[300, 300], (200, 40, 40), atol=3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 64), (33, 47)])

@@ -102,6 +102,31 @@ def test_faces_that_cannot_be_aligned_are_left_out():
     assert [item.face.box for item in tracker(np.zeros((240, 320, 3), np.uint8), 0.0)] == [face_at(100, 100).box]
 
 
+def test_a_clock_that_begins_anew_is_no_cut():
+    """Recordings that were put together; the face moves on."""
+    background = np.random.default_rng(0).integers(0, 100, (240, 320, 3), np.uint8)
+
+    def find_bright_square(image):
+        rows, columns = np.nonzero(image[..., 0] > 200)
+        if len(rows) == 0:
+            return []
+        corners = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+        return [face_at((corners[0] + corners[2]) / 2, (corners[1] + corners[3]) / 2, float(corners[2] - corners[0]))]
+
+    tracker = FaceTracker(find_bright_square, detect_every=10)
+    ids, searches = set(), []
+    for part in range(12):
+        before = tracker.num_searches
+        for number in range(100):
+            image, left = background.copy(), round(140 + 100 * np.sin((100 * part + number) / 20))
+            image[100:140, left : left + 40, 0] = 255
+            (found,) = tracker(image, number / 25)
+            ids.add(found.face_id)
+        searches.append(tracker.num_searches - before)
+    assert ids == {0}
+    assert max(searches) <= 11
+
+
 @pytest.mark.parametrize(
     ("options", "message"), [({"detect_every": 0}, "at least 1"), ({"max_gap": -1}, "at least 0")]
 )

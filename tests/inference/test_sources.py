@@ -1,5 +1,6 @@
 """Inputs become photos and videos by what is in them, in natural order, and problems become frames with errors."""
 
+import io
 import os
 import re
 import sys
@@ -90,6 +91,25 @@ def test_jpeg_pictures_in_a_row_are_a_video(tmp_path):
     Image.new("RGB", (20, 10)).save(tmp_path / "a.jpg")
     (tmp_path / "a.mjpeg").write_bytes((tmp_path / "a.jpg").read_bytes() * 3)
     assert [frame.is_video for frame in read_frames(find_sources([tmp_path])[0])] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("ending", ["m2v", "m1v"])
+def test_mpeg_video_without_a_container_is_no_photo(tmp_path, make_video, frames, ending):
+    make_video(tmp_path / f"a.{ending}", frames[:4], codec=f"mpeg{ending[1]}video")
+    found = list(read_frames(find_sources([tmp_path])[0]))
+    assert [frame.is_video for frame in found] == [True] * 4
+    assert all(frame.error is None for frame in found)
+
+
+def test_documents_with_pictures_and_tables_are_left_out(tmp_path):
+    data = io.BytesIO()
+    Image.effect_noise((96, 96), 50).save(data, "JPEG")
+    Image.new("RGB", (20, 10)).save(tmp_path / "photo.jpg")
+    (tmp_path / "Thumbs.db").write_bytes(bytes.fromhex("d0cf11e0a1b11ae1") + bytes(504) + data.getvalue() * 20)
+    (tmp_path / "measured.mat").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(3000))
+    sources, others = find_sources([tmp_path])
+    assert names(sources, tmp_path) == ["photo.jpg"]
+    assert names(others, tmp_path) == ["measured.mat", "Thumbs.db"]
 
 
 @pytest.mark.filterwarnings("error")

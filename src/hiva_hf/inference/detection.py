@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -295,7 +295,7 @@ class DetectionJob:
             if explanations is not None:
                 explained = stack.enter_context(ExplanationFile(explanations, done))
             if self._draw_dir is not None:
-                drawing = stack.enter_context(self._open_drawing())
+                drawing = stack.enter_context(self._open_drawing(first_frame))
             stack.enter_context(logging_redirect_tqdm())
             bar = stack.enter_context(
                 tqdm(total=count_frames(sources, self._every), unit="frames", disable=None if progress else True)
@@ -309,11 +309,11 @@ class DetectionJob:
                 bar.update()
                 yield from result.records
 
-    def _open_drawing(self) -> "AnnotatedFiles":
+    def _open_drawing(self, first_frame: Callable[[str], int]) -> "AnnotatedFiles":
         # Matplotlib is needed for pictures alone.
         from .drawing import AnnotatedFiles
 
-        return AnnotatedFiles(self._draw_dir, self.sources, self._experimental)
+        return AnnotatedFiles(self._draw_dir, self.sources, self._experimental, first_frame)
 
     def _finish(self, result: FrameResult, table: TableWriter | None, drawing: "AnnotatedFiles | None") -> None:
         if table is not None:

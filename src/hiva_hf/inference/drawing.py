@@ -1,10 +1,9 @@
 """Photos and videos with what was found drawn into them."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +15,14 @@ from ..viz import annotate_frame
 from .engine import FrameResult
 
 
-if TYPE_CHECKING:
-    import av
-
 _JPEG_QUALITY = 92
 # The format knows no larger sides, and Pillow keeps a little off the limit.
 _MAX_JPEG_SIDE = 65_500
 # Fine enough for the times of any camera, and what MPEG has always used.
 _TIME_BASE = Fraction(1, 90_000)
 _ASSUMED_FRAME_RATE = 25
+# In its units: further back, time goes only where another recording begins.
+_LEAST_JUMP = round(Fraction(1, 5) / _TIME_BASE)
 # What is written in one go: two seconds or so are lost if the process is killed.
 _FRAMES_PER_FRAGMENT = 50
 
@@ -33,17 +31,25 @@ class AnnotatedFiles(contextlib.AbstractContextManager):
     """A folder that gets a picture for each photo and a video (H.264, without sound) for each video.
 
     Names and sub-folders are those of the sources. A video that is resumed goes on in a file of its own, whose name
-    tells its first frame. After a kill, the frames before it that the encoder had not written yet, some 50, are in
-    neither.
+    tells the frame that it was resumed at. After a kill, the frames before it that the encoder had not written yet,
+    some 50, are in neither.
 
     Args:
         folder: Made if need be.
         sources: All that will come.
         experimental: Labels of AUs that are drawn as unreliable.
+        first_frame: Tells the frame that a source is resumed at, 0 if it is not.
     """
 
-    def __init__(self, folder: Path, sources: Sequence[str], experimental: Sequence[str] = ()):
+    def __init__(
+        self,
+        folder: Path,
+        sources: Sequence[str],
+        experimental: Sequence[str] = (),
+        first_frame: Callable[[str], int] = lambda source: 0,
+    ):
         self._experimental = experimental
+        self._first_frame = first_frame
         self._paths = paths_below(folder, sources)
         self._source: str | None = None
         self._video: VideoFile | None = None
@@ -60,7 +66,8 @@ class AnnotatedFiles(contextlib.AbstractContextManager):
             _save_photo(image, path)
             return
         if self._video is None:
-            part = f"-from-{frame.number}" if frame.number else ""
+            first = self._first_frame(frame.source)
+            part = f"-from-{first}" if first else ""
             path.parent.mkdir(parents=True, exist_ok=True)
             self._video = VideoFile(path.with_name(f"{path.name}{part}.mp4"), image.shape[:2])
         seconds = frame.number / _ASSUMED_FRAME_RATE if frame.timestamp is None else frame.timestamp
@@ -118,12 +125,13 @@ class VideoFile:
     """
 
     def __init__(self, path: Path, size: tuple[int, int]):
-        # In fragments until it is closed.
-        options = {"movflags": "hybrid_fragmented", "flush_packets": "1"}
+        # In fragments until it is closed. The header waits for the first one, to tell when it begins.
+        options = {"movflags": "hybrid_fragmented+delay_moov", "flush_packets": "1"}
+        av = import_av()
         # With the scheme, a colon in the name is none.
-        self._container = import_av().open(f"file:{path}", "w", options=options)
+        self._container = av.open(f"file:{path}", "w", options=options)
         # Fragments shift the times of pictures that are stored in another order than they are shown in (B-frames).
-        self._stream: av.VideoStream = self._container.add_stream(
+        self._stream = self._container.add_stream(
             "libx264", options={"preset": "veryfast", "crf": "20", "bf": "0", "g": str(_FRAMES_PER_FRAGMENT)}
         )
         # The format knows even sizes only.
@@ -131,15 +139,31 @@ class VideoFile:
         self._stream.height, self._stream.width = height, width
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = _TIME_BASE
-        self._last = -1
+        # Without a word, players take large pictures for BT.709.
+        self._stream.codec_context.colorspace = av.video.reformatter.Colorspace.ITU601
+        self._stream.codec_context.color_range = av.video.reformatter.ColorRange.MPEG
+        self._last: int | None = None
+        self._step = round(1 / (_ASSUMED_FRAME_RATE * _TIME_BASE))
+        self._shift = 0
 
     def write(self, image: NDArray[np.uint8], seconds: float) -> None:
         """Adds a frame `[height, width, 3]`."""
         picture = import_av().VideoFrame.from_ndarray(self._fit(image), format="rgb24")
-        # Times that repeat or go back are more than the format can hold.
-        picture.pts = self._last = max(round(seconds / _TIME_BASE), self._last + 1)
-        picture.time_base = _TIME_BASE
+        picture.pts, picture.time_base = self._next_time(round(seconds / _TIME_BASE)), _TIME_BASE
         self._container.mux(self._stream.encode(picture))
+
+    def _next_time(self, time: int) -> int:
+        """Where a frame comes: times that repeat or go back are more than the format can hold."""
+        if self._last is None:
+            # Clocks may begin below 0.
+            self._shift = max(0, -time)
+            self._last = time + self._shift
+            return self._last
+        if time + self._shift < self._last - _LEAST_JUMP:
+            self._shift = self._last + self._step - time
+        following = max(time + self._shift, self._last + 1)
+        self._step, self._last = following - self._last, following
+        return following
 
     def _fit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Cuts an odd row or column off; a video whose size changes on the way goes on in its first size."""

@@ -161,11 +161,14 @@ class FaceTracker:
 
         Args:
             image: RGB `uint8` `[height, width, 3]`.
-            time: Its time in the video, in seconds; rises from frame to frame.
+            time: Its time in the video, in seconds; rises from frame to frame, but for recordings that were put
+                together.
 
         Returns:
             The faces that can be aligned, the largest first.
         """
+        if time < self._last_time:
+            self._begin_anew(time)
         self._forget(image, time)
         faces, is_complete = self._search_regions(image, time) if self._regions_pay(image) else ([], False)
         if not is_complete or self._frames_since_search >= self.detect_every:
@@ -174,6 +177,12 @@ class FaceTracker:
         tracked = self._continue(faces, time)
         self._last_time = time
         return sorted(tracked, key=lambda item: -item.face.area)
+
+    def _begin_anew(self, time: float) -> None:
+        """Takes what is known along to a clock that goes back."""
+        for known in self._known:
+            known.time = time if self._is_visible(known) else known.time - (self._last_time - time)
+        self._last_time = time
 
     def _forget(self, image: NDArray[np.uint8], time: float) -> None:
         """Drops faces that were away for too long, and all of them at a cut."""

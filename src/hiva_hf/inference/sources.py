@@ -4,7 +4,7 @@ import mimetypes
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,12 @@ from ..video_decoding import VideoReadError, decode_video, import_av, open_video
 _ANIMATED_FORMATS = frozenset(("GIF", "PNG"))
 # JPEG pictures one after the other, of which Pillow would see the first.
 _STREAM_SUFFIXES = (".mjpeg", ".mjpg")
+# Pillow knows these by name alone: a video and tables.
+_STUB_FORMATS = frozenset(("MPEG", "HDF5", "GRIB", "BUFR"))
+# Streams that begin with no sign of what they are: FFmpeg finds them in documents with pictures, and in programs.
+_UNSIGNED_FORMATS = frozenset(
+    ("mjpeg", "m4v", "mpegvideo", "h261", "h263", "h264", "hevc", "vvc", "vc1", "obu", "av1", "dnxhd")
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +226,8 @@ def is_photo(path: str) -> bool:
             # Reading it tells what is too large.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return not (image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False))
+                is_animation = image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False)
+                return not is_animation and image.format not in _STUB_FORMATS
     # Pillow raises nearly every type of error on damaged files.
     except Exception:
         return False
@@ -233,9 +240,15 @@ def _is_video(path: str) -> bool:
         return False
     try:
         with open_video(path) as container:
-            return bool(video_streams(container))
+            is_told = container.format.name not in _UNSIGNED_FORMATS or _ends_with(path, container.format.extensions)
+            return is_told and bool(video_streams(container))
     except (av.FFmpegError, OSError, ValueError):
         return False
+
+
+def _ends_with(path: str, extensions: Collection[str]) -> bool:
+    # FFmpeg tells none of MPEG-1 and 2 without a container.
+    return Path(path).suffix.lower().removeprefix(".") in {*extensions, "m1v", "m2v"}
 
 
 def _is_called_image(path: str) -> bool:
