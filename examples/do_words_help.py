@@ -22,7 +22,9 @@ SEEDS = (42, 43, 44)
 
 
 def main():
-    options, reproduction = parse_options(description=__doc__, seeds=SEEDS, variants=WORD_VARIANTS)
+    options, reproduction = parse_options(
+        description=__doc__, seeds=SEEDS, variants=WORD_VARIANTS, shows_published=False
+    )
     try:
         check_seeds(reproduction)
     except ValueError as error:

@@ -85,7 +85,7 @@ def main():
         folds = [
             FoldPredictions(
                 fold,
-                seed=0,
+                seed=None,
                 test=predict(options, fold, options.split),
                 validation=predict(options, fold, "validation") if options.tune_thresholds else None,
             )
@@ -105,7 +105,7 @@ def main():
     except ValueError as error:
         sys.exit(f"evaluate.py: {error}")
     where = f"{title_of(options.dataset)}, {options.split} subjects of fold {', '.join(map(str, options.fold))}"
-    table = make_detail_table("scores", f"{result.name} on {where}", result)
+    table = make_detail_table("scores", f"{result.name} on {where}", result, options.split)
     print(f"\n{table.to_markdown()}")
     if options.output_dir is not None:
         write_text(output_dir / "scores.json", json.dumps(vars(options) | result.scores.as_dict(), indent=2))

@@ -10,6 +10,7 @@ where explanations do: `hiva_hf.au_explanation.map_places`.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,13 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, AutoModel
 
+from hiva_hf import HiVAForAUDetection
+from hiva_hf.atomic_files import write_text
 from hiva_hf.au_explanation import REGIONS, FaceEvidence, map_places, places_of, region_cells
 from hiva_hf.data.loading import load_au_dataset
 from hiva_hf.face_alignment import TEMPLATE
 from hiva_hf.facs import get_action_unit
+from hiva_hf.reported_errors import REPORTED_ERRORS, message_of
 from hiva_hf.sensitivity import read_with_sensitivity
 
 
@@ -28,7 +32,7 @@ KINDS = {"ddca": "attention", "cdca": "attention", "sensitivity": "sensitivity"}
 BATCH_SIZE = 8
 
 
-def parse_options() -> argparse.Namespace:
+def parse_options(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, help="Folder or Hub id of a HiVA detector.")
     parser.add_argument("--dataset", default="synthfacs", help="Name of the data set [synthfacs].")
@@ -36,7 +40,21 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--fold", type=int, default=1, help="Part of the subjects to look at [1].")
     parser.add_argument("--max_samples", type=int, default=200, help="Evenly spaced faces at most [200].")
     parser.add_argument("--output", type=Path, help="JSON file with all figures.")
-    return parser.parse_args()
+    options = parser.parse_args(words)
+    if options.max_samples < 1:
+        parser.error(f"--max_samples is {options.max_samples}, but at least 1 face is needed.")
+    return options
+
+
+def load_detector(checkpoint: str) -> HiVAForAUDetection:
+    """Raises a `ValueError` for a checkpoint without maps: they come from HiVA's attention, and from gradients."""
+    model = AutoModel.from_pretrained(checkpoint)
+    if not isinstance(model, HiVAForAUDetection):
+        raise ValueError(
+            f"{checkpoint} is no checkpoint of a HiVAForAUDetection: other models have other maps, and exports no "
+            "gradients."
+        )
+    return model.eval()
 
 
 def aligned_landmarks(processor) -> np.ndarray:
@@ -83,9 +101,12 @@ def named_regions(
     return named, agrees
 
 
-def main():
-    options = parse_options()
-    model = AutoModel.from_pretrained(options.checkpoint).eval()
+def compare(options: argparse.Namespace):
+    """Prints a table of the shares, and writes all figures if asked to."""
+    if options.output is not None:
+        # A folder that can't be made is told before the work.
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+    model = load_detector(options.checkpoint)
     processor = AutoImageProcessor.from_pretrained(options.checkpoint)
     labels = model.config.au_labels
     numbers = [get_action_unit(label).number for label in labels]
@@ -97,7 +118,7 @@ def main():
     counted = (np.array(faces["labels"][:]) == 1) & (probabilities >= thresholds)
     seen = [index for index in range(len(labels)) if counted[:, index].any()]
     if not seen:
-        raise SystemExit(
+        raise ValueError(
             f"There is nothing to count: on none of {len(faces)} faces of {options.dataset} is an AU active in "
             "the labels and for the detector."
         )
@@ -111,7 +132,7 @@ def main():
         figures[f"{kind} names a region"] = float(named[counted].mean())
         figures[f"{kind} names its own"] = float(agrees[counted].sum() / max(1, named[counted].sum()))
     if options.output is not None:
-        options.output.write_text(json.dumps(figures, indent=2) + "\n")
+        write_text(options.output, json.dumps(figures, indent=2) + "\n")
 
     columns = ["chance", *maps]
     print(f"Share of the maps on the AU's own region, {len(faces)} faces of {options.dataset}\n")
@@ -128,6 +149,14 @@ def main():
             f"{kind}: {figures[f'{kind} names a region']:.0%} of the maps name a region, "
             f"{figures[f'{kind} names its own']:.0%} of these the AU's own"
         )
+
+
+def main():
+    options = parse_options()
+    try:
+        compare(options)
+    except REPORTED_ERRORS as error:
+        sys.exit(f"map_agreement.py: {message_of(error)}")
 
 
 if __name__ == "__main__":

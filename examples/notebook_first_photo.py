@@ -80,10 +80,14 @@ Image.open(options.output_dir / "faces.png")
 # %% [markdown]
 # Where the descriptions of the four most probable AUs looked: in each pair, left on the AU's own feature map (DDCA),
 # right on that of the whole face (CDCA). A face that stays grey was looked at evenly. A map tells what the network
-# used, not where a muscle moved: in the starter several AUs look at the same few spots.
+# used, not where a muscle moved: in the starter several AUs look at the same few spots. Of detectors without these
+# maps, such as VL-FAU, the picture has what they have.
 
 # %%
 strongest = aus["label"].head(4).tolist()
-hiva_hf.draw_attention(photo, face, strongest, options.output_dir / "attention.png")
+if {"ddca_attention", "cdca_attention"} & face.keys():
+    hiva_hf.draw_attention(photo, face, strongest, options.output_dir / "attention.png")
+else:
+    hiva_hf.draw_faces(photo, [face], options.output_dir / "attention.png")
 print(f"Table and pictures are in {options.output_dir}.")
 Image.open(options.output_dir / "attention.png")

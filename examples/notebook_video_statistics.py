@@ -76,9 +76,12 @@ table = hiva_hf.detect(video, detector, every=options.every, output=options.outp
 frames = table[table["face_id"].notna()]
 if frames.empty:
     sys.exit("No face was found in this video.")
+if frames["timestamp"].isna().any():
+    sys.exit(f"{video} is no video, or has photos in it: statistics over time need the times of frames.")
 decisions = [column for column in frames.columns if column.endswith("_c")]
 aus = [column.removesuffix("_c") for column in decisions]
-print(frames[["frame", "timestamp", "face_id", "detector_score", "AU12", "AU12_c"]].head().to_string(index=False))
+first = "AU12" if "AU12" in aus else aus[0]
+print(frames[["frame", "timestamp", "face_id", "detector_score", first, f"{first}_c"]].head().to_string(index=False))
 
 # %% [markdown]
 # ## Smoothing and events

@@ -47,30 +47,46 @@ PRINTED_SCORES = {"F1": "test_mean_f1", "ROC-AUC": "test_mean_roc_auc"}
 
 
 def parse_options(
-    words: list[str] | None = None, description: str | None = __doc__, **defaults: object
+    words: list[str] | None = None,
+    description: str | None = __doc__,
+    seeds: Sequence[int] | None = None,
+    variants: Sequence[str] = VARIANTS,
+    shows_published: bool = True,
 ) -> tuple[argparse.Namespace, Reproduction]:
+    """Reads the options of this command, or of one that makes the same runs.
+
+    Args:
+        words: Of the command line.
+        description: What the command is.
+        seeds: Its default; None is the one of the settings.
+        variants: Its default.
+        shows_published: Whether its report has published tables.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--output_dir", help="Folder of all runs and the report; default: hiva-reproduction-DATASET.")
     parser.add_argument("--folds", type=int, nargs="+", help="Folds to test; default: 1 of synthfacs, else all.")
-    parser.add_argument("--seeds", type=int, nargs="+", help="Seeds for each fold; default: that of --seed.")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS, help="Default: all of them.")
-    parser.add_argument(
-        "--tables", nargs="+", help="Published tables, I to VI, to show; default: those of the data set."
-    )
+    of_seeds = "that of --seed" if seeds is None else " ".join(map(str, seeds))
+    parser.add_argument("--seeds", type=int, nargs="+", default=seeds, help=f"For each fold; default: {of_seeds}.")
+    of_variants = "all of them" if variants is VARIANTS else " ".join(variants)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=variants, help=f"Default: {of_variants}.")
+    if shows_published:
+        parser.add_argument(
+            "--tables", nargs="+", help="Published tables, I to VI, to show; default: those of the data set."
+        )
     parser.add_argument("--report_only", action="store_true", help="Train nothing.")
     parser.add_argument(
         "--separate_stage1", action="store_true", help="Train a stage 1 for every variant, not one for each fold."
     )
-    parser.set_defaults(**defaults)
     options, settings = parser.parse_known_args(words)
     arguments, asked = parse_settings(settings)
     folder = options.output_dir or asked.get("output_dir") or f"hiva-reproduction-{arguments.dataset}"
     arguments = replace(arguments, output_dir=folder)
     try:
         check_asked_settings(asked, options.seeds)
-        choose_published_tables(arguments.dataset, options.tables)
+        if shows_published:
+            choose_published_tables(arguments.dataset, options.tables)
         reproduction = Reproduction(
             arguments,
             folds=options.folds or default_folds(arguments.dataset, arguments.data_dir),

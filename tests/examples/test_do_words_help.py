@@ -56,6 +56,21 @@ def test_by_default_all_controls_run_with_three_seeds_and_missing_ones_are_named
     assert (record["seeds"], record["dataset"], record["differences"]) == ([42, 43, 44], "synthfacs", [])
 
 
+def test_help_tells_the_defaults_of_this_command(example, capsys):
+    module = example("do_words_help")
+    with pytest.raises(SystemExit):
+        module.parse_options(["--help"], seeds=module.SEEDS, variants=module.WORD_VARIANTS, shows_published=False)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "default: 42 43 44." in printed
+    assert f"Default: {' '.join(module.WORD_VARIANTS)}." in printed
+
+
+def test_published_tables_have_no_place_here(run_command, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run_command(tmp_path, "--report_only", "--tables", "I")
+    assert "--tables" in capsys.readouterr().err
+
+
 def test_one_seed_is_refused_before_any_training(run_command, tmp_path):
     with pytest.raises(SystemExit, match="can't be told from the one seed 7"):
         run_command(tmp_path / "runs", "--seeds", "7")

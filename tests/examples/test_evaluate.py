@@ -51,6 +51,14 @@ def test_a_fold_that_it_was_trained_on_is_refused_unless_asked_for(run_command, 
     assert "test subjects of fold 2" in capsys.readouterr().out
 
 
+def test_the_table_names_the_people_and_no_seed_that_nobody_knows(run_command, detector, capsys):
+    words = ("--split", "validation", "--max_samples", 40, "--mixed_precision", "no")
+    run_command("--checkpoint", detector, *words)
+    printed = capsys.readouterr().out
+    assert "validation subjects, 40 faces" in printed and "Support: validation faces" in printed
+    assert "seed" not in printed and "test subjects" not in printed
+
+
 def test_thresholds_are_not_tuned_on_the_split_that_is_scored(run_command, detector, capsys):
     with pytest.raises(SystemExit):
         run_command("--checkpoint", detector, "--split", "validation", "--tune_thresholds")

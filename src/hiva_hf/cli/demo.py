@@ -1,6 +1,7 @@
 """`hiva-hf demo`: the web page, on this computer."""
 
 import argparse
+import socket
 
 from ..extras import import_from_extra
 
@@ -31,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Serves the page until Ctrl-C."""
     if not args.max_video_seconds > 0:
         args.parser.error(f"--max_video_seconds must be positive, got {args.max_video_seconds:g}")
+    _check_address(args)
     import_from_extra("gradio", "demo", "The web page")
     from ..web import build_demo, launch_options
 
@@ -46,3 +48,17 @@ def run(args: argparse.Namespace) -> int:
     finally:
         demo.close()
     return 0
+
+
+def _check_address(args: argparse.Namespace) -> None:
+    """Listens there for a moment: Gradio would try for ever, or advise what is no option here."""
+    if args.port is not None and not 1 <= args.port <= 65535:
+        args.parser.error(f"--port must lie between 1 and 65535, got {args.port}")
+    # As addresses have it in browsers.
+    host = args.host.removeprefix("[").removesuffix("]")
+    try:
+        family = socket.getaddrinfo(host, args.port, type=socket.SOCK_STREAM)[0][0]
+        socket.create_server((host, args.port or 0), family=family).close()
+    except OSError as error:
+        where = f"--host {args.host}" + ("" if args.port is None else f" --port {args.port}")
+        args.parser.error(f"{where}: nothing can be served there ({error.strerror}). Pass another one.")

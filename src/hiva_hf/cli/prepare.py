@@ -42,7 +42,8 @@ DATA_DIR is the unpacked release of GFT, all of it or some subjects:
 
 _CUSTOM = """\
 DATA_DIR is a folder with pictures of your own and a table of their labels (see --labels_file):
-  path,subject,AU1,AU2,...   one line for each picture; optional columns: task, frame, fold"""
+  path,subject,AU1,AU2,...   one line for each picture; optional columns: task, frame, fold,
+                             AU1_intensity, ..."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

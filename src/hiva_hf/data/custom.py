@@ -57,8 +57,8 @@ def read_custom(data_dir: str | Path, labels_file: str | Path | None = None) -> 
     - optional `AU1_intensity`, ...: 0 to 5, or missing in the same way;
     - optional `task`: which recording of the subject; optional `frame`: the picture's number in it, in the order of
       the table by default;
-    - optional `fold`: the fold in which the subject is tested, 0 for never. By default the sorted subjects are dealt
-      to three.
+    - optional `fold`: the fold in which the subject is tested, 0 for never. Without this column the sorted subjects
+      are dealt to three; with it, everybody needs one.
 
     Args:
         data_dir: Folder with the pictures.

@@ -24,13 +24,13 @@ class FoldPredictions:
 
     Attributes:
         fold: The part of the subjects that it was tested on.
-        seed: The seed that it was trained with.
+        seed: The seed that it was trained with; None where that is not known, as of a checkpoint from elsewhere.
         test: Predictions for the test subjects.
         validation: Predictions for its validation subjects, on which thresholds are tuned; None leaves them untuned.
     """
 
     fold: int
-    seed: int
+    seed: int | None
     test: Predictions
     validation: Predictions | None = None
 
@@ -41,7 +41,7 @@ class FoldScores:
 
     Attributes:
         fold: Its fold.
-        seed: Its seed.
+        seed: Its seed, if it is known.
         counts: Confusion counts [N] at the threshold 0.5.
         roc_auc: [N].
         thresholds: [N], tuned on the validation subjects.
@@ -49,7 +49,7 @@ class FoldScores:
     """
 
     fold: int
-    seed: int
+    seed: int | None
     counts: AUCounts
     roc_auc: NDArray[np.float64]
     thresholds: NDArray[np.float64] | None
@@ -85,7 +85,7 @@ class ProtocolScores:
         return tuple(sorted({part.fold for part in self.parts}))
 
     @property
-    def seeds(self) -> tuple[int, ...]:
+    def seeds(self) -> tuple[int | None, ...]:
         return tuple(sorted({part.seed for part in self.parts}))
 
     @property
@@ -122,7 +122,7 @@ class ProtocolScores:
         """[N], the test faces of all folds that show the AU."""
         return self._pooled_counts(self.seeds[0]).support
 
-    def undefined(self, metric: str) -> list[dict[str, str | int]]:
+    def undefined(self, metric: str) -> list[dict[str, str | int | None]]:
         """Where a score has no value and so entered no mean: AU, fold and seed."""
         return [
             {"au": label, "fold": part.fold, "seed": part.seed}
@@ -131,7 +131,7 @@ class ProtocolScores:
             if np.isnan(value)
         ]
 
-    def _pooled_counts(self, seed: int) -> AUCounts:
+    def _pooled_counts(self, seed: int | None) -> AUCounts:
         parts = [part.counts for part in self.parts if part.seed == seed]
         return sum(parts, start=AUCounts.zeros(len(self.au_labels)))
 

@@ -102,8 +102,15 @@ def make_f1_table(
     return Table(key, title, columns, tuple(rows), tuple(notes))
 
 
-def make_detail_table(key: str, title: str, result: MethodResult) -> Table:
-    """Every score of every AU of one method: the mean over folds, and what stands beside it."""
+def make_detail_table(key: str, title: str, result: MethodResult, split: str = "test") -> Table:
+    """Every score of every AU of one method: the mean over folds, and what stands beside it.
+
+    Args:
+        key: For files and JSON.
+        title: Printed above the table.
+        result: The method.
+        split: Which subjects of the folds were predicted.
+    """
     scores, columns_of_aus = result.scores, _detail_columns(result)
     rows = [
         (f"{label} {get_action_unit(label).name}", OURS, *cells)
@@ -127,9 +134,9 @@ def make_detail_table(key: str, title: str, result: MethodResult) -> Table:
     decimals = {"Support": 0}
     columns = [Column(name, decimals.get(name, PUBLISHED_DECIMALS)) for name in columns_of_aus]
     notes = [
-        *_notes_of_ours({"": result.name}, {"": result}),
-        "Tuned F1: with the threshold of each AU that is best on the validation subjects, not 0.5. Support: test "
-        "faces that show the AU. Positive rate: their share of the faces whose label is known.",
+        *_notes_of_ours({"": result.name}, {"": result}, split),
+        "Tuned F1: with the threshold of each AU that is best on the validation subjects, not 0.5. Support: "
+        f"{split} faces that show the AU. Positive rate: their share of the faces whose label is known.",
     ]
     return Table(key, title, (Column("AU"), Column(SOURCE_COLUMN), *columns), tuple(rows), tuple(notes))
 
@@ -225,26 +232,29 @@ def _difference_cells(comparison: BootstrapScores | None) -> list[Cell]:
     return [difference, _interval(comparison.mean_interval), none_if_undefined(comparison.p_value)]
 
 
-def _notes_of_ours(names: Mapping[str, str], ours: Mapping[str, MethodResult]) -> list[str]:
+def _notes_of_ours(names: Mapping[str, str], ours: Mapping[str, MethodResult], split: str = "test") -> list[str]:
     if not ours:
         return []
     first = next(iter(ours.values()))
     scores = first.scores
+    seeds = "" if None in scores.seeds else f" {_counted(scores.seeds, 'seed')},"
     notes = [
         f"ours: F1 x 100 at probability >= {DEFAULT_THRESHOLD}, mean over AUs of the mean over folds; "
-        f"{_counted(scores.folds, 'fold')}, {_counted(scores.seeds, 'seed')}, {scores.num_subjects} test subjects, "
+        f"{_counted(scores.folds, 'fold')},{seeds} {scores.num_subjects} {split} subjects, "
         f"{scores.num_faces} faces. {_explain_interval(first)} Pooled: from counts added up over the folds."
     ]
     for variant, result in ours.items():
-        undefined = [
-            f"{place['au']} in fold {place['fold']} (seed {place['seed']})" for place in result.scores.undefined("f1")
-        ]
+        undefined = [_name_place(**place) for place in result.scores.undefined("f1")]
         if undefined:
             notes.append(
                 f"ours: {names[variant]}: F1 is undefined for {', '.join(undefined)}, where there was nothing to find "
                 "and nothing was found; it is in no mean."
             )
     return notes
+
+
+def _name_place(au: str, fold: int, seed: int | None) -> str:
+    return f"{au} in fold {fold}" + ("" if seed is None else f" (seed {seed})")
 
 
 def _explain_interval(result: MethodResult) -> str:

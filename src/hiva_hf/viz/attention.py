@@ -177,6 +177,8 @@ def _kinds_of(face: dict[str, Any], kinds: Sequence[str]) -> list[str]:
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise ValueError(f"`kinds` may hold 'ddca' and 'cdca', got {unknown[0]!r}.")
     found = [kind for kind in kinds if f"{kind}_attention" in face]
+    if not found and "spatial_attention" in face:
+        raise ValueError("The maps of a VL-FAU belong to no description: `draw_faces` draws them.")
     if not found:
         raise ValueError(
             f"The face has no maps of {' or '.join(kinds) or 'any kind'}: call the pipeline with "
