@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from packaging.version import Version
 
 from .extras import import_from_extra
 from .video_times import AviSlots, Clock
@@ -137,13 +138,12 @@ def open_video(path: str | os.PathLike) -> "av.container.InputContainer":
         ImportError: PyAV is missing.
     """
     av = import_av()
+    # Titles and the like are not read, and in old files no UTF-8. From PyAV 19 on, that is no error any more.
+    lenient = {} if Version(av.__version__) >= Version("19") else {"metadata_errors": "replace"}
     try:
         # Without the scheme, what stands before a colon in a name would be taken for one.
         return av.open(
-            f"file:{os.fspath(path)}",
-            container_options={"format_whitelist": ",".join(_FORMATS)},
-            # Titles and the like are not read, and in old files no UTF-8.
-            metadata_errors="replace",
+            f"file:{os.fspath(path)}", container_options={"format_whitelist": ",".join(_FORMATS)}, **lenient
         )
     except av.ArgumentError as error:
         raise VideoReadError("it is no video that can be decoded, or a playlist of others") from error
