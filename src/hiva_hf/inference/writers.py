@@ -250,11 +250,17 @@ def openface_paths(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
         common = os.path.commonpath([os.path.abspath(place.parent) for place in places.values()])
         places = {source: Path(os.path.relpath(os.path.abspath(place), common)) for source, place in places.items()}
     # Those of whole names as well: that of "a.jpg" is the stem of "a.jpg.webp".
-    stems = Counter(stem for place in places.values() for stem in {place, place.with_suffix("")})
+    stems = {source: _without_ending(place) for source, place in places.items()}
+    counts = Counter(name for source, place in places.items() for name in {place, stems[source]})
     return {
-        source: folder / (place.with_suffix(".csv") if stems[place.with_suffix("")] == 1 else f"{place}.csv")
+        source: folder / f"{stems[source] if counts[stems[source]] == 1 else place}.csv"
         for source, place in places.items()
     }
+
+
+def _without_ending(place: Path) -> Path:
+    # Of "..jpg" a dot would stay, which names no file.
+    return place.with_suffix("") if place.stem.strip(".") else place
 
 
 def parquet_schema(columns: Sequence[str]) -> "pa.Schema":
