@@ -38,6 +38,7 @@ PROGRAM_FORMATS = ("EPS", "WMF")
 # Of files that hold one picture each (ISO/IEC 23008-12); sequences have others.
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif"))
 _HEIF_PLUGIN = "pillow_heif"
+_TIFF_SUBFILE_TYPE = 254
 # 16 to 8 bits: 65535 is 257 times 255.
 _TO_8_BITS = ((np.arange(2**16) + 128) // 257).astype(np.uint8)
 URL_SCHEMES = ("http://", "https://", "data:image/")
@@ -215,8 +216,7 @@ def _encoded_address(url: str) -> str:
 def _check_size(image: Image.Image, max_pixels: int) -> None:
     if image.format in PROGRAM_FORMATS:
         raise ImageLoadError(f"it is a drawing ({image.format}), not a photo. Save it as PNG or JPEG.")
-    # Tag 254 of TIFF, which camera raws are as well: a reduced picture. Pillow takes the first one of a file.
-    if image.format == "TIFF" and image.tag_v2.get(254, 0) & 1:
+    if _is_preview(image):
         raise ImageLoadError("it is a camera's raw file, of which only a preview can be read. Save it as JPEG.")
     if image.width * image.height == 0:
         raise ImageLoadError("it has no pixels.")
@@ -225,6 +225,13 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
             f"it has {image.width} x {image.height} pixels, more than the limit of {max_pixels}. Shrink it, or raise "
             "`max_pixels` if you trust its origin."
         )
+
+
+def _is_preview(image: Image.Image) -> bool:
+    """Whether it is a reduced picture of a TIFF file: camera raws are such files, and Pillow takes their first one."""
+    kind = image.tag_v2.get(_TIFF_SUBFILE_TYPE, 0) if hasattr(image, "tag_v2") else 0
+    # Damaged files may have several values.
+    return isinstance(kind, int) and bool(kind & 1)
 
 
 def _decode(image: Image.Image) -> Image.Image:
