@@ -131,8 +131,6 @@ def compare(options: argparse.Namespace):
         figures[kind] = {labels[index]: float(shares[counted[:, index], index].mean()) for index in seen}
         figures[f"{kind} names a region"] = float(named[counted].mean())
         figures[f"{kind} names its own"] = float(agrees[counted].sum() / max(1, named[counted].sum()))
-    if options.output is not None:
-        write_text(options.output, json.dumps(figures, indent=2) + "\n")
 
     columns = ["chance", *maps]
     print(f"Share of the maps on the AU's own region, {len(faces)} faces of {options.dataset}\n")
@@ -149,6 +147,9 @@ def compare(options: argparse.Namespace):
             f"{kind}: {figures[f'{kind} names a region']:.0%} of the maps name a region, "
             f"{figures[f'{kind} names its own']:.0%} of these the AU's own"
         )
+    # Behind the table, which a file that can't be written does not take along.
+    if options.output is not None:
+        write_text(options.output, json.dumps(figures, indent=2) + "\n")
 
 
 def main():

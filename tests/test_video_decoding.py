@@ -314,6 +314,17 @@ def test_pictures_with_notes_that_pyav_does_not_know_are_read(tmp_path, orientat
     assert [picture.to_rgb().shape for picture in pictures] == [(*shape, 3)] * 3
 
 
+def test_the_shape_of_pixels_that_a_file_tells_goes_before_that_of_its_stream(tmp_path):
+    """As in files whose shape was corrected without encoding them anew."""
+    path = write_video(tmp_path / "a.mp4", num_frames=10, aspect=Fraction(4, 3))
+    told, corrected = (b"pasp" + struct.pack(">II", *shape) for shape in ((4, 3), (3, 2)))
+    assert path.read_bytes().count(told) == 1
+    path.write_bytes(path.read_bytes().replace(told, corrected))
+    pictures, error = read(path)
+    assert error is None
+    assert {picture.to_rgb().shape for picture in pictures} == {(HEIGHT, round(WIDTH * 3 / 2), 3)}
+
+
 @pytest.mark.parametrize("aspects", [[(1, 1), (4, 3)], [(4, 3), (1, 1)]])
 def test_the_shape_of_pixels_may_change_on_the_way(tmp_path, aspects):
     parts = [write_video(tmp_path / f"{n}.ts", num_frames=10, aspect=Fraction(*a)) for n, a in enumerate(aspects)]

@@ -28,7 +28,14 @@ from .packed_linear import PackedLinear, PackedLinears
 
 
 class FoldedConvolution(nn.Module):
-    """A 1x1 convolution, the batch norm behind it and a ReLU, over tokens."""
+    """
+    A 1x1 convolution, the batch norm behind it and a ReLU, over tokens.
+
+    Args:
+        convolution (`nn.Conv2d`).
+        norm (`nn.BatchNorm2d`):
+            In evaluation mode: what it learned is folded.
+    """
 
     def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d):
         super().__init__()

@@ -104,7 +104,7 @@ def decode_video(path: str | os.PathLike) -> Iterator[VideoPicture]:
         with open_video(path) as container:
             stream = _first_stream(container)
             clock, decoder = Clock(stream), stream.codec_context
-            told, aspect = decoder.sample_aspect_ratio, _pixel_aspect(stream.sample_aspect_ratio)
+            told, aspect = None, _pixel_aspect(stream.sample_aspect_ratio)
             is_damaged, rotation, matrix = False, None, None
             for picture in _pictures(container, stream):
                 is_damaged = picture.is_corrupt or (is_damaged and not picture.key_frame)
@@ -112,10 +112,10 @@ def decode_video(path: str | os.PathLike) -> Iterator[VideoPicture]:
                 # later: so only those are read that are turned otherwise than the one before.
                 if picture.rotation != rotation:
                     rotation, matrix = picture.rotation, _display_matrix(picture)
-                if decoder.sample_aspect_ratio != told:
-                    # Broadcasts change between 4:3 and 16:9.
-                    told = decoder.sample_aspect_ratio
-                    aspect = _pixel_aspect(told)
+                # Broadcasts change between 4:3 and 16:9. At first, what the file tells goes before its stream.
+                if number > 0 and decoder.sample_aspect_ratio != told:
+                    aspect = _pixel_aspect(decoder.sample_aspect_ratio)
+                told = decoder.sample_aspect_ratio
                 yield VideoPicture(number, clock.seconds_of(picture, number), is_damaged, picture, matrix, aspect)
                 number += 1
         if number == 0:

@@ -125,14 +125,14 @@ class VideoFile:
     """
 
     def __init__(self, path: Path, size: tuple[int, int]):
-        # In fragments until it is closed. The header waits for the first one, to tell when it begins.
+        # In fragments until it is closed. The header waits for the first one, to tell when it begins and that pictures
+        # are stored in another order than they are shown in.
         options = {"movflags": "hybrid_fragmented+delay_moov", "flush_packets": "1"}
         av = import_av()
         # With the scheme, a colon in the name is none.
         self._container = av.open(f"file:{path}", "w", options=options)
-        # Fragments shift the times of pictures that are stored in another order than they are shown in (B-frames).
         self._stream = self._container.add_stream(
-            "libx264", options={"preset": "veryfast", "crf": "20", "bf": "0", "g": str(_FRAMES_PER_FRAGMENT)}
+            "libx264", options={"preset": "veryfast", "crf": "20", "g": str(_FRAMES_PER_FRAGMENT)}
         )
         # The format knows even sizes only.
         height, width = (max(2, side - side % 2) for side in size)
