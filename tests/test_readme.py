@@ -3,12 +3,14 @@
 import re
 from pathlib import Path
 
+import pytest
 from transformers import pipeline
 
 from hiva_hf.training.towers import packaged_text_tower, packaged_vision_tower
 
 
-README = Path(__file__).parents[1] / "README.md"
+REPOSITORY = Path(__file__).parents[1]
+README = REPOSITORY / "README.md"
 
 
 def python_of(heading: str) -> list[str]:
@@ -31,3 +33,22 @@ def test_a_new_network_serves_a_pipeline(tmp_path, monkeypatch):
     exec(making, names)
     exec(fusing, names)
     assert list(names["detector"].model.config.au_labels) == ["AU6", "AU12"]
+
+
+def section_anchors(page: str) -> set[str]:
+    """As GitHub makes them: lower case, blanks become hyphens, punctuation goes."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", ["README.md", "examples/benchmarks/README.md"])
+def test_links_lead_to_sections_and_files_that_are_there(page):
+    path = REPOSITORY / page
+    text = path.read_text(encoding="utf-8")
+    links = set(re.findall(r"\]\(([^)\s]+)\)", text))
+    sections = {link[1:] for link in links if link.startswith("#")}
+    files = {link for link in links if not link.startswith(("#", "https://"))}
+    assert sections <= section_anchors(text)
+    assert [file for file in files if not (path.parent / file).is_file()] == []
+    # A long page is found through by its list of sections.
+    assert page != "README.md" or len(sections) >= 15
