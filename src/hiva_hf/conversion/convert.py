@@ -16,6 +16,7 @@ from ..atomic_files import fill_folder
 from ..configuration_hiva import HiVAConfig
 from ..image_processing_hiva import HiVAImageProcessor
 from ..modeling_hiva import HiVAForAUDetection, HiVAGroupedLayerNorm, HiVAGroupedLinear
+from ..saved_checkpoints import save_checkpoint
 from .key_mapping import Assignment, ConversionError, Piece, assign_keys, describe_pieces, read_rules
 from .research_checkpoint import read_research_checkpoint
 
@@ -70,8 +71,7 @@ def convert_checkpoint(
         model.drop_text_encoder()
 
     def write(folder: Path):
-        model.save_pretrained(folder)
-        _image_processor(config).save_pretrained(folder)
+        save_checkpoint(folder, model, _image_processor(config))
         record = json.dumps(_record(checkpoint, assignment), indent=2)
         (folder / RECORD_FILE).write_text(record + "\n", encoding="utf-8")
 

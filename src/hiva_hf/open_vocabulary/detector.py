@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from ..saved_checkpoints import save_checkpoint
 from .head import TextConditionedAUHead
 from .towers import FrozenTowers
 
@@ -48,7 +49,7 @@ class OpenVocabularyDetector:
 
     def save_pretrained(self, folder: str | Path):
         """Writes the head; the towers are named in its configuration, not copied."""
-        self.head.save_pretrained(folder)
+        save_checkpoint(Path(folder), self.head)
 
     @torch.no_grad()
     def __call__(self, faces: Image.Image | Sequence[Image.Image], sentences: str | Sequence[str]) -> torch.Tensor:

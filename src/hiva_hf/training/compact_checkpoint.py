@@ -6,6 +6,7 @@ import torch
 from transformers import BaseImageProcessor, PreTrainedModel
 
 from ..remote_code import drop_local_towers
+from ..saved_checkpoints import share_weights
 
 
 def save_compact_checkpoint(model: PreTrainedModel, image_processor: BaseImageProcessor, folder: str | Path) -> Path:
@@ -34,6 +35,7 @@ def save_compact_checkpoint(model: PreTrainedModel, image_processor: BaseImagePr
     # Where the towers lay on the machine that trained says nothing to anybody else.
     drop_local_towers(folder)
     image_processor.save_pretrained(folder)
+    share_weights(folder)
     return folder
 
 

@@ -25,6 +25,7 @@ from ..modeling_hiva import (
     HiVAPreTrainedModel,
     label_weights_from_positive_rates,
 )
+from ..saved_checkpoints import save_checkpoint
 from .arguments import AUTrainingArguments, paper_num_neighbors
 from .augmentation import AugmentedFaces, EvaluationFaces, FaceAugmentation
 from .batches import evaluation_loader, plan_batches, resolve_batch_size
@@ -317,8 +318,7 @@ class TrainingRun:
             model = HiVAForAUDetection.from_pretrained(stage2)
             self._mix_with_pretrained_backbone(model)
             model.drop_text_encoder()
-            model.save_pretrained(self.output_dir)
-            self.image_processor.save_pretrained(self.output_dir)
+            save_checkpoint(self.output_dir, model, self.image_processor)
         self.accelerator.wait_for_everyone()
 
     def _mix_with_pretrained_backbone(self, model: HiVAPreTrainedModel):

@@ -9,6 +9,7 @@ from transformers import AutoModel
 
 from ..language.tokenizer import build_state_tokenizer
 from ..modeling_vl_fau import VLFAUForAUDetection
+from ..saved_checkpoints import save_checkpoint
 from .arguments import AUTrainingArguments
 from .augmentation import AugmentedFaces
 from .engine import Stage
@@ -82,9 +83,7 @@ class VLFAUTrainingRun(TrainingRun):
         if self.accelerator.is_main_process:
             model = VLFAUForAUDetection.from_pretrained(trained)
             self._mix_with_pretrained_backbone(model)
-            model.save_pretrained(self.output_dir)
-            self.image_processor.save_pretrained(self.output_dir)
-            self.tokenizer.save_pretrained(self.output_dir)
+            save_checkpoint(self.output_dir, model, self.image_processor, self.tokenizer)
         self.accelerator.wait_for_everyone()
 
     def _further_metrics(self, faces: Dataset, labels: np.ndarray, probabilities: np.ndarray) -> dict:

@@ -1,0 +1,27 @@
+"""Checkpoints that commands write for others to use."""
+
+import stat
+from pathlib import Path
+
+from transformers import PreTrainedModel
+from transformers.utils import CONFIG_NAME, PushToHubMixin
+
+
+def save_checkpoint(folder: Path, model: PreTrainedModel, *processors: PushToHubMixin):
+    """Writes a model and what reads its input. Whoever may read the configuration may read the weights.
+
+    Args:
+        folder: Where to; made if there is none.
+        model: Its weights become safetensors.
+        processors: An image processor, a tokenizer.
+    """
+    for part in (model, *processors):
+        part.save_pretrained(folder)
+    share_weights(folder)
+
+
+def share_weights(folder: Path):
+    """Gives weights the permissions of the configuration beside them: safetensors 0.8 keeps them for their owner."""
+    permissions = stat.S_IMODE((folder / CONFIG_NAME).stat().st_mode)
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(permissions)
