@@ -38,7 +38,7 @@ from .face_detection import CenterFaceDetector, FaceDetector
 from .facs import get_action_unit
 from .image_loading import MAX_PIXELS, ImageLoadError, image_name, load_image
 from .modeling_hiva import adjacency
-from .remote_code import PushesRemoteCode
+from .remote_code import PushesRemoteCode, keep_pipeline_code
 from .sensitivity import read_with_sensitivity
 
 
@@ -454,12 +454,16 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save the model, its image processor, and the tokenizer of a model that writes.
 
-        The base class would also add the pipeline's code. Here `push_to_hub` does that, for all of the code at once.
+        The base class would also add the pipeline's code. Here `push_to_hub` does that, for all of the code at once,
+        but for a pipeline whose code came by `trust_remote_code=True`: that goes with it.
         """
         self.model.save_pretrained(save_directory, **kwargs)
         self.image_processor.save_pretrained(save_directory, **kwargs)
         if self.model.can_generate():
             self._writing_tokenizer().save_pretrained(save_directory, **kwargs)
+        # CODEPATH: transformers copies such code for models and image processors.
+        if __name__.startswith("transformers_modules."):
+            keep_pipeline_code(self, save_directory)
 
     def _thresholds(self, threshold: float | Sequence[float] | Mapping[str, float]) -> list[float]:
         """One threshold per AU of the model."""

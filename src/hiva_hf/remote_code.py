@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers.dynamic_module_utils import get_relative_import_files
+from transformers.dynamic_module_utils import custom_object_save, get_relative_import_files
 
 
 CONFIG_FILE, IMAGE_PROCESSOR_FILE = "config.json", "preprocessor_config.json"
@@ -64,6 +64,19 @@ def add_remote_code(folder: str | os.PathLike) -> None:
             content |= entries_of(content)
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     drop_local_towers(folder)
+
+
+def keep_pipeline_code(pipeline: Any, folder: str | os.PathLike) -> None:
+    """Has a saved pipeline that came by `trust_remote_code=True` bring its code, as transformers does for the model's.
+
+    Args:
+        pipeline: The pipeline.
+        folder: Where its model was saved.
+    """
+    custom_object_save(pipeline, folder)
+    path = Path(folder) / CONFIG_FILE
+    # In place of an entry that names the repository which the code came from.
+    path.write_text(json.dumps(_read(path) | _pipeline_entry(), indent=2) + "\n", encoding="utf-8")
 
 
 def drop_local_towers(folder: str | os.PathLike) -> None:
@@ -110,8 +123,12 @@ def _model_entries(config: Mapping[str, Any]) -> dict[str, Any]:
     auto_map |= dict.fromkeys(AUTO_CLASSES_OF.get(architecture, ()), f"{MODEL_MODULES[model_type]}.{architecture}")
     if architecture not in DETECTORS:
         return {"auto_map": auto_map}
+    return {"auto_map": auto_map} | _pipeline_entry()
+
+
+def _pipeline_entry() -> dict[str, Any]:
     pipeline = {"impl": PIPELINE, "pt": ["AutoModelForImageClassification"], "type": "image"}
-    return {"auto_map": auto_map, "custom_pipelines": {"au-detection": pipeline}}
+    return {"custom_pipelines": {"au-detection": pipeline}}
 
 
 def _image_processor_entries(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,12 @@ def read(repo: str, photo: str, **options: Any) -> dict[str, Any]:
 def main(photo: str) -> dict[str, Any]:
     seen = {repo: read(repo, photo) for repo in ("org/hiva", "org/disfa", "org/parts", "org/pipe")}
     seen["v1"] = read("org/hiva", photo, revision="v1")
+    with tempfile.TemporaryDirectory() as copy:
+        pipeline("au-detection", model="org/hiva", **TRUST).save_pretrained(copy)
+        seen["copy"] = read(copy, photo)
+    with tempfile.TemporaryDirectory() as copy:
+        pipeline("au-detection", model="org/vl-fau", revision="v1", **TRUST).save_pretrained(copy)
+        seen["vl_fau_copy"] = read_vl_fau(copy, photo, **TRUST)
     seen["vl_fau"] = [
         read_vl_fau("org/vl-fau", photo, revision="v1", **TRUST),
         read_vl_fau("org/vl-fau-pipe", photo, **TRUST),
