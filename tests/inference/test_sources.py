@@ -118,6 +118,19 @@ def test_a_large_photo_is_one_without_a_warning(tmp_path):
     assert [frame.is_video for frame in read_frames(find_sources([tmp_path])[0])] == [False]
 
 
+def test_patterns_that_no_shell_has_filled_in_are(folder):
+    pattern = os.path.join(folder, "*.jpg")
+    assert names(find_sources([pattern, folder / "sub" / "clip.mp4"])[0], folder) == [
+        *("9.jpg", "10.jpg", "broken.jpg", "sub/clip.mp4"),
+    ]
+    assert names(find_sources([os.path.join(folder, "**", "clip.*")])[0], folder) == ["sub/clip.mp4"]
+    # A name is a name, whatever it looks like.
+    (folder / "9.jpg").rename(folder / "[1].jpg")
+    assert names(find_sources([folder / "[1].jpg"])[0], folder) == ["[1].jpg"]
+    with pytest.raises(FileNotFoundError, match=r"\*\.tif"):
+        find_sources([os.path.join(folder, "*.tif")])
+
+
 def test_what_does_not_exist_is_named(folder):
     with pytest.raises(FileNotFoundError, match=r"no such file or folder: nowhere\.mp4, .*gone \(looked in "):
         find_sources([folder, "nowhere.mp4", folder / "gone"])

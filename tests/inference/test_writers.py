@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hiva_hf.inference.output_paths import openface_paths
 from hiva_hf.inference.records import FaceRecord
 from hiva_hf.inference.tables import read_table, records_to_table, write_table
-from hiva_hf.inference.writers import journal_of, open_table, openface_paths
+from hiva_hf.inference.writers import journal_of, open_table
 
 from .conftest import LABELS, make_record
 
@@ -121,17 +122,6 @@ def test_openface_writes_a_file_for_each_source_into_a_folder(tmp_path, frames):
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
     assert pd.read_csv(folder / "two.csv")["face_id"].tolist() == [0, 1]
     assert pd.read_csv(folder / "broken.csv")["success"].tolist() == [0]
-
-
-def test_openface_files_of_several_folders_keep_them_apart(tmp_path):
-    paths = openface_paths(tmp_path, ["in/a/1.jpg", "in/b/1.jpg", "in/b/2.jpg", "in/b/2.mp4"])
-    names = [str(path.relative_to(tmp_path)) for path in paths.values()]
-    assert names == ["a/1.csv", "b/1.csv", "b/2.jpg.csv", "b/2.mp4.csv"]
-
-
-def test_openface_files_of_like_names_keep_them_apart(tmp_path):
-    files = openface_paths(tmp_path, ["a.jpg", "a.png", "a.jpg.webp", "b.webp"])
-    assert [path.name for path in files.values()] == ["a.jpg.csv", "a.png.csv", "a.jpg.webp.csv", "b.csv"]
 
 
 def test_openface_cannot_put_two_sources_into_one_file(tmp_path, frames):

@@ -1,5 +1,6 @@
 """Shards of prepared data: what goes into one, which of them can be trusted, and how one comes to lie on disk."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -214,7 +215,10 @@ def _file_facts(path: Path, root: Path) -> list[str | int | None]:
 
 def name_within(path: Path, root: Path) -> str:
     """How a file is named in what is written: relative to the release, which may be moved."""
-    return writable_name(Path(os.path.relpath(path, root)).as_posix())
+    # What lies on another drive of Windows keeps its whole name.
+    with contextlib.suppress(ValueError):
+        path = Path(os.path.relpath(path, root))
+    return writable_name(path.as_posix())
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

@@ -13,6 +13,7 @@ from ..image_loading import URL_SCHEMES
 from ..video_decoding import import_av
 from ..viz import annotate_frame
 from .engine import FrameResult
+from .output_paths import paths_below
 
 
 _JPEG_QUALITY = 92
@@ -86,13 +87,6 @@ def _save_photo(image: NDArray[np.uint8], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     ending = "jpg" if max(image.shape) <= _MAX_JPEG_SIDE else "png"
     Image.fromarray(image).save(path.with_name(f"{path.name}.{ending}"), quality=_JPEG_QUALITY)
-
-
-def paths_below(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
-    """For each source a path without an ending, unlike all others."""
-    from .writers import openface_paths
-
-    return {source: path.with_suffix("") for source, path in openface_paths(folder, sources).items()}
 
 
 def check_apart(folder: Path, sources: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """From what a user names (photos, videos, folders) to frames, one after the other."""
 
+import glob
 import mimetypes
 import os
 import re
@@ -71,7 +72,8 @@ def find_sources(inputs: Sequence[str | os.PathLike], exclude: Sequence[Path] = 
     whether it can be used shows when it is read.
 
     Args:
-        inputs: Photos, videos, addresses of photos, and folders.
+        inputs: Photos, videos, addresses of photos, folders, and patterns such as `*.mp4`, which the shells of Windows
+            don't fill in.
         exclude: Folders that are not searched.
 
     Returns:
@@ -83,7 +85,7 @@ def find_sources(inputs: Sequence[str | os.PathLike], exclude: Sequence[Path] = 
         ValueError: There is no photo and no video at all.
         PermissionError: A folder can't be read.
     """
-    names = [os.fspath(item) for item in inputs]
+    names = [name for item in inputs for name in _fill_in(os.fspath(item))]
     missing = [name for name in names if not name.startswith(URL_SCHEMES) and not os.path.exists(name)]
     if missing:
         raise FileNotFoundError(f"There is no such file or folder: {', '.join(missing)} (looked in {Path.cwd()}).")
@@ -179,6 +181,13 @@ def _each_once(names: Sequence[str]) -> list[str]:
     for name in names:
         first.setdefault(name if name.startswith(URL_SCHEMES) else os.path.abspath(name), name)
     return list(first.values())
+
+
+def _fill_in(name: str) -> list[str]:
+    # A file may be called like a pattern.
+    if name.startswith(URL_SCHEMES) or os.path.exists(name) or not glob.has_magic(name):
+        return [name]
+    return sorted(glob.glob(name, recursive=True), key=_natural_order) or [name]
 
 
 def _walk(folder: str, exclude: set[Path]) -> Iterator[str]:

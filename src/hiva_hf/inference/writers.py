@@ -14,13 +14,13 @@ import json
 import logging
 import os
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .output_paths import openface_paths
 from .records import FaceRecord, source_text, table_columns
 from .row_files import CsvRows, JsonRows, RowFile, TableProgress, check_columns, check_kind, kind_of_table
 from .table_formats import DEFAULT, OPENFACE, PYFEAT, TableFormat
@@ -237,30 +237,6 @@ class OpenFaceFolder(TableWriter):
 def journal_of(path: Path) -> Path:
     """Where the rows of a Parquet table stand until it is finished."""
     return path.with_name(path.name + JOURNAL_SUFFIX)
-
-
-def openface_paths(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
-    """The file of each source: its name with the ending .csv, in sub-folders if the sources lie in several folders.
-
-    Where two sources differ by their ending only, it stays in the name ("smile.jpg.csv"), as it does where the shorter
-    name would be that of another source.
-    """
-    places = {source: Path(source) for source in sources}
-    if places:
-        common = os.path.commonpath([os.path.abspath(place.parent) for place in places.values()])
-        places = {source: Path(os.path.relpath(os.path.abspath(place), common)) for source, place in places.items()}
-    # Those of whole names as well: that of "a.jpg" is the stem of "a.jpg.webp".
-    stems = {source: _without_ending(place) for source, place in places.items()}
-    counts = Counter(name for source, place in places.items() for name in {place, stems[source]})
-    return {
-        source: folder / f"{stems[source] if counts[stems[source]] == 1 else place}.csv"
-        for source, place in places.items()
-    }
-
-
-def _without_ending(place: Path) -> Path:
-    # Of "..jpg" a dot would stay, which names no file.
-    return place.with_suffix("") if place.stem.strip(".") else place
 
 
 def parquet_schema(columns: Sequence[str]) -> "pa.Schema":

@@ -137,7 +137,7 @@ def find_damage(path: Path) -> str | None:
 
 def _write_manifest(folder: Path):
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    manifest = {str(path.relative_to(folder)): (path.stat().st_size, _sha256(path)) for path in files}
+    manifest = {path.relative_to(folder).as_posix(): (path.stat().st_size, _sha256(path)) for path in files}
     (folder / _MANIFEST_FILE).write_text(json.dumps(manifest, indent=2))
 
 
