@@ -1,5 +1,8 @@
 """Single settings of a stage, each of which must really do something."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +16,7 @@ from hiva_hf import HiVAForPreTraining, HiVAImageProcessor
 from hiva_hf.training.augmentation import AugmentedFaces, EvaluationFaces, FaceAugmentation
 from hiva_hf.training.engine import Stage, StageTrainer
 from hiva_hf.training.interruption import StopRequest
+from hiva_hf.training.updates import write_tensors
 
 
 # Learning rates at which 1e-5 is a large difference.
@@ -165,6 +169,21 @@ def test_the_moving_average_is_what_is_kept(make_trainer):
         average = average.lerp(value, 1 - min(0.5, (1 + steps) / (10 + steps)))
     torch.testing.assert_close(kept, average)
     assert (kept - weights[-1]).abs().max() > 1e-5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="which files are mapped is asked of Linux")
+def test_a_state_that_was_read_may_be_deleted_where_open_files_may_not(make_trainer, tmp_path):
+    trainer = make_trainer()
+    trainer.train()
+    state = tmp_path / "state"
+    state.mkdir()
+    write_tensors(trainer.updates.gather(), state)
+
+    resumed = make_trainer(folder="resumed")
+    resumed.updates.load(state)
+    assert str(state) not in Path("/proc/self/maps").read_text()
+    for name, tensors in trainer.updates.gather().items():
+        assert largest_difference(resumed.updates.gather()[name], tensors) == 0
 
 
 def test_a_loss_that_is_no_number_stops_with_the_faces_of_its_step(make_trainer, rows):

@@ -10,7 +10,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset
-from safetensors.torch import load_file
 from torch.utils.data import DataLoader, default_collate
 from tqdm.auto import tqdm
 
@@ -37,7 +36,7 @@ from .run_folder import METRICS_FILE, write_metrics
 from .sentences import DescribedFaces
 from .stage_progress import StageProgress
 from .step_reports import StepReport, StepReports, describe_trouble
-from .updates import Updates, write_tensors
+from .updates import Updates, read_tensors, write_tensors
 
 
 logger = logging.getLogger(__name__)
@@ -182,7 +181,7 @@ class StageTrainer:
             )
         self.updates.load(folder)
         if self.average is not None:
-            self.average.load_tensors(load_file(folder / _AVERAGE_FILE))
+            self.average.load_tensors(read_tensors(folder / _AVERAGE_FILE))
         self.progress = progress
         logger.info("Resuming %s from %s.", self.stage.name, folder)
 

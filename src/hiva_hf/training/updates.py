@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 from ..modeling_hiva import HiVAPreTrainedModel
 from .arguments import AUTrainingArguments
@@ -80,14 +80,23 @@ class Updates:
 
     def load(self, folder: Path):
         """Puts back what was gathered and written with [`write_tensors`]."""
-        load_model_tensors(self.model, load_file(folder / _MODEL_FILE))
-        self._load_moments(load_file(folder / _OPTIMIZER_FILE))
+        load_model_tensors(self.model, read_tensors(folder / _MODEL_FILE))
+        self._load_moments(read_tensors(folder / _OPTIMIZER_FILE))
 
     def _gather_moments(self) -> dict[str, torch.Tensor]:
         return optimizer_tensors(self.model, self.optimizer)
 
     def _load_moments(self, tensors: Mapping[str, torch.Tensor]):
         load_optimizer_tensors(self.model, self.optimizer, tensors)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Reads safetensors into memory.
+
+    The optimizer goes on with these very tensors. If they were those of a mapped file, its folder could not be deleted
+    on Windows or NFS when newer states have taken its place.
+    """
+    return load(path.read_bytes())
 
 
 def write_tensors(files: TensorFiles, folder: Path):
