@@ -237,7 +237,8 @@ def test_videos_are_refused_with_the_remedy(read_text, name):
 
 
 @pytest.mark.parametrize(
-    "subject", ["a/b", "a\\b", ".a", "a\tb", "a\u202eb", "..", "a\x00b", "P[1]", "a*", "a?", "a:b"]
+    "subject",
+    ["a/b", "a\\b", ".a", "a\tb", "a\u202eb", "..", "a\x00b", "P[1]", "a*", "a?", "a:b", "a|b", "<a>", '"a"'],
 )
 @pytest.mark.parametrize("column", ["subject", "task"])
 def test_names_that_are_no_file_names_are_refused(read_text, subject, column):

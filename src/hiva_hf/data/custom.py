@@ -27,8 +27,9 @@ _INTENSITY_HEADER = re.compile(r"AU[ _-]?0*([1-9]\d?)[ _-](?:int|intensity)", re
 _NUM_DEALT_PARTS = 3
 _MAX_PART = 100
 _MAX_NAME_BYTES = 200
-# Slashes and colons part paths; `datasets` takes the others in a file's name for a pattern.
-_NOT_IN_NAMES = r"\/:[]*?"
+# Slashes and colons part paths; `datasets` takes brackets, asterisks and question marks for a pattern; Windows takes
+# none of the others.
+_NOT_IN_NAMES = r"""\/:[]*?"<>|"""
 
 _Key = tuple[str, str]  # subject, task
 
@@ -234,7 +235,7 @@ def _check_key(table: Table, row: int, key: _Key) -> None:
         if text.startswith(".") or any(sign in _NOT_IN_NAMES or unicodedata.category(sign)[0] == "C" for sign in text):
             raise RawDataError(
                 f"{_locate(table, row)}: {name} is {text!r}, but files are named after it: it can't begin with a dot "
-                "or contain slashes, colons, square brackets, asterisks, question marks or control characters."
+                f"or contain any of {' '.join(_NOT_IN_NAMES)} or control characters."
             )
     if len("_".join(key).encode()) > _MAX_NAME_BYTES:
         raise RawDataError(f"{_locate(table, row)}: subject and task are longer than {_MAX_NAME_BYTES} bytes.")
