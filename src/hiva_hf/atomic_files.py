@@ -12,7 +12,7 @@ _IS_WINDOWS = os.name == "nt"
 
 
 def write_text(path: Path, text: str):
-    """Writes a file of UTF-8, whose lines end as in `text`, in one step, and the folders above it; one of that name is replaced."""
+    """Writes a file of UTF-8 in one step, and the folders above it; one of that name is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8", newline="\n"))
 
