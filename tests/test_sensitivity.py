@@ -24,6 +24,27 @@ def test_maps_lie_where_the_score_looks():
     torch.testing.assert_close(maps[0, 1, :, half:].sum(), torch.tensor(1.0))
 
 
+def test_cells_are_counted_on_the_processor(monkeypatch):
+    """Apple's GPUs pool by whole factors alone, and faces of 256 pixels have cells of 18.3."""
+    pool, copy = nn.functional.adaptive_avg_pool2d, torch.Tensor.cpu
+    copies = []
+
+    def pool_as_apples_gpus_do(tensor, size):
+        if not any(tensor is copied for copied in copies):
+            raise NotImplementedError("Non-divisible input sizes are not implemented on MPS")
+        return pool(tensor, size)
+
+    def watched(tensor):
+        copies.append(copy(tensor))
+        return copies[-1]
+
+    monkeypatch.setattr(nn.functional, "adaptive_avg_pool2d", pool_as_apples_gpus_do)
+    monkeypatch.setattr(torch.Tensor, "cpu", watched)
+    _, maps = read_with_sensitivity(PatchReader(), torch.rand(1, 3, 40, 40), torch.zeros(2))
+    assert maps.shape == (1, 2, GRID, GRID)
+    torch.testing.assert_close(maps.sum(dim=(2, 3)), torch.ones(1, 2))
+
+
 def test_aus_that_are_not_active_have_no_map():
     pixels = torch.cat([torch.ones(1, 3, 28, 28), -torch.ones(1, 3, 28, 28)])
     _, maps = read_with_sensitivity(PatchReader(), pixels, torch.tensor([0.5, 1.0]))

@@ -38,7 +38,7 @@ _PADDING_SCORE = -1e4
 def _exact(tensor: torch.Tensor) -> torch.Tensor:
     """The precision in which is folded, whatever that of the model is."""
     # Apple's accelerators have no doubles.
-    return tensor.detach().to(torch.float32 if tensor.device.type == "mps" else torch.float64)
+    return tensor.detach().to(torch.float64 if tensor.device.type in ("cpu", "cuda") else torch.float32)
 
 
 def constant(tensor: torch.Tensor, like: torch.Tensor) -> nn.Buffer:

@@ -71,5 +71,6 @@ def _energy(gradient: torch.Tensor) -> torch.Tensor:
     """The squares of a gradient `[3, height, width]`, by cells: `[GRID, GRID]` that sum to 1, or 0 if all are 0."""
     # In units of the largest, of which squares don't vanish.
     scaled = gradient.float() / gradient.float().abs().max().clamp(min=torch.finfo(torch.float32).tiny)
-    energy = nn.functional.adaptive_avg_pool2d(scaled.pow(2).sum(dim=0, keepdim=True), GRID)[0]
+    # Apple's GPUs pool by whole factors alone.
+    energy = nn.functional.adaptive_avg_pool2d(scaled.pow(2).sum(dim=0, keepdim=True).cpu(), GRID)[0]
     return energy / energy.sum().clamp(min=torch.finfo(torch.float32).tiny)

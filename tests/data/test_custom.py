@@ -1,7 +1,9 @@
 import json
+import unicodedata
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hiva_hf.data.custom import read_custom
 from hiva_hf.data.raw import RawDataError
@@ -250,6 +252,19 @@ def test_names_that_are_no_file_names_are_refused(read_text, subject, column):
 def test_names_may_have_spaces_and_letters_of_any_language(read_text):
     (sequence,) = read_text("path,subject,task,AU1\n1.jpg,Zoë 李.2,day 1,1\n").sequences
     assert sequence.name == "Zoë 李.2_day 1"
+
+
+def test_pictures_are_found_whose_names_write_their_accents_otherwise(tmp_path):
+    folder = tmp_path / unicodedata.normalize("NFD", "José")
+    folder.mkdir()
+    for name in ("Zoë.jpg", "plain.jpg"):
+        Image.new("RGB", (8, 8)).save(folder / unicodedata.normalize("NFD", name))
+    text = "path,subject,AU1\nJosé/Zoë.jpg,a,1\nJosé/plain.jpg,b,0\nJosé/Ünknown.jpg,c,0\n"
+    (tmp_path / "labels.csv").write_text(unicodedata.normalize("NFC", text), encoding="utf-8")
+    found = {sequence.subject: sequence.source.files[0] for sequence in read_custom(tmp_path).sequences}
+    assert {subject: path.is_file() for subject, path in found.items()} == {"a": True, "b": True, "c": False}
+    # Of what is not there, the name stays that of the table.
+    assert found["c"].name == "Ünknown.jpg"
 
 
 def test_a_row_without_subject_is_refused(read_text):

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModel, pipeline
 
 from hiva_hf import HiVAForAUDetection, detect
-from hiva_hf.export import ExportedDetector, load_exported
+from hiva_hf.export import ExportedDetector, export_detector, load_exported
 from hiva_hf.inference.detection import load_detector
 
 
@@ -97,6 +97,19 @@ def test_pickled_program_is_opened_by_those_who_trust_it_alone(exports, monkeypa
             with pytest.raises(ValueError, match="a pickle inside: .*trust_remote_code=True.`.$"):
                 load(folder)
     assert HiVAForAUDetection.from_exported(folder, trust_remote_code=True)(torch.zeros(1, 3, 56, 56)).logits.ndim == 2
+
+
+def test_a_program_of_torch_runs_where_it_was_moved_to(tiny_detector, image_processor, tmp_path):
+    """That of a DINOv2 in bf16 names the device of its input."""
+    export_detector(
+        tiny_detector, image_processor, tmp_path / "export", "torch", "bf16", num_comparison_faces=2, progress=False
+    )
+    exported = load_exported(tmp_path / "export", trust_remote_code=True)
+    faces = torch.randn(2, 3, 56, 56)
+    logits = exported(faces).logits
+    assert torch.equal(exported.to("cpu")(faces).logits, logits)
+    assert exported.to("meta").device.type == "meta"
+    assert exported(faces).logits.device.type == "meta"
 
 
 def test_int8_program_of_torch_is_compiled_for_two_numbers_of_faces(exports):

@@ -1,8 +1,14 @@
 """Each source has files of its own, whose names every system can write."""
 
+import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from hiva_hf.inference.output_paths import below_common_folder, openface_paths, paths_below
+import pytest
+
+from hiva_hf.inference.drawing import check_apart
+from hiva_hf.inference.output_paths import below_common_folder, identity_of, openface_paths, paths_below
+from hiva_hf.inference.sources import find_sources
+from hiva_hf.inference.writers import check_new
 
 
 def test_openface_files_of_several_folders_keep_them_apart(tmp_path):
@@ -53,3 +59,27 @@ def test_files_on_several_drives_lie_in_folders_called_after_them():
         PurePosixPath("2.jpg"),
     ]
     assert below_common_folder([]) == []
+
+
+def test_a_file_is_the_same_by_all_its_names(tmp_path):
+    photo = tmp_path / "a.jpg"
+    photo.write_bytes(b"photo")
+    os.link(photo, tmp_path / "b.jpg")
+    assert identity_of(photo) == identity_of(tmp_path / "b.jpg") == identity_of(tmp_path / "." / "a.jpg")
+    assert identity_of(photo) != identity_of(tmp_path) != identity_of(tmp_path / "new.jpg")
+    assert identity_of(tmp_path / "new.jpg") == identity_of(tmp_path / "." / "new.jpg")
+    with pytest.raises(ValueError, match="b.jpg is one of the photos"):
+        check_new([tmp_path / "b.jpg"], resume=True, overwrite=False, sources=[str(photo)])
+
+
+def test_no_photo_is_drawn_over_where_disks_know_no_case(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("photos", "photos/drawn"):
+        Path(folder).mkdir()
+        Path(folder, "a.jpg").write_bytes(b"photo")
+    look_up = os.stat
+    monkeypatch.setattr(os, "stat", lambda path, *args, **options: look_up(os.fspath(path).lower(), *args, **options))
+    with pytest.raises(ValueError, match="pass another `draw_dir`"):
+        check_apart(Path("Photos"), ["photos/a.jpg"])
+    check_apart(Path("drawn"), ["photos/a.jpg"])
+    assert find_sources(["photos"], exclude=[Path("PHOTOS/Drawn")])[0] == [os.path.join("photos", "a.jpg")]

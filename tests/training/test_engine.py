@@ -186,6 +186,21 @@ def test_a_state_that_was_read_may_be_deleted_where_open_files_may_not(make_trai
         assert largest_difference(resumed.updates.gather()[name], tensors) == 0
 
 
+def test_faces_are_copied_in_the_background_from_pinned_memory_alone(make_trainer, monkeypatch):
+    trainer = make_trainer()
+    copy, in_background = torch.Tensor.to, []
+
+    def watched(tensor, *arguments, non_blocking=False, **options):
+        in_background.append(non_blocking)
+        return copy(tensor, *arguments, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", watched)
+    for device in ("meta", "cpu"):
+        trainer.accelerator.state.device = torch.device(device)
+        assert trainer._on_device({"labels": torch.zeros(2)})["labels"].device.type == device
+    assert in_background == [False, False]
+
+
 def test_a_loss_that_is_no_number_stops_with_the_faces_of_its_step(make_trainer, rows):
     trainer = make_trainer(per_device_train_batch_size=4, gradient_accumulation_steps=2)
     poisoned = trainer.batches.rows(trainer.arguments.seed, epoch=0)[3][1]

@@ -266,9 +266,10 @@ def _find_pictures(root: Path, table: Table, columns: _Columns) -> list[Path]:
     is_image_folder = table.header[columns.path].lower() == "file_name"
     base = table.path.parent if is_image_folder else root
     pictures: dict[Path, int] = {}
+    listings: dict[Path, dict[str, list[str]]] = {}
     for row, cells in enumerate(table.rows):
         text = cells[columns.path]
-        path = _locate_picture(root, base, text)
+        path = _locate_picture(root, base, text, listings)
         if path is None:
             raise RawDataError(f"{_locate(table, row)}: {text!r} is not a picture in {root}. Move the pictures there.")
         if path.suffix.lower() in VIDEO_SUFFIXES:
@@ -284,11 +285,33 @@ def _find_pictures(root: Path, table: Table, columns: _Columns) -> list[Path]:
     return list(pictures)
 
 
-def _locate_picture(root: Path, base: Path, text: str) -> Path | None:
+def _locate_picture(root: Path, base: Path, text: str, listings: dict[Path, dict[str, list[str]]]) -> Path | None:
     """The path that `text` means, if it lies in `root`; links within are not followed."""
     # Tables that were written on Windows.
     path = _path_within(base / text.replace("\\", "/"), root)
-    return None if path is None else root / path
+    return None if path is None else _as_on_disk(root, path, listings)
+
+
+def _as_on_disk(root: Path, path: Path, listings: dict[Path, dict[str, list[str]]]) -> Path:
+    """The file at `path` in `root`, also where a name writes its accents otherwise, as those of Macs often do."""
+    if str(path).isascii() or (root / path).exists():
+        return root / path
+    folder = root
+    for name in path.parts:
+        if not (folder / name).exists():
+            if folder not in listings:
+                listings[folder] = _names_by_form(folder)
+            spellings = listings[folder].get(_normalize(name), [])
+            name = spellings[0] if len(spellings) == 1 else name
+        folder = folder / name
+    return folder
+
+
+def _names_by_form(folder: Path) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for name in os.listdir(folder) if folder.is_dir() else ():
+        names.setdefault(_normalize(name), []).append(name)
+    return names
 
 
 def _path_within(path: Path, root: Path) -> Path | None:

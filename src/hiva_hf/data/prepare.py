@@ -70,7 +70,7 @@ def prepare(raw: RawDataset, output_dir: str | Path, num_proc: int | None = None
     if num_proc < 1:
         raise ValueError(f"num_proc must be at least 1, got {num_proc}.")
     output_dir = Path(output_dir).expanduser()
-    if output_dir.resolve() == raw.root.resolve():
+    if output_dir.exists() and output_dir.samefile(raw.root):
         raise OutputFolderError(f"{output_dir} is the folder of the raw data. Choose another one for what comes out.")
     _refuse_foreign_folder(output_dir)
     try:

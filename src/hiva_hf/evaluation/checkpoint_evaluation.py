@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from accelerate import Accelerator
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -17,7 +16,7 @@ from ..facs import get_action_unit
 from ..training.augmentation import EvaluationFaces
 from ..training.batches import evaluation_loader
 from ..training.distributed import check_num_processes
-from ..training.hardware import choose_mixed_precision
+from ..training.hardware import choose_mixed_precision, must_use_cpu
 from ..training.prediction import predict
 from ..training.run_folder import RESULTS_FILE, read_json
 from .predictions import ROW_COLUMNS, Predictions
@@ -166,8 +165,7 @@ def predict_checkpoint(
     if not allow_training_subjects:
         check_unseen_subjects(checkpoint, dataset, faces["subject"][:], split)
     accelerator = Accelerator(
-        # Else several processes on a machine without accelerators would each evaluate all faces.
-        cpu=not torch.accelerator.is_available(),
+        cpu=must_use_cpu(),
         mixed_precision=choose_mixed_precision(mixed_precision),
     )
     check_num_processes(accelerator.num_processes, None)

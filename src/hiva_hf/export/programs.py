@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.export.passes import move_to_device_pass
 
 from ..extras import import_from_extra
 
@@ -151,7 +152,8 @@ class TorchProgram(Program):
         # Its output class, by which the program was written, has to be known when it is read.
         from .. import modeling_hiva  # noqa: F401
 
-        self._module = torch.export.load(path).module()
+        self._program = torch.export.load(path)
+        self._module = self._program.module()
         self._dtype = dtype
 
     def _run(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -160,8 +162,10 @@ class TorchProgram(Program):
         return {name: value.float() for name, value in outputs.items()}
 
     def to(self, device: torch.device) -> bool:
-        self._module.to(device)
-        self.device = device
+        if device != self.device:
+            # Moving the module would leave the devices that are written into the program.
+            self._module = move_to_device_pass(self._program, device).module()
+            self.device = device
         return True
 
 

@@ -13,7 +13,7 @@ from ..image_loading import URL_SCHEMES
 from ..video_decoding import import_av
 from ..viz import annotate_frame
 from .engine import FrameResult
-from .output_paths import paths_below
+from .output_paths import identity_of, paths_below
 
 
 _JPEG_QUALITY = 92
@@ -100,9 +100,9 @@ def check_apart(folder: Path, sources: Sequence[str]) -> None:
         ValueError: A file would come into a folder that sources are read from.
     """
     paths = paths_below(folder, sources)
-    read_from = {Path(source).parent.resolve(): source for source in sources if not source.startswith(URL_SCHEMES)}
+    read_from = {identity_of(Path(source).parent): source for source in sources if not source.startswith(URL_SCHEMES)}
     for folder in dict.fromkeys(path.parent for path in paths.values()):
-        source = read_from.get(folder.resolve())
+        source = read_from.get(identity_of(folder))
         if source is not None:
             raise ValueError(
                 f"{source} lies in {folder}, where drawn copies would come, which might overwrite it: pass another "

@@ -1,10 +1,11 @@
 """What the files are called that are written for each source."""
 
+import contextlib
 import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path, PurePath
 
 from ..image_loading import URL_SCHEMES
@@ -44,6 +45,19 @@ def below_common_folder(paths: Sequence[PurePath]) -> list[PurePath]:
     if num_shared:
         return [type(path)(*path.parts[num_shared:]) for path in paths]
     return [type(path)(re.sub(r"\W+", "_", path.drive).strip("_"), *path.parts[1:]) for path in paths]
+
+
+def identity_of(path: str | os.PathLike) -> Hashable:
+    """The same for all spellings of a file or folder that is there.
+
+    On disks without case, names differ in case or in how their accents are written; folders can be mounted twice.
+    """
+    place = os.path.realpath(path)
+    with contextlib.suppress(OSError):
+        status = os.stat(place)
+        if status.st_ino:
+            return status.st_dev, status.st_ino
+    return place
 
 
 def _place(source: str) -> Path:

@@ -5,7 +5,7 @@ import mimetypes
 import os
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from PIL import Image
 
 from ..image_loading import URL_SCHEMES, ImageLoadError, is_heif_photo, load_image
 from ..video_decoding import VideoReadError, decode_video, import_av, open_video, video_streams
+from .output_paths import identity_of
 
 
 # Files of these formats are videos when they hold several pictures; those of others (MPO, TIFF) are photos or pages.
@@ -91,7 +92,7 @@ def find_sources(inputs: Sequence[str | os.PathLike], exclude: Sequence[Path] = 
         raise FileNotFoundError(f"There is no such file or folder: {', '.join(missing)} (looked in {Path.cwd()}).")
     sources, others = [], []
     for name in names:
-        for file in _walk(name, {path.resolve() for path in exclude}) if os.path.isdir(name) else [name]:
+        for file in _walk(name, {identity_of(path) for path in exclude}) if os.path.isdir(name) else [name]:
             is_source = file is name or _is_media(file)
             (sources if is_source else others).append(file)
     if not sources:
@@ -190,16 +191,16 @@ def _fill_in(name: str) -> list[str]:
     return sorted(glob.glob(name, recursive=True), key=_natural_order) or [name]
 
 
-def _walk(folder: str, exclude: set[Path]) -> Iterator[str]:
+def _walk(folder: str, exclude: set[Hashable]) -> Iterator[str]:
     searched = set()
     for parent, folders, files in os.walk(folder, onerror=_fail, followlinks=True):
         # Links may lead round in a circle.
-        if (place := os.path.realpath(parent)) in searched:
+        if (place := identity_of(parent)) in searched:
             folders.clear()
             continue
         searched.add(place)
         folders[:] = sorted(
-            (name for name in folders if name[0] != "." and Path(parent, name).resolve() not in exclude),
+            (name for name in folders if name[0] != "." and identity_of(os.path.join(parent, name)) not in exclude),
             key=_natural_order,
         )
         yield from (os.path.join(parent, name) for name in sorted(files, key=_natural_order) if name[0] != ".")

@@ -12,7 +12,6 @@ with open_table("faces.csv", labels, resume=True) as table:
 import contextlib
 import json
 import logging
-import os
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .output_paths import openface_paths
+from .output_paths import identity_of, openface_paths
 from .records import FaceRecord, source_text, table_columns
 from .row_files import CsvRows, JsonRows, RowFile, TableProgress, check_columns, check_kind, kind_of_table
 from .table_formats import DEFAULT, OPENFACE, PYFEAT, TableFormat
@@ -308,9 +307,9 @@ def _check_stdout(format: str, resume: bool) -> None:
 
 def check_new(paths: Collection[Path], resume: bool, overwrite: bool, sources: Sequence[str] = ()) -> None:
     """Refuses to replace what is there unasked, and a source in any case; with `overwrite` clears the way."""
-    read = {os.path.realpath(source) for source in sources}
+    read = {identity_of(source) for source in sources}
     for path in paths:
-        if os.path.realpath(path) in read:
+        if identity_of(path) in read:
             raise ValueError(f"{path} is one of the photos and videos that are to be read: pass another output.")
     for path in paths:
         if not path.exists() or resume:

@@ -134,7 +134,9 @@ class StageTrainer:
         return self._on_device(batch) | self.stage.step_inputs(description_generator(self.arguments.seed, 0))
 
     def _on_device(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {name: tensor.to(self.accelerator.device, non_blocking=True) for name, tensor in batch.items()}
+        device = self.accelerator.device
+        # Loaders pin memory for CUDA alone. From other memory, Apple's GPUs would copy what is gone by then.
+        return {name: tensor.to(device, non_blocking=device.type == "cuda") for name, tensor in batch.items()}
 
     @property
     def folder(self) -> Path:

@@ -5,6 +5,17 @@ import os
 import torch
 
 
+def must_use_cpu() -> bool:
+    """Whether a run is one of CPUs, so that several processes find each other there instead of working alone.
+
+    Apple's GPUs serve one process: several are a run of CPUs.
+    """
+    if not torch.accelerator.is_available():
+        return True
+    is_apple = torch.accelerator.current_accelerator().type == "mps"
+    return is_apple and int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
 def choose_mixed_precision(requested: str) -> str:
     """The precision of a run.
 

@@ -34,7 +34,7 @@ from .descriptions import DescriptionBank, description_variants, write_descripti
 from .distributed import any_process, check_num_processes, check_sharding, take_over_fsdp
 from .engine import Stage, StageTrainer
 from .environment import PeakMemory, describe_environment
-from .hardware import check_compile_backend, choose_mixed_precision, use_cpu_cores
+from .hardware import check_compile_backend, choose_mixed_precision, must_use_cpu, use_cpu_cores
 from .interruption import StopRequest, TrainingInterrupted
 from .optimization import freeze_backbone
 from .prediction import predict
@@ -75,8 +75,7 @@ class TrainingRun:
         zero_stage = take_over_deepspeed()
         self.make_updates = partial(DeepSpeedUpdates, zero_stage=zero_stage) if zero_stage else Updates
         self.accelerator = Accelerator(
-            # Else several processes on a machine without accelerators would each train alone.
-            cpu=not torch.accelerator.is_available(),
+            cpu=must_use_cpu(),
             mixed_precision=choose_mixed_precision(arguments.mixed_precision),
             log_with=check_trackers(arguments.report_to) or None,
             project_dir=arguments.output_dir,

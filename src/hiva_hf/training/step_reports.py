@@ -40,7 +40,7 @@ class StepReports:
 
     def __init__(self, accelerator: Accelerator):
         self.accelerator = accelerator
-        # On a CPU nothing runs ahead that reading would have to wait for.
+        # On a CPU nothing runs ahead that reading would have to wait for; other devices are waited for.
         self.num_unread = 1 if accelerator.device.type == "cuda" else 0
         self._pending: deque = deque()
 
@@ -51,7 +51,8 @@ class StepReports:
         shared = torch.stack([own.mean(), (~own.isfinite()).sum(), stop])
         if self.accelerator.num_processes > 1:
             distributed.all_reduce(shared)
-        report = torch.cat([shared, own]).to("cpu", non_blocking=True)
+        # What is read at once must have arrived: other devices than CUDA's tell by no event when a copy has ended.
+        report = torch.cat([shared, own]).to("cpu", non_blocking=bool(self.num_unread))
         copied = None
         if self.num_unread:
             copied = torch.cuda.Event()
