@@ -5,6 +5,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,8 @@ from .shards import Chunk, ShardState
 # A limit on the size of files is met in the same way as the end of the disk.
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _REFRESH_SECONDS = 0.5
+# More processes than these can't be waited for on Windows.
+_MAX_PROCESSES = 61 if sys.platform == "win32" else None
 # Fewer, and processes would wait at the end for the one with the last video.
 _MIN_GROUPS_PER_PROCESS = 4
 
@@ -75,7 +78,7 @@ def prepare_chunks(
         ChunkError: if a shard can't be made. Others may have been finished before and since.
         WorkerDiedError: if a process was killed, as happens when memory is used up.
     """
-    num_proc = min(num_proc, len(chunks))
+    num_proc = min(num_proc, len(chunks), _MAX_PROCESSES or num_proc)
     if num_proc > 1:
         return _prepare_in_pool(chunks, preparer, num_proc, progress)
     return _prepare_here(chunks, preparer, progress)
