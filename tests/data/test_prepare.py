@@ -4,7 +4,6 @@ import io
 import json
 import multiprocessing
 import os
-import resource
 import shutil
 import signal
 import sys
@@ -136,6 +135,7 @@ def once_workers_run(action):
 @contextmanager
 def largest_file(num_bytes: int):
     """The disk seems to be full for whoever writes more into one file."""
+    resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
     try:

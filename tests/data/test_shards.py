@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import resource
 import shutil
 from dataclasses import asdict, replace
 from io import BytesIO
@@ -250,6 +249,7 @@ def test_row_groups_are_small_enough_for_streaming():
 def test_a_file_that_can_not_be_written_leaves_the_old_one_alone(tmp_path):
     path = tmp_path / "file"
     write_bytes(path, b"old")
+    resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:

@@ -67,6 +67,10 @@ def make_arguments(make_settings) -> Callable[..., AUTrainingArguments]:
     return lambda output_dir, **overrides: AUTrainingArguments(**make_settings(output_dir, **overrides))
 
 
+# Windows has but one way to end a process.
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+
+
 @dataclass
 class RunProcesses:
     """The processes of one training run."""
@@ -75,7 +79,7 @@ class RunProcesses:
     log: Path
     ask: Callable[[dict], int]
 
-    def kill(self, number: int = signal.SIGKILL):
+    def kill(self, number: int = KILL):
         for process in self.ids:
             os.kill(process, number)
 
@@ -88,7 +92,7 @@ class RunProcesses:
         codes = self.wait()
         assert codes == [0] * len(codes), self.log.read_text()
 
-    def kill_when(self, condition: Callable[[], bool], number: int = signal.SIGKILL) -> list[int]:
+    def kill_when(self, condition: Callable[[], bool], number: int = KILL) -> list[int]:
         """Sends a signal as soon as something has happened in the run's folder, and returns the exit codes."""
         deadline = time.monotonic() + 120
         while not condition():
