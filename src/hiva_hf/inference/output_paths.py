@@ -1,4 +1,4 @@
-"""What the files are called that are written for each source."""
+"""What the files are called that are written for each source, and whether two names mean one file."""
 
 import contextlib
 import hashlib
