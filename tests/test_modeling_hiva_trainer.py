@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
@@ -80,3 +81,39 @@ def test_gradient_accumulation_averages_over_batches(make_config, tokenizer, tra
         torch.testing.assert_close(parameter.detach() - start[name], steps[name], atol=1e-6, rtol=1e-3, msg=name)
     logged = [trainer.state.log_history[0]["loss"] for trainer in (single, accumulated)]
     assert logged[1] == pytest.approx(logged[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("restored", ["the best epoch", "a stopped run"])
+def test_trainer_restores_all_weights_of_a_checkpoint(make_config, tokenizer, train, restored):
+    """Checkpoints of a DINOv2 have other names than the network."""
+    torch.manual_seed(1)
+    samples = random_samples(8)
+    settings = {"max_steps": 3, "save_strategy": "steps", "save_steps": 1, "optim": "adamw_torch"}
+    if restored == "the best epoch":
+        settings |= {"eval_strategy": "steps", "eval_steps": 1, "load_best_model_at_end": True}
+        # The largest loss, which is not the last.
+        settings |= {"metric_for_best_model": "eval_loss", "greater_is_better": True}
+    trainer = train(make_model(HiVAForAUDetection, make_config(), tokenizer), samples, **settings)
+    if restored == "the best epoch":
+        assert not trainer.state.best_model_checkpoint.endswith("-3")
+        expected = HiVAForAUDetection.from_pretrained(trainer.state.best_model_checkpoint).state_dict()
+    else:
+        expected = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+        other = make_model(HiVAForAUDetection, make_config(), tokenizer)
+        trainer = Trainer(other, trainer.args, train_dataset=samples, eval_dataset=samples)
+        trainer.train(resume_from_checkpoint=f"{trainer.args.output_dir}/checkpoint-1")
+    found = trainer.model.state_dict()
+    assert [name for name, value in expected.items() if not torch.equal(found[name], value)] == []
+
+
+def test_a_checkpoint_is_loaded_by_its_names_and_by_the_networks(make_config, tmp_path):
+    torch.manual_seed(0)
+    model, other = (HiVAForPreTraining(make_config()) for _ in range(2))
+    model.save_pretrained(tmp_path)
+    saved = load_file(tmp_path / "model.safetensors")
+    assert not saved.keys() <= model.state_dict().keys()
+    other.load_state_dict(saved)
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
+    other.load_state_dict(model.state_dict())
+    with pytest.raises(RuntimeError, match='Unexpected key.*"vision_model.stm.weight"'):
+        other.load_state_dict(model.state_dict() | {"vision_model.stm.weight": torch.zeros(1)})

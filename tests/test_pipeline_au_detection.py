@@ -787,3 +787,15 @@ def test_a_model_that_was_just_trained_learns_nothing_from_what_it_reads(tiny_mo
     found = pipeline("au-detection", model=model.train(), image_processor=processor)(photo, detect_faces=False)
     assert [au["score"] for au in found[0]["aus"]] == [au["score"] for au in expected[0]["aus"]]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_variant_of_the_file_of_weights_is_none_of_the_network(tiny_model_dir, tmp_path, astronaut, caplog):
+    AutoModel.from_pretrained(tiny_model_dir).half().save_pretrained(tmp_path, variant="fp16")
+    AutoImageProcessor.from_pretrained(tiny_model_dir).save_pretrained(tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+    halved = pipeline("au-detection", model=str(tmp_path), model_kwargs={"variant": "fp16"}, dtype="float32")
+    assert halved.model.config.variant == "full"
+    assert "no variant 'fp16'" in caplog.text
+    whole = pipeline("au-detection", model=str(tiny_model_dir))
+    scores = [[au["score"] for au in reader(astronaut, detect_faces=False)[0]["aus"]] for reader in (halved, whole)]
+    assert scores[0] == pytest.approx(scores[1], abs=2e-3)

@@ -79,13 +79,22 @@ class AUDetectionConfigMixin:
         """See [`PreTrainedConfig.from_dict`], which sets `kwargs` unchecked; here they are checked like the rest."""
         # transformers means a file of weights by it, as in "fp16", where it is none of the network's.
         variants, file_variant = get_args(cls.__dataclass_fields__["variant"].type), {}
-        if kwargs.get("return_unused_kwargs") and kwargs.get("variant") not in (None, *variants):
+        if kwargs.get("variant") not in (None, *variants):
             file_variant = {"variant": kwargs.pop("variant")}
         # Parts of towers are merged by the base class, which also knows the type "auto".
         names = {field.name for field in dataclasses.fields(cls)} - cls.sub_configs_defaults.keys() - {"dtype"}
         changes = {name: kwargs.pop(name) for name in names & kwargs.keys()}
         loaded = super().from_dict(cls._without_other_aus(config_dict, changes | kwargs) | changes, **kwargs)
-        return (loaded[0], loaded[1] | file_variant) if file_variant else loaded
+        if not file_variant:
+            return loaded
+        if kwargs.get("return_unused_kwargs"):
+            return loaded[0], loaded[1] | file_variant
+        # `pipeline` passes options of weights to the configuration as well.
+        logger.warning(
+            f"The network has no variant {file_variant['variant']!r}, but {', '.join(variants)}: it is taken for "
+            "that of a file of weights."
+        )
+        return loaded
 
     @staticmethod
     def _without_other_aus(config_dict: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ All of it is in buffers that are not part of the state dict. Shapes: B images, N
 AU's text memory, d = `config.hidden_size`. Maps of AUs are `(N, B * T, d)` here, a block of tokens for each AU.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -83,11 +83,15 @@ class FusesForInference:
         self.unfuse()
         return super().load_state_dict(state_dict, *args, **kwargs)
 
-    def _check_fusible(self, parts: Iterable[nn.Module]):
-        """Raises a `ValueError` if the weights of these parts are about to change, or don't lie on one device."""
+    def _check_fusible(self, parts: Sequence[nn.Module]):
+        """Raises a `ValueError` if the weights of these parts don't stay, aren't all, or don't lie on one device."""
         if self.training:
             raise ValueError(
                 "A model in training mode can't be fused: its weights are about to change. Call `eval()`."
+            )
+        if any(has_folded_adapters(part) for part in parts):
+            raise ValueError(
+                "A model with adapters on layers that are folded can't be fused: call `merge_and_unload()` first."
             )
         devices = {parameter.device for part in parts for parameter in part.parameters()}
         is_offloaded = hasattr(self, "hf_device_map") and torch.device("meta") in devices
@@ -96,6 +100,15 @@ class FusesForInference:
                 "A model that lies on several devices, or was offloaded, can't be fused: load it without "
                 "`device_map`, or onto one device."
             )
+
+
+def has_folded_adapters(module: nn.Module) -> bool:
+    """Whether PEFT adapts layers whose weights are folded: those that it shows are the weights without the adapter."""
+    adapted = (part for part in module.modules() if hasattr(part, "get_base_layer"))
+    # Linear layers of backbones are called as they are, and so are those that were trained in whole.
+    return any(
+        not hasattr(part, "modules_to_save") and not isinstance(part.get_base_layer(), nn.Linear) for part in adapted
+    )
 
 
 class _Projections:

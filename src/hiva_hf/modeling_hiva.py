@@ -27,6 +27,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel
 from transformers import initialization as init
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightRenaming, rename_source_key
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
@@ -312,8 +314,9 @@ class HiVAPointwiseConv2d(nn.Conv2d):
     then reads and writes by columns.
     """
 
-    def __init__(self, in_channels: int, out_channels: int):
-        super().__init__(in_channels, out_channels, kernel_size=1)
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, *args, **kwargs):
+        # PEFT makes layers of the type of the one that it adapts, by all arguments of a convolution.
+        super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
         """`(batch_size, in_channels, height, width)` -> `(batch_size, out_channels, height, width)`."""
@@ -772,6 +775,12 @@ class HiVAInteraction(nn.Module):
         return fused, parts[0], ddca_attentions, cdca_attentions, word_attentions
 
 
+def _name_in(names: set[str], name: str, renamings: list[WeightRenaming]) -> str:
+    """What a weight of a checkpoint is called in the network; its own name if the network has none for it."""
+    renamed = name if name in names else rename_source_key(name, renamings, [])[0]
+    return renamed if renamed in names else name
+
+
 @auto_docstring
 class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
     config: HiVAConfig
@@ -796,6 +805,21 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
             if SAFE_WEIGHTS_NAME not in str(error):
                 raise
             raise OSError(f"{error} {_PICKLE_ADVICE}") from error
+
+    def load_state_dict(self, state_dict, *args, **kwargs):
+        """
+        See [`torch.nn.Module.load_state_dict`]. Names may be those of the network, or those of its checkpoints: Trainer
+        restores a state by them, and those of a DINOv2 differ.
+        """
+        names = set(self.state_dict())
+        if not names.issuperset(state_dict):
+            renamings = [step for step in get_model_conversion_mapping(self) if isinstance(step, WeightRenaming)]
+            state_dict = {_name_in(names, name, renamings): value for name, value in state_dict.items()}
+        return super().load_state_dict(state_dict, *args, **kwargs)
+
+    def get_input_embeddings(self) -> nn.Module | None:
+        """None, as of timm's networks: faces are no tokens."""
+        return None
 
     def post_init(self):
         # Single fields can be set after the configuration was made.
@@ -1122,7 +1146,7 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
 
         What is folded is not saved: `save_pretrained` writes the same checkpoint as before. It moves with the model
         (`to`, `half`, `copy.deepcopy`). `train`, `load_state_dict` and `encode_descriptions` drop it; after other
-        changes of the weights, such as assignments to single parameters, call `fuse` again. Calls with text inputs run
+        changes of the weights, such as assignments to single parameters or merging an adapter, call `fuse` again. Calls with text inputs run
         the plain network, and so must training: what is folded passes gradients to the image, not to the weights.
 
         Returns:

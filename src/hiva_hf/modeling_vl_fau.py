@@ -380,7 +380,7 @@ class VLFAUVisionModel(HiVAVisionBackbone):
             # With the final norm, which hidden states lack.
             maps[-1] = self.to_feature_map(outputs.last_hidden_state)
         # Of some backbones transformers' configuration tells other widths, or more maps, than there are.
-        if any(maps[i].shape[1] != scale.projection.in_channels for i, scale in enumerate(self.scales)):
+        if any(maps[i].shape[1] != scale.projection.weight.shape[1] for i, scale in enumerate(self.scales)):
             raise ValueError(backbone_refusal(self.backbone.config.model_type))
         return maps
 
@@ -542,8 +542,8 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
         gradients, linear layers have their weights arranged once. Outputs are those of the plain network, but for
         rounding; decoders stay as they are.
 
-        What is folded is not saved. `train` and `load_state_dict` drop it; after other changes of the weights call
-        `fuse` again.
+        What is folded is not saved. `train` and `load_state_dict` drop it; after other changes of the weights, such as
+        merging an adapter, call `fuse` again.
 
         Returns:
             The model itself.

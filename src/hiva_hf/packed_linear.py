@@ -80,7 +80,7 @@ class _PackedWeights:
 
     @staticmethod
     def _state(weight: torch.Tensor) -> tuple[int, int]:
-        """Differs after the weight was replaced, or changed in place."""
+        """Differs after the weight was replaced, or changed in place in a way that PyTorch counts (not by `.data`)."""
         return weight.data_ptr(), 0 if weight.is_inference() else weight._version
 
     def _packed(self, weight: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ..export.formats import check_not_pickled
 from ..export.runtime import ExportedDetector
 from ..face_detection import CenterFaceDetector
-from ..fused_inference import FusesForInference
+from ..fused_inference import FusesForInference, has_folded_adapters
 from ..packaged_checkpoint import find_checkpoint
 from ..pipeline_au_detection import AUDetectionPipeline
 from .engine import STAGES, DetectionEngine, EngineReport, FrameResult
@@ -177,7 +177,10 @@ def load_detector(
     chosen = {name: value for name, value in chosen.items() if value is not None}
     detector = pipeline("au-detection", model=checkpoint, **chosen)
     if isinstance(detector.model, FusesForInference):
-        detector.model.fuse()
+        if has_folded_adapters(detector.model):
+            logger.warning("%s has adapters, with which it can't be fused: it would be faster if merged.", checkpoint)
+        else:
+            detector.model.fuse()
     elif dtype is not None and isinstance(detector.model, ExportedDetector):
         logger.warning(
             "%s computes in %s, as it was exported: `dtype` changes nothing.",
