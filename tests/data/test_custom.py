@@ -1,4 +1,5 @@
 import json
+import os
 import unicodedata
 
 import numpy as np
@@ -216,6 +217,16 @@ def test_absolute_paths_are_accepted_where_the_folder_is_a_link(tmp_path, passed
 def test_paths_that_leave_the_folder_are_refused_with_their_line(read_text, path):
     with pytest.raises(RawDataError, match="labels.csv, line 2: .* is not a picture in "):
         read_text(f"path,subject,AU1\n{path},a,1\n")
+
+
+def test_links_are_followed_for_no_picture_that_lies_where_it_is_said_to(tmp_path, monkeypatch):
+    (tmp_path / "pictures").mkdir()
+    rows = "".join(f"pictures/{number}.jpg,{number % 5},1\n" for number in range(200))
+    (tmp_path / "labels.csv").write_text(f"path,subject,AU1\n{rows}")
+    look_up, looks = os.lstat, []
+    monkeypatch.setattr(os, "lstat", lambda *arguments, **options: looks.append(1) or look_up(*arguments, **options))
+    assert sum(len(sequence.frames) for sequence in read_custom(tmp_path).sequences) == 200
+    assert len(looks) < 100
 
 
 def test_pictures_may_be_links_to_elsewhere(tmp_path, make_tree, assert_reads_as):

@@ -1,5 +1,6 @@
 """The resampled scores are those of really resampled faces, and the comparison is a paired one."""
 
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
+from hiva_hf.evaluation import bootstrap
 from hiva_hf.evaluation.bootstrap import bootstrap_scores, compare_paired, estimate_scores, single_subject_folds
 from hiva_hf.evaluation.metrics import tune_thresholds
 from hiva_hf.evaluation.protocol import FoldPredictions, score_protocol
@@ -285,3 +287,33 @@ def test_subjects_are_drawn_within_their_fold(random_fold):
     two_folds = bootstrap_scores([part, random_fold(2)], num_resamples=10, seed=0).samples
     other = bootstrap_scores([random_fold(2)], num_resamples=10, seed=0).samples
     np.testing.assert_allclose(two_folds, (one_fold + other) / 2)
+
+
+@pytest.mark.parametrize("decimals", [7, 1])
+def test_pairs_are_ranked_some_levels_at_a_time(monkeypatch, decimals):
+    generator = np.random.default_rng(0)
+    labels = generator.choice([0, 1, -100], 400).astype(np.int8)
+    probabilities = generator.random(400).astype(np.float32).round(decimals)
+    subject = generator.integers(0, 5, 400)
+    monkeypatch.setattr(bootstrap, "_LEVELS_AT_A_TIME", 3)
+    wins, positives, negatives = bootstrap._ranked_pairs(labels, probabilities, subject, 5)
+    for p in range(5):
+        present = probabilities[(subject == p) & (labels == 1)]
+        assert positives[p] == len(present)
+        for q in range(5):
+            absent = probabilities[(subject == q) & (labels == 0)]
+            assert negatives[q] == len(absent)
+            difference = present[:, None] - absent
+            assert wins[p, q] == (difference > 0).sum() + (difference == 0).sum() / 2
+
+
+def test_pairs_of_many_faces_and_people_fit_into_memory():
+    generator = np.random.default_rng(0)
+    labels, probabilities = generator.choice([0, 1], 60_000).astype(np.int8), generator.random(60_000, np.float32)
+    tracemalloc.start()
+    try:
+        bootstrap._ranked_pairs(labels, probabilities, generator.integers(0, 500, 60_000), 500)
+        # All levels by all people would be 240 MB, three times.
+        assert tracemalloc.get_traced_memory()[1] < 120e6
+    finally:
+        tracemalloc.stop()

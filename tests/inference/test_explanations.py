@@ -1,6 +1,7 @@
 """Explanations in a file beside the table: the same after an interruption as without one."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 
 import pytest
@@ -49,6 +50,21 @@ def test_a_file_that_goes_on_holds_every_face_once(explained, tmp_path, tail):
     second = explained[6][0].source
     write(path, explained[8:], TableProgress(frozenset(["a.mp4"]), source=second, frame=2))
     assert path.read_text() == (tmp_path / "whole.jsonl").read_text()
+
+
+def test_a_long_file_goes_on_without_filling_the_memory(tmp_path):
+    path, text = tmp_path / "long.jsonl", "x" * 10_000
+    with path.open("w") as file:
+        file.writelines(json.dumps({"source": "a.mp4", "frame": frame, "text": text}) + "\n" for frame in range(3000))
+    before = path.read_bytes()
+    tracemalloc.start()
+    try:
+        ExplanationFile(path, TableProgress(frozenset(), source="a.mp4", frame=2000)).__exit__()
+        assert tracemalloc.get_traced_memory()[1] < len(before) / 10
+    finally:
+        tracemalloc.stop()
+    after = path.read_bytes()
+    assert after == before[: len(after)] and after.count(b"\n") == 2001
 
 
 def test_the_text_holds_what_is_active(explained):

@@ -5,7 +5,8 @@ import pytest
 
 from hiva_hf.face_alignment import TEMPLATE
 from hiva_hf.face_detection import CenterFaceDetector, DetectedFace
-from hiva_hf.inference.face_tracking import FaceTracker, overlap
+from hiva_hf.inference import face_tracking
+from hiva_hf.inference.face_tracking import FaceTracker, KnownFace, overlap
 
 
 def face_at(x, y, size=40.0) -> DetectedFace:
@@ -58,6 +59,33 @@ def test_a_face_that_comes_back_late_gets_a_new_number():
 def test_a_face_that_appears_elsewhere_is_another_one():
     places = [[(50, 100)]] * 3 + [[(250, 100)]] * 3
     assert follow(places) == [[0]] * 3 + [[1]] * 3
+
+
+def test_costs_of_a_crowd_are_those_of_each_pair():
+    """Distance from where a face was expected, in the mean size of both, and the logarithm of the ratio of sizes."""
+    generator = np.random.default_rng(0)
+
+    def random_faces(number):
+        corners, sides = generator.uniform(0, 300, (number, 2)), generator.uniform(60, 200, (number, 2))
+        boxes = np.concatenate([corners, corners + sides], axis=1)
+        return [DetectedFace(tuple(box), 0.9, TEMPLATE) for box in boxes]
+
+    tracker, faces, time = FaceTracker(lambda image: []), random_faces(30), 1.5
+    tracker._known = [
+        KnownFace(number, face, time=1.5 - 0.1 * (number % 4), velocity=generator.uniform(-50, 50, 2))
+        for number, face in enumerate(random_faces(20))
+    ]
+    costs = tracker._costs(faces, time)
+    assert costs.shape == (20, 30) and 20 < (costs < face_tracking._FORBIDDEN).sum() < 600
+    for row, known in zip(costs, tracker._known, strict=True):
+        gap = 0.0 if tracker._is_visible(known) else time - known.time
+        for cost, face in zip(row, faces, strict=True):
+            sizes = face_tracking.size_of(known.face), face_tracking.size_of(face)
+            way = np.linalg.norm(known.center_at(time) - face_tracking.center_of(face)) / np.sqrt(sizes[0] * sizes[1])
+            if max(sizes) / min(sizes) > 2 or way > 1 + gap:
+                assert cost == face_tracking._FORBIDDEN
+            else:
+                assert cost == pytest.approx(way + np.log(max(sizes) / min(sizes)))
 
 
 def test_a_face_of_another_size_is_another_one():

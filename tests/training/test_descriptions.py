@@ -4,6 +4,7 @@ import torch
 from hiva_hf import HiVAForAUDetection
 from hiva_hf.facs import get_action_unit
 from hiva_hf.language.augmentation import GrammarWriter, augment
+from hiva_hf.training import descriptions
 from hiva_hf.training.descriptions import NUM_GENERATED, DescriptionBank, description_variants
 
 
@@ -12,6 +13,21 @@ def test_the_bank_holds_every_sentence_of_every_au(tiny_detector, tokenizer):
     units = [get_action_unit(label) for label in tiny_detector.config.au_labels]
     assert bank.counts == [1 + len(unit.variants) for unit in units]
     assert bank.hidden_states.shape[0] == sum(bank.counts)
+
+
+def test_many_sentences_are_encoded_some_at_a_time(tiny_detector, tokenizer, monkeypatch):
+    whole = DescriptionBank(tiny_detector, tokenizer)
+    encode, sizes = tiny_detector.text_model.encode_frozen, []
+
+    def counted(input_ids, attention_mask):
+        sizes.append(len(input_ids))
+        return encode(input_ids, attention_mask)
+
+    monkeypatch.setattr(tiny_detector.text_model, "encode_frozen", counted)
+    monkeypatch.setattr(descriptions, "_SENTENCES_AT_A_TIME", 32)
+    parts = DescriptionBank(tiny_detector, tokenizer)
+    assert max(sizes) == 32 and sum(sizes) == sum(whole.counts)
+    torch.testing.assert_close(parts.hidden_states, whole.hidden_states)
 
 
 def test_a_draw_from_the_bank_equals_running_the_text_encoder(tiny_detector, tokenizer, faces):

@@ -317,8 +317,13 @@ def _names_by_form(folder: Path) -> dict[str, list[str]]:
 def _path_within(path: Path, root: Path) -> Path | None:
     """`path` relative to `root`, of which either may be written through links; None if it is outside."""
     path, top = (Path(os.path.abspath(name)) for name in (path, root))
-    real_top = top.resolve()
-    for candidate, folder in ((path, top), (path, real_top), (path.parent.resolve() / path.name, real_top)):
+    # Links are only followed where that is needed: it takes a look at the disk for each folder on the way.
+    spellings = (
+        lambda: (path, top),
+        lambda: (path, top.resolve()),
+        lambda: (path.parent.resolve() / path.name, top.resolve()),
+    )
+    for candidate, folder in (spelling() for spelling in spellings):
         if candidate != folder and candidate.is_relative_to(folder):
             return candidate.relative_to(folder)
     return None

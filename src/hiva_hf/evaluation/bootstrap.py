@@ -31,6 +31,8 @@ DEFAULT_RESAMPLES = 2000
 DEFAULT_CONFIDENCE = 0.95
 # Resamples are drawn in portions, so that memory stays small with many AUs and folds.
 _PORTION = 250
+# Levels of probability whose pairs are counted at a time.
+_LEVELS_AT_A_TIME = 4096
 # Keeps the draws of seeds apart from those of subjects.
 _SEED_STREAM = 1
 
@@ -348,9 +350,10 @@ def _score_draws(part: FoldPredictions, metric: Metric, weights: NDArray[np.int6
 
 def _counts_of_subjects(test: Predictions, threshold: float | NDArray[np.float64]) -> AUCounts:
     """Confusion counts [P, N] of each subject."""
+    _, subject_index, num_rows = np.unique(test.subject, return_inverse=True, return_counts=True)
     each = [
         count_au_predictions(test.labels[rows], test.probabilities[rows], threshold, test.au_labels)
-        for rows in (test.subject == subject for subject in test.subjects)
+        for rows in np.split(np.argsort(subject_index, kind="stable"), np.cumsum(num_rows)[:-1])
     ]
     return AUCounts(
         np.stack([counts.true_positives for counts in each]),
@@ -386,13 +389,20 @@ def _ranked_pairs(
     labels: NDArray[np.int8], probabilities: NDArray[np.float32], subject_index: NDArray[np.int64], num_subjects: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Rightly ranked pairs [P, P] (positive of p, negative of q; ties count half), and positives and negatives [P]."""
-    present, absent = labels == 1, labels == 0
     _, level = np.unique(probabilities, return_inverse=True)
-    # Negatives of each subject at each level of probability, and strictly below it: [levels, P].
-    at_level = np.zeros((level.max() + 1, num_subjects))
-    np.add.at(at_level, (level[absent], subject_index[absent]), 1)
-    below = np.cumsum(at_level, axis=0) - at_level
-    wins = np.zeros((num_subjects, num_subjects))
-    np.add.at(wins, subject_index[present], (below + at_level / 2)[level[present]])
-    positives = np.bincount(subject_index[present], minlength=num_subjects).astype(np.float64)
-    return wins, positives, at_level.sum(axis=0)
+    order = np.argsort(level, kind="stable")
+    level, subject_index, labels = level[order], subject_index[order], labels[order]
+    wins, below = np.zeros((num_subjects, num_subjects)), np.zeros(num_subjects)
+    # From low to high, some levels of probability at a time: all of them by all subjects would fill the memory.
+    for first in range(0, level[-1] + 1, _LEVELS_AT_A_TIME):
+        rows = slice(*np.searchsorted(level, (first, first + _LEVELS_AT_A_TIME)))
+        present, absent = labels[rows] == 1, labels[rows] == 0
+        own_level, subject = level[rows] - first, subject_index[rows]
+        # Negatives of each subject at each of these levels, and up to it: [levels, P].
+        at_level = np.zeros((own_level[-1] + 1, num_subjects))
+        np.add.at(at_level, (own_level[absent], subject[absent]), 1)
+        up_to = below + np.cumsum(at_level, axis=0)
+        np.add.at(wins, subject[present], (up_to - at_level / 2)[own_level[present]])
+        below = up_to[-1]
+    positives = np.bincount(subject_index[labels == 1], minlength=num_subjects).astype(np.float64)
+    return wins, positives, below

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..atomic_files import write_text
+from ..atomic_files import write_file, write_text
 from .records import FaceRecord, source_text
 from .row_files import TableProgress
 
@@ -23,9 +23,11 @@ class ExplanationFile(contextlib.AbstractContextManager):
     """
 
     def __init__(self, path: Path, progress: TableProgress | None = None):
-        kept = [] if progress is None or not path.is_file() else _lines_done(path, progress)
-        # Whole or as it was: what is done already is not explained again.
-        write_text(path, "".join(kept))
+        if progress is None or not path.is_file():
+            write_text(path, "")
+        else:
+            # Whole or as it was: what is done already is not explained again.
+            write_file(path, lambda unfinished: _copy_lines_done(path, unfinished, progress))
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, records: Sequence[FaceRecord]) -> None:
@@ -58,17 +60,16 @@ def _content(record: FaceRecord) -> dict[str, Any]:
     return place | dict(record.explanation)
 
 
-def _lines_done(path: Path, progress: TableProgress) -> list[str]:
+def _copy_lines_done(path: Path, unfinished: Path, progress: TableProgress) -> None:
     """The lines of frames that will not be read again; a line that is cut off was the last of one that will."""
-    kept = []
-    for line in path.read_bytes().splitlines(keepends=True):
-        if not line.endswith(b"\n"):
-            break
-        try:
-            content = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged ({error}). Repair it, or pass another output.") from error
-        source, frame = content["source"], content["frame"]
-        if progress.is_finished(source) or frame < progress.next_frame(source):
-            kept.append(line.decode())
-    return kept
+    with path.open("rb") as lines, unfinished.open("wb") as kept:
+        for line in lines:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                content = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{path} is damaged ({error}). Repair it, or pass another output.") from error
+            source, frame = content["source"], content["frame"]
+            if progress.is_finished(source) or frame < progress.next_frame(source):
+                kept.write(line)

@@ -259,18 +259,22 @@ class FaceTracker:
         """Pairs indices of known faces with those of `faces`."""
         if not self._known or not faces:
             return []
-        costs = np.array([[self._cost(known, face, time) for face in faces] for known in self._known])
+        costs = self._costs(faces, time)
         return [(int(i), int(j)) for i, j in zip(*_assign(costs), strict=True) if costs[i, j] < _FORBIDDEN]
 
-    def _cost(self, known: KnownFace, face: DetectedFace, time: float) -> float:
-        """How far a face is from where a known one was expected, in face sizes."""
-        size, other_size = size_of(known.face), size_of(face)
-        ratio = max(size, other_size) / min(size, other_size)
-        distance = np.linalg.norm(known.center_at(time) - center_of(face)) / math.sqrt(size * other_size)
-        gap = 0.0 if self._is_visible(known) else time - known.time
-        if ratio > _MAX_SIZE_RATIO or distance > _MAX_DISTANCE * (1 + gap):
-            return _FORBIDDEN
-        return float(distance + math.log(ratio))
+    def _costs(self, faces: Sequence[DetectedFace], time: float) -> NDArray[np.float64]:
+        """How far each face is from where each known one was expected, in face sizes: `[known faces, faces]`."""
+        size, other_size = (
+            np.array([size_of(face) for face in each]) for each in ([known.face for known in self._known], faces)
+        )
+        expected = np.array([known.center_at(time) for known in self._known])
+        centers = np.array([center_of(face) for face in faces])
+        size = size[:, None]
+        ratio = np.maximum(size, other_size) / np.minimum(size, other_size)
+        distance = np.linalg.norm(expected[:, None] - centers, axis=2) / np.sqrt(size * other_size)
+        gap = np.array([0.0 if self._is_visible(known) else time - known.time for known in self._known])[:, None]
+        is_other = (ratio > _MAX_SIZE_RATIO) | (distance > _MAX_DISTANCE * (1 + gap))
+        return np.where(is_other, _FORBIDDEN, distance + np.log(ratio))
 
 
 def _refined(faces: Sequence[DetectedFace], near: Sequence[DetectedFace]) -> list[DetectedFace]:

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 FORMATS = ("csv", "parquet", "jsonl", "openface", "pyfeat")
 STDOUT = "-"
 JOURNAL_SUFFIX = ".unfinished.jsonl"
+# Of which making another takes long enough to say so.
+_LARGE_FILE = 50_000_000
 
 _FORMAT_OF_SUFFIX = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
 # What the tables of other tools are.
@@ -170,6 +172,7 @@ class ParquetTable(TableWriter):
             return
         self._is_open = False
         self._journal.close()
+        _tell_of_long_work(self._journal_path, self._path)
         write_parquet(self._path, _json_rows(self._journal_path), self._columns)
         self._journal_path.unlink()
 
@@ -179,6 +182,7 @@ class ParquetTable(TableWriter):
 
         with self._path.open("rb") as file:
             check_kind(self._path, kind_of_table(file.readline())[0], "parquet")
+        _tell_of_long_work(self._path, self._journal_path)
         unfinished = self._journal_path.with_name(self._journal_path.name + ".new")
         with pq.ParquetFile(self._path) as table, unfinished.open("wb") as journal:
             check_columns(self._path, table.schema_arrow.names, self._columns)
@@ -236,6 +240,11 @@ class OpenFaceFolder(TableWriter):
 def journal_of(path: Path) -> Path:
     """Where the rows of a Parquet table stand until it is finished."""
     return path.with_name(path.name + JOURNAL_SUFFIX)
+
+
+def _tell_of_long_work(source: Path, target: Path) -> None:
+    if source.stat().st_size > _LARGE_FILE:
+        logger.info("Making %s of %s: some minutes for millions of rows ...", target.name, source.name)
 
 
 def parquet_schema(columns: Sequence[str]) -> "pa.Schema":

@@ -182,7 +182,7 @@ class LeaveOneOut:
         dataset = load_au_dataset(settings.dataset, settings.data_dir, settings.fold, split)
         if settings.max_faces is not None:
             dataset = dataset.select(range(min(settings.max_faces, len(dataset))))
-        labels = torch.tensor(np.array(dataset["labels"]))
+        labels = torch.tensor(np.array(dataset["labels"][:]))
         rows = {name: list(dataset[name]) for name in _ROW_COLUMNS}
         made_of = {"faces": hashlib.sha256(json.dumps([rows, labels.tolist()]).encode()).hexdigest()}
         path = self.output_dir / f"features-{split}.safetensors"

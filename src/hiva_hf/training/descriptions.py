@@ -16,6 +16,7 @@ from .run_folder import EMBEDDINGS_FOLDER
 
 # Drawn once for a run; more would only lengthen its start.
 NUM_GENERATED = 100
+_SENTENCES_AT_A_TIME = 512
 
 
 def description_variants(source: str, au_labels: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -69,8 +70,10 @@ class DescriptionBank:
             self.counts.append(len(own))
         encoded = tokenizer(sentences, padding=True, return_tensors="pt").to(model.device)
         self.attention_mask = encoded["attention_mask"]
+        # Some at a time: thousands of descriptions for each AU would fill a GPU.
+        parts = [encoded[name].split(_SENTENCES_AT_A_TIME) for name in ("input_ids", "attention_mask")]
         # [num_sentences, sequence_length, text_hidden_size]
-        self.hidden_states = model.text_model.encode_frozen(encoded["input_ids"], self.attention_mask)
+        self.hidden_states = torch.cat([model.text_model.encode_frozen(*part) for part in zip(*parts, strict=True)])
 
     def draw(self, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """One description for each AU, as keyword arguments of the model's `forward`."""

@@ -161,7 +161,7 @@ class TrainingRun:
         )
 
     def _label_weights(self) -> list[float]:
-        labels = np.array(self.splits["train"]["labels"])
+        labels = np.array(self.splits["train"]["labels"][:])
         known = labels != MISSING_LABEL
         rates = (labels == 1).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         return label_weights_from_positive_rates(rates.tolist(), self.au_labels)
@@ -448,7 +448,7 @@ def _absolute(tower: str | None) -> str | None:
 
 
 def _subjects(faces: Dataset) -> list[str]:
-    return sorted(set(faces["subject"]))
+    return sorted(set(faces["subject"][:]))
 
 
 @torch.no_grad()
