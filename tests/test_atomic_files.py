@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,21 @@ def test_files_are_flushed_where_only_those_who_may_write_can(tmp_path, monkeypa
     write_folder(tmp_path / "state", lambda unfinished: write_text(unfinished / "step", "1"))
     assert flushed == ["results.txt.unfinished", "step.unfinished", "step"]
     assert (tmp_path / "state" / "step").read_text() == "1"
+
+
+def test_folders_that_can_not_be_flushed_are_no_error_and_files_are(tmp_path, monkeypatch):
+    refused = []
+
+    def flush_as_some_network_disks_do(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) or refused:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", flush_as_some_network_disks_do)
+    write_folder(tmp_path / "state", lambda unfinished: write_text(unfinished / "step", "1"))
+    assert (tmp_path / "state" / "step").read_text() == "1"
+    refused.append("files")
+    with pytest.raises(OSError, match="Invalid argument"):
+        write_text(tmp_path / "text.txt", "new")
 
 
 def test_text_is_utf8_whatever_the_machine_prefers(tmp_path):

@@ -1,5 +1,6 @@
 """Files and folders that are there as a whole or not at all, also after a crash or a power cut."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -107,5 +108,9 @@ def _flush(path: Path):
     descriptor = os.open(path, os.O_RDWR if _IS_WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network disks flush files, but no folders.
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP) or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)

@@ -5,18 +5,24 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.request
+from pathlib import Path
 
+import httpx
 import pytest
 
+from hiva_hf.cli.demo import TERMINATED
 from hiva_hf.cli.main import INTERRUPTED, main
 
 
 @pytest.mark.slow
-def test_the_page_is_served_until_ctrl_c(tiny_model_dir, tmp_path):
-    code = "import sys; from hiva_hf.cli.main import main; sys.exit(main())"
-    command = [sys.executable, "-u", "-c", code, "demo", "--model", str(tiny_model_dir), "--device", "cpu"]
-    environment = os.environ | {"GRADIO_TEMP_DIR": str(tmp_path)}
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)])
+def test_the_page_is_served_until_it_is_stopped_and_no_picture_stays(tiny_model_dir, tmp_path, number, code):
+    # As if another user of the machine had Gradio's folder.
+    (tmp_path / "gradio").write_text("not yours")
+    script = "import sys; from hiva_hf.cli.main import main; sys.exit(main())"
+    command = [sys.executable, "-u", "-c", script, "demo", "--model", str(tiny_model_dir), "--device", "cpu"]
+    environment = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
+    environment["TMPDIR"] = str(tmp_path)
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -25,13 +31,18 @@ def test_the_page_is_served_until_ctrl_c(tiny_model_dir, tmp_path):
         env=environment,
     ) as process:
         line = next((line for line in process.stdout if "http://" in line), "")
-        with urllib.request.urlopen(line.split()[-1]) as answer:
-            assert "Facial Action Units" in answer.read().decode()
-        process.send_signal(signal.SIGINT)
+        address = line.split()[-1].rstrip("/")
+        assert "Facial Action Units" in httpx.get(address).text
+        answer = httpx.post(f"{address}/gradio_api/upload", files={"files": ("anna.png", b"a picture of Anna")})
+        (place,) = map(Path, answer.raise_for_status().json())
+        assert place.read_bytes() == b"a picture of Anna" and place.is_relative_to(tmp_path)
+        process.send_signal(number)
         rest = process.communicate(timeout=60)[0]
-    assert process.returncode == INTERRUPTED, rest
-    assert rest.splitlines()[-1] == "Stopped."
+    assert process.returncode == code, rest
     assert "Traceback" not in rest
+    assert number == signal.SIGTERM or rest.splitlines()[-1] == "Stopped."
+    assert not place.exists()
+    assert not list(tmp_path.glob("hiva-demo-*"))
 
 
 def test_a_wrong_limit_is_refused_before_anything_is_loaded(capsys):

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import datasets
@@ -344,3 +347,15 @@ def test_each_of_several_sets_may_have_its_own_fold(prepared, cache_dir):
     assert joined["subject"] == [*first["subject"], *second["subject"]]
     with pytest.raises(ValueError, match="`fold` has 1 entries, but there are 2 data sets"):
         load_au_datasets(pairs, fold=[2])
+
+
+def test_a_cache_that_can_not_be_written_is_named_with_what_helps(tmp_path):
+    """As in containers whose user has no home."""
+    (tmp_path / "a file").touch()
+    script = "import hiva_hf; hiva_hf.load_au_dataset('synthfacs', split='train')"
+    environment = os.environ | {"HF_HOME": "a file"}
+    result = subprocess.run(
+        [sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert "Set HF_HOME to a folder of yours" in result.stderr

@@ -1,5 +1,6 @@
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -97,6 +98,27 @@ def test_pickled_program_is_opened_by_those_who_trust_it_alone(exports, monkeypa
             with pytest.raises(ValueError, match="a pickle inside: .*trust_remote_code=True.`.$"):
                 load(folder)
     assert HiVAForAUDetection.from_exported(folder, trust_remote_code=True)(torch.zeros(1, 3, 56, 56)).logits.ndim == 2
+
+
+# OpenVINO reports by a package of its own; ONNX Runtime leaves files where it has begun to report.
+WATCHED = """
+import sys, torch
+from hiva_hf.export import load_exported
+load_exported(sys.argv[1])(torch.zeros(1, 3, 56, 56))
+print("reports:", sys.modules.get("openvino_telemetry") is not None)
+"""
+
+
+@pytest.mark.parametrize("format", ["openvino", "onnx"])
+def test_running_an_export_tells_nobody(exports, tmp_path, format):
+    folder, _ = exports(format, "fp32")
+    hidden = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "HF_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden} | {"HOME": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-c", WATCHED, folder], env=environment, check=True, capture_output=True, text=True
+    )
+    assert result.stdout.endswith("reports: False\n")
+    assert not [path for path in tmp_path.rglob("*") if "microsoft" in str(path).lower()]
 
 
 def test_a_program_of_torch_runs_where_it_was_moved_to(tiny_detector, image_processor, tmp_path):

@@ -99,6 +99,25 @@ def test_processes_stop_together_though_one_alone_was_asked(start_run, run_to_th
     assert_same_end(tmp_path, run_to_the_end(2, **overrides))
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="a process is halted to keep the folder")
+def test_two_runs_never_share_a_folder(start_run, run_to_the_end, make_settings, tmp_path):
+    """Also if the second one may overwrite the first, as a job that is started twice."""
+    settings = make_settings(tmp_path / "run")
+    first = start_run(settings, 2)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "settings.yaml").exists():
+        assert time.monotonic() < deadline, first.log.read_text()
+        time.sleep(0.01)
+    first.kill(signal.SIGSTOP)
+    second = start_run(settings | {"overwrite_output_dir": True, "seed": 7}, 2)
+    # Both of its processes, of which one alone looks at the folder.
+    assert second.wait() == [1, 1]
+    assert "Another process is training in" in second.log.read_text()
+    first.kill(signal.SIGCONT)
+    first.finish()
+    assert_same_end(tmp_path / "run", run_to_the_end(2))
+
+
 def test_a_run_goes_on_only_with_as_many_processes_as_before(make_arguments, tmp_path):
     folder = RunFolder(tmp_path)
     arguments = make_arguments(tmp_path)

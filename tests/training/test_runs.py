@@ -1,6 +1,7 @@
 """The whole run on small real towers and a few faces of the embedded set."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -354,3 +355,11 @@ def test_a_run_that_fails_before_it_trains_leaves_a_finished_one_as_it_was(
     with pytest.raises((ValueError, OSError), match=message):
         make_run(make_arguments(tmp_path / "run", overwrite_output_dir=True, **settings)).run()
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files there have no permissions of a group")
+def test_those_who_may_read_a_run_may_read_its_networks(finished_run):
+    folder = finished_run[0].output_dir
+    weights = list(folder.rglob("model.safetensors"))
+    assert len(weights) == 3
+    assert {path.stat().st_mode for path in weights} == {(folder / "config.json").stat().st_mode}

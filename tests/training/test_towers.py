@@ -1,3 +1,4 @@
+import os
 import sys
 
 import numpy as np
@@ -39,6 +40,12 @@ def test_others_may_read_the_unpacked_tower_as_they_may_read_new_files(vision_fo
     assert vision_folder.stat().st_mode == (tmp_path / "new").stat().st_mode
     assert (vision_folder / "model.safetensors").stat().st_mode == (tmp_path / "new" / "file").stat().st_mode
     assert list(vision_folder.parent.iterdir()) == [vision_folder]
+
+
+def test_what_a_killed_process_of_the_same_number_left_behind_is_in_nobodys_way(tmp_path):
+    """In containers the main process has the same number each time."""
+    (tmp_path / f"vision.{os.getpid()}.unfinished").mkdir()
+    assert (packaged_vision_tower(tmp_path / "vision") / "model.safetensors").is_file()
 
 
 def test_unpacking_again_changes_nothing(vision_folder):

@@ -1,10 +1,17 @@
 """`hiva-hf demo`: the web page, on this computer."""
 
 import argparse
+import os
+import signal
 import socket
+import sys
+from tempfile import TemporaryDirectory
 
 from ..extras import import_from_extra
 
+
+# What shells expect of a program that SIGTERM ended.
+TERMINATED = 143
 
 _DESCRIPTION = """\
 Open a web page that reads photos, the webcam and videos. It works without a network, and what is uploaded stays on
@@ -29,24 +36,30 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serves the page until Ctrl-C."""
+    """Serves the page until Ctrl-C, or until it is asked to end (SIGTERM)."""
     if not args.max_video_seconds > 0:
         args.parser.error(f"--max_video_seconds must be positive, got {args.max_video_seconds:g}")
     _check_address(args)
-    import_from_extra("gradio", "demo", "The web page")
-    from ..web import build_demo, launch_options
+    # By itself, Python would end without tidying up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    # Gradio's own folder is one for all users of a machine: who came first owns what the others upload, or refuses it.
+    with TemporaryDirectory(prefix="hiva-demo-", ignore_cleanup_errors=True) as folder:
+        # Read when Gradio is imported, and later.
+        os.environ.setdefault("GRADIO_TEMP_DIR", folder)
+        import_from_extra("gradio", "demo", "The web page")
+        from ..web import build_demo, launch_options
 
-    demo = build_demo(args.model, max_video_seconds=args.max_video_seconds, device=args.device)
-    try:
-        demo.launch(
-            server_name=args.host,
-            server_port=args.port,
-            share=args.share,
-            inbrowser=args.inbrowser,
-            **launch_options(),
-        )
-    finally:
-        demo.close()
+        demo = build_demo(args.model, max_video_seconds=args.max_video_seconds, device=args.device)
+        try:
+            demo.launch(
+                server_name=args.host,
+                server_port=args.port,
+                share=args.share,
+                inbrowser=args.inbrowser,
+                **launch_options(),
+            )
+        finally:
+            demo.close()
     return 0
 
 

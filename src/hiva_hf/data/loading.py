@@ -1,9 +1,11 @@
 """One call for every data set: `load_au_dataset(name, fold=1, split="train")`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from datasets import Dataset, IterableDataset, concatenate_datasets
+from datasets import Dataset, IterableDataset, concatenate_datasets, config
 
 from .builders import AUFaces
 from .folds import check_split, folds_of, split_set
@@ -59,12 +61,40 @@ def load_au_dataset(
     subjects = _subjects_of_split(source, fold, split)
     # One copy on disk serves all folds and all choices of AUs.
     choice = {"fold": fold, "aus": aus} if streaming else {}
-    builder = AUFaces(name, data_dir, revision=source.commit, token=token, cache_dir=cache_dir, **choice)
-    if streaming:
-        return builder.as_streaming_dataset(split=split)
-    builder.download_and_prepare()
-    everyone = arrange_dataset(builder.as_dataset(split="all"), source.aus, wanted)
+    with _told_of_the_cache(cache_dir):
+        builder = AUFaces(name, data_dir, revision=source.commit, token=token, cache_dir=cache_dir, **choice)
+        if streaming:
+            return builder.as_streaming_dataset(split=split)
+        builder.download_and_prepare()
+        everyone = arrange_dataset(builder.as_dataset(split="all"), source.aus, wanted)
     return select_subjects(everyone, subjects, split)
+
+
+@contextmanager
+def _told_of_the_cache(cache_dir: str | Path | None) -> Iterator[None]:
+    """Says what to do where the cache can't be written: containers often have no home."""
+    try:
+        yield
+    except OSError as error:
+        cache = Path(cache_dir or config.HF_DATASETS_CACHE)
+        if _can_write(cache):
+            raise
+        raise PermissionError(
+            f"{cache}, where `datasets` keeps its copy of the faces, can't be written ({error}). Set HF_HOME to a "
+            "folder of yours, as by `export HF_HOME=/scratch/me/huggingface`, or pass `cache_dir`."
+        ) from error
+
+
+def _can_write(folder: Path) -> bool:
+    # A home that nobody knows stays "~".
+    if folder.parts[0] == "~":
+        return False
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def load_au_datasets(

@@ -9,18 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from ..atomic_files import UNFINISHED_SUFFIX, write_bytes
 from ..face_detection import CenterFaceDetector
+from ..folder_locks import lock_folder
+from ..processor_cores import usable_cores
 from .crops import CROP_SIZE, JPEG_QUALITY, STAGES, ChunkPreparer
 from .manifest import MANIFEST_FILE, MANIFEST_FORMAT, title_of
 from .raw import RawDataError, RawDataset
 from .report import Report, build_report
 from .report_text import report_text
 from .shards import FORMAT, Chunk, ShardFolder, ShardState, cut_into_chunks, to_json
-from .workers import ChunkError, WorkerDiedError, is_disk_full, prepare_chunks, usable_cores
+from .workers import ChunkError, WorkerDiedError, is_disk_full, prepare_chunks
 
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,6 @@ CLAIM_FILE = "prepare.json"
 REPORT_FILE = "report.json"
 REPORT_TEXT_FILE = "report.txt"
 TIMING_FILE = "timing.json"
-_LOCK_FILE = ".lock"
 _OWN_NAMES = ("data", "state", MANIFEST_FILE, REPORT_FILE, REPORT_TEXT_FILE, TIMING_FILE)
 
 
@@ -180,11 +180,9 @@ class _Preparation:
 
 @contextmanager
 def _lock(output_dir: Path) -> Iterator[None]:
-    """Keeps other runs away. The system gives the lock back when the process ends, however it ends."""
-    lock = FileLock(output_dir / _LOCK_FILE)
     try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
+        lock = lock_folder(output_dir)
+    except BlockingIOError as error:
         raise OutputFolderError(
             f"Another run is preparing {output_dir} at this moment. Wait for it, stop it, or use another output "
             "folder."

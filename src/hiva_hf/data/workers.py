@@ -55,11 +55,6 @@ def is_disk_full(error: OSError) -> bool:
     return error.errno in _DISK_FULL
 
 
-def usable_cores() -> int:
-    """The cores that this process may use, which in a container can be fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def prepare_chunks(
     chunks: Sequence[Chunk], preparer: ChunkPreparer, num_proc: int, progress: tqdm
 ) -> dict[str, ShardState]:

@@ -267,6 +267,7 @@ class Reproduction:
                 stage1 = run.train_stage1(run.build_detector()[0])
             finally:
                 finish_trackers(run.accelerator)
+                run.folder.unlock()
             run.stop_if_asked(f"Stopped after stage 1 of fold {job.fold}, seed {job.seed}, which is finished.")
         return stage1
 

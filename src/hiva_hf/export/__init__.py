@@ -1,7 +1,14 @@
 """Detectors as programs of OpenVINO, ONNX Runtime and torch.export, and how they run."""
 
 import importlib
+import os
+import sys
 
+
+# Nothing is told to anybody: these libraries report their use to their makers unless that is turned off before they
+# are imported. OpenVINO and NNCF have stand-ins for machines without the package by which they do.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+sys.modules.setdefault("openvino_telemetry", None)
 
 # Loaded on first use: a command that only parses its arguments needs no torch.
 _LAZY_ATTRIBUTES = {

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from .. import atomic_files
 from ..evaluation.metrics import compute_au_metrics
 from ..modeling_hiva import HiVAPreTrainedModel
+from ..saved_checkpoints import save_checkpoint
 from . import tracking
 from .arguments import AUTrainingArguments
 from .augmentation import AugmentedFaces, EvaluationFaces
@@ -316,7 +317,7 @@ class StageTrainer:
         if self.accelerator.is_main_process:
             model = self.evaluated.copy if self.evaluated.copy is not None else self.model
             atomic_files.write_folder(
-                self.checkpoints.best_folder(self.progress.best_epoch), lambda folder: model.save_pretrained(folder)
+                self.checkpoints.best_folder(self.progress.best_epoch), lambda folder: save_checkpoint(folder, model)
             )
 
     def _finish(self) -> Path:

@@ -4,6 +4,8 @@ import os
 
 import torch
 
+from ..processor_cores import usable_cores
+
 
 def must_use_cpu() -> bool:
     """Whether a run is one of CPUs, so that several processes find each other there instead of working alone.
@@ -60,7 +62,5 @@ def use_cpu_cores(num_threads: int | None):
     `accelerate launch` sets `OMP_NUM_THREADS=1` where nothing else is asked for, which leaves all cores but one idle.
     """
     if num_threads is None:
-        # The cores this process may use, which in a container can be fewer than the machine's.
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        num_threads = cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        num_threads = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     torch.set_num_threads(max(1, num_threads))

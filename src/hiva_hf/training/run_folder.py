@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
 from ..atomic_files import write_text
+from ..folder_locks import lock_folder
 from .arguments import AUTrainingArguments
 from .checkpoints import has_checkpoints, remove_checkpoints
 from .settings import read_settings, save_settings
@@ -47,6 +49,10 @@ _FILES_OF_A_RUN = (
 )
 
 
+# Seconds. Processes that loaded data for a run that was killed need some to notice.
+_PATIENCE = 10.0
+
+
 class RunFolder:
     """The folder of a run.
 
@@ -56,6 +62,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self._lock: FileLock | None = None
 
     def results(self) -> dict | None:
         """What the run reported, None if it is not finished."""
@@ -85,6 +92,27 @@ class RunFolder:
                 f"{self.path} holds an unfinished run. Pass `--resume_from_checkpoint true` to go on with it, "
                 "`--overwrite_output_dir true` to start anew and lose it, or another `--output_dir`."
             )
+
+    def lock(self):
+        """Keeps other processes from training here, until [`unlock`] or the end of this one.
+
+        Raises:
+            ValueError: if one does.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock = lock_folder(self.path, _PATIENCE)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"Another process is training in {self.path} at this moment. Wait for it, stop it, or pass another "
+                "`--output_dir`."
+            ) from error
+
+    def unlock(self):
+        """Lets others train here; nothing happens where it isn't locked."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def open(self, arguments: AUTrainingArguments, environment: dict):
         """Writes down settings and environment; a run that does not resume clears what an earlier one left."""

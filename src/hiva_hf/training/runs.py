@@ -260,9 +260,8 @@ class TrainingRun:
         # What doesn't fit this network or this data is told before anything in the folder changes.
         plan_batches(self.arguments, len(self.splits["train"]), self.accelerator)
         freeze_backbone(model, self.arguments.trainable_backbone_layers)
+        self._claim_folder()
         self.is_open = True
-        # All have checked the folder before anything in it changes.
-        self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             environment = describe_environment(
                 self.accelerator.num_processes, self.accelerator.device, self.accelerator.mixed_precision
@@ -270,6 +269,20 @@ class TrainingRun:
             self.folder.open(self.arguments, environment)
         self.accelerator.wait_for_everyone()
         start_trackers(self.accelerator, self.arguments)
+
+    def _claim_folder(self):
+        """One run at a time; what another one did since the folder was looked at counts."""
+        refusal = None
+        if self.accelerator.is_main_process:
+            try:
+                self.folder.lock()
+                self.folder.check(self.arguments, self.accelerator.num_processes)
+            except (OSError, ValueError) as error:
+                self.folder.unlock()
+                refusal = error
+        # All processes end together.
+        if any_process(self.accelerator, refusal is not None):
+            raise refusal or ValueError(f"{self.output_dir} was refused in the main process.")
 
     def _is_finished(self, stage: Stage) -> bool:
         return self.arguments.resume_from_checkpoint and (self.output_dir / stage.name).exists()
@@ -408,6 +421,12 @@ class TrainingRun:
         if self.arguments.resume_from_checkpoint and results is not None:
             logger.warning("%s is finished: nothing is left to resume.", self.output_dir)
             return results
+        try:
+            return self._train_and_test()
+        finally:
+            self.folder.unlock()
+
+    def _train_and_test(self) -> dict:
         started = time.monotonic()
         try:
             with self.stop_request:

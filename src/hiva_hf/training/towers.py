@@ -1,9 +1,9 @@
 """Pretrained towers that arrive as Python packages, for machines that reach a package registry but no Hub."""
 
-import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 from huggingface_hub import constants
@@ -66,7 +66,8 @@ def packaged_vision_tower(output_dir: str | Path | None = None) -> Path:
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     # Written aside and renamed: an interrupted call leaves nothing that a later one would trust. Others who share the
     # folder may read it as they may read new files: temporary folders, and safetensors' own, are for one user alone.
-    unfinished = output_dir.with_name(f"{output_dir.name}.{os.getpid()}.unfinished")
+    # By a name of its own: in containers all processes may have one number.
+    unfinished = output_dir.with_name(f"{output_dir.name}.{uuid4().hex}.unfinished")
     unfinished.mkdir()
     try:
         # In the Hub's key layout, which every version of transformers maps to its own.

@@ -1,0 +1,29 @@
+"""How many of a machine's cores are there for this process."""
+
+import math
+import os
+from pathlib import Path
+
+
+# Of Linux; containers see their own limits there.
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
+
+
+def usable_cores() -> int:
+    """The cores that this process may use, of which a container has fewer than the machine: some of them, or a part of
+    their time (as by `docker run --cpus`)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    granted = _granted_time()
+    return cores if granted is None else max(1, min(cores, math.ceil(granted)))
+
+
+def _granted_time() -> float | None:
+    """Seconds of processor time for each second, None where there is no limit."""
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        try:
+            quota, period = " ".join((_CONTROL_GROUPS / file).read_text(encoding="ascii") for file in files).split()
+            return int(quota) / int(period) if int(quota) > 0 else None
+        except (OSError, ValueError):
+            # No such limits here; "max" is none.
+            continue
+    return None
