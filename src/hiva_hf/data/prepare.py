@@ -180,6 +180,7 @@ class _Preparation:
 
 @contextmanager
 def _lock(output_dir: Path) -> Iterator[None]:
+    """Keeps other runs away."""
     try:
         lock = lock_folder(output_dir)
     except BlockingIOError as error:
