@@ -7,7 +7,7 @@ from transformers import AutoTokenizer
 from hiva_hf.facs import ACTION_UNITS
 from hiva_hf.language import generate_descriptions, validate_bank, validate_description
 from hiva_hf.language.lexicon import LEXICON
-from hiva_hf.language.validation import conflicts, count_tokens, folded, similarities
+from hiva_hf.language.validation import KnownDescriptions, conflicts, count_tokens, folded, similarities
 from hiva_hf.training.towers import packaged_text_tower
 
 
@@ -207,3 +207,23 @@ def test_similarity_is_the_share_of_common_content_words():
 
 def test_folding_keeps_words_alone():
     assert folded("Crow\u2019s feet,  as HERE: spread!") == "crow's feet as here spread"
+
+
+@pytest.mark.parametrize("max_similarity", [0.1, 0.3])
+def test_a_bank_that_grows_compares_as_all_pairs_would(max_similarity):
+    bank = {au: generate_descriptions(au, 15) for au in (1, 4, 10, 12, 16)}
+    known, rows = KnownDescriptions({}), []
+    num_alike = 0
+    for texts in zip(*bank.values(), strict=True):
+        for au, text in zip(bank, texts, strict=True):
+            others = [other for number, other in rows if number != au]
+            values = similarities([text], others)[0] if others else np.zeros(1)
+            found = known.conflicts(text, au, max_similarity)
+            assert bool(found) == (values.max() > max_similarity)
+            if found:
+                num_alike += 1
+                assert found[0].startswith(f"is too similar ({values.max():.2f};")
+            known.add(text, au)
+            rows.append((au, text))
+            assert known.conflicts(text.lower(), au)[0].startswith("repeats a description of")
+    assert 0 < num_alike < len(rows)

@@ -16,7 +16,7 @@ from ..facs import ACTION_UNITS, ActionUnit, get_action_unit
 from .endpoint import ChatEndpoint
 from .grammar import generate_descriptions
 from .review import ReviewFile, ReviewRow
-from .validation import conflicts, folded, validate_description
+from .validation import KnownDescriptions, folded, validate_description
 
 
 logger = logging.getLogger(__name__)
@@ -161,39 +161,41 @@ def augment(
     """
     units = [get_action_unit(au) for au in aus]
     review = ReviewFile(path)
+    known = KnownDescriptions(dict(_known(review)))
     for unit in units:
-        _augment_unit(unit, writer, review, number, max_requests, tokenizer)
+        _augment_unit(unit, writer, review, known, number, max_requests, tokenizer)
     accepted = review.texts(["accepted"])
     return Counter({unit.label: len(accepted.get(unit.label, ())) for unit in units})
 
 
-def _augment_unit(unit, writer, review, number, max_requests, tokenizer) -> None:
+def _augment_unit(unit, writer, review, known, number, max_requests, tokenizer) -> None:
     num_accepted = len(review.texts(["accepted"]).get(unit.label, ()))
     # A call that goes on where another one stopped asks for others than that.
     asked = [row.request for row in review.rows if row.au == unit.label and row.request is not None]
     first = max(asked, default=-1) + 1
+    seen = {folded(row.text) for row in review.rows if row.au == unit.label}
     with tqdm(total=number, initial=min(num_accepted, number), desc=unit.label, unit="description") as progress:
         for request in range(first, first + max_requests):
             if num_accepted >= number:
                 return
             for text in writer.write(unit, request):
-                row = _judge(text, unit, writer, review, tokenizer, request)
-                if row is None or num_accepted >= number:
+                if folded(text) in seen or num_accepted >= number:
                     continue
+                row = _judge(text, unit, writer, known, tokenizer, request)
                 review.append(row)
+                seen.add(folded(text))
                 if row.status == "accepted":
+                    known.add(text, unit.number)
                     num_accepted += 1
                     progress.update()
 
 
 def _judge(
-    text: str, unit: ActionUnit, writer: Writer, review: ReviewFile, tokenizer, request: int
-) -> ReviewRow | None:
-    """A candidate as a row; None if the file has it already."""
-    if folded(text) in {folded(row.text) for row in review.rows if row.au == unit.label}:
-        return None
+    text: str, unit: ActionUnit, writer: Writer, known: KnownDescriptions, tokenizer, request: int
+) -> ReviewRow:
+    """A candidate as a row."""
     reasons = validate_description(text, unit.number, tokenizer=tokenizer)
-    reasons += conflicts(text, unit.number, dict(_known(review)))
+    reasons += known.conflicts(text, unit.number)
     return ReviewRow(
         au=unit.label,
         text=text,

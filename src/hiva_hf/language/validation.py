@@ -113,24 +113,58 @@ def validate_bank(
     return report
 
 
+class KnownDescriptions:
+    """Descriptions that a new one must differ from. It grows, and looks at those alone that share a word with that.
+
+    Args:
+        bank: Descriptions by number or label of the Action Unit.
+    """
+
+    def __init__(self, bank: Mapping[int | str, Sequence[str]]):
+        self._first_of: dict[str, tuple[str, str]] = {}
+        self._rows: list[tuple[str, str]] = []
+        self._num_words: list[int] = []
+        self._rows_with: dict[str, list[int]] = defaultdict(list)
+        for au, texts in bank.items():
+            for text in texts:
+                self.add(text, au)
+
+    def add(self, text: str, au: int | str) -> None:
+        """Takes one more."""
+        label = get_action_unit(au).label
+        self._first_of.setdefault(folded(text), (label, text))
+        words = _content_words(text)
+        for word in words:
+            self._rows_with[word].append(len(self._rows))
+        self._rows.append((label, text))
+        self._num_words.append(len(words))
+
+    def conflicts(self, text: str, au: int | str, max_similarity: float = MAX_SIMILARITY) -> list[str]:
+        """Reasons why a description cannot be added: it is there already, or is too much like another AU's."""
+        own = get_action_unit(au).label
+        if folded(text) in self._first_of:
+            label, known = self._first_of[folded(text)]
+            return [f"repeats a description of {label}: {known!r}"]
+        words = _content_words(text)
+        numbers = [number for word in words for number in self._rows_with.get(word, ())]
+        sharing, common = np.unique(np.array(numbers, dtype=np.int64), return_counts=True)
+        of_others = [self._rows[number][0] != own for number in sharing]
+        sharing, common = sharing[of_others], common[of_others].astype(np.float32)
+        if not len(sharing):
+            return []
+        # As `similarities` has it.
+        values = common / (np.array([self._num_words[number] for number in sharing]) + len(words) - common)
+        nearest = int(values.argmax())
+        if values[nearest] <= max_similarity:
+            return []
+        return [_similarity_reason(values[nearest], max_similarity, *self._rows[sharing[nearest]])]
+
+
 def conflicts(
     text: str, au: int | str, bank: Mapping[int | str, Sequence[str]], max_similarity: float = MAX_SIMILARITY
 ) -> list[str]:
     """Reasons why a description cannot be added to a bank: it is there already, or is too much like another AU's."""
-    own = get_action_unit(au).label
-    rows = [(get_action_unit(other).label, known) for other, texts in bank.items() for known in texts]
-    for label, known in rows:
-        if folded(known) == folded(text):
-            return [f"repeats a description of {label}: {known!r}"]
-    others = [(label, known) for label, known in rows if label != own]
-    if not others:
-        return []
-    values = similarities([text], [known for _, known in others])[0]
-    nearest = int(values.argmax())
-    if values[nearest] <= max_similarity:
-        return []
-    label, known = others[nearest]
-    return [_similarity_reason(values[nearest], max_similarity, label, known)]
+    return KnownDescriptions(bank).conflicts(text, au, max_similarity)
 
 
 def similarities(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
