@@ -29,6 +29,7 @@ def lock_folder(folder: Path, timeout: float = 0.0) -> FileLock:
         lock.acquire(timeout=timeout)
     except Timeout:
         raise BlockingIOError(f"Another process works in {folder} at this moment.") from None
+    # filelock's word for ENOSYS, in its older versions.
     except (OSError, NotImplementedError) as error:
         if getattr(error, "errno", errno.ENOSYS) not in _NO_LOCKS:
             raise

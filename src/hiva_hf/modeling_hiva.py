@@ -1146,15 +1146,16 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
 
         What is folded is not saved: `save_pretrained` writes the same checkpoint as before. It moves with the model
         (`to`, `half`, `copy.deepcopy`). `train`, `load_state_dict` and `encode_descriptions` drop it; after other
-        changes of the weights, such as assignments to single parameters or merging an adapter, call `fuse` again. Calls with text inputs run
-        the plain network, and so must training: what is folded passes gradients to the image, not to the weights.
+        changes of the weights, such as assignments to single parameters or merging an adapter, call `fuse` again.
+        Calls with text inputs run the plain network, and so must training: what is folded passes gradients to the
+        image, not to the weights.
 
         Returns:
             The model itself.
 
         Raises:
-            ValueError: if the model is in training mode, lies on several devices, or reads text and has no text
-                memory.
+            ValueError: if the model is in training mode, lies on several devices, has adapters on layers that are
+                folded, or reads text and has no text memory.
 
         Example:
 

@@ -549,7 +549,8 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
             The model itself.
 
         Raises:
-            ValueError: if the model is in training mode, or its visual side lies on several devices.
+            ValueError: if the model is in training mode, its visual side lies on several devices, or it has adapters
+                on layers that are folded.
         """
         self._check_fusible([self.vision_model])
         self.fused_detector = FusedVLFAUVision(self.vision_model).eval()
