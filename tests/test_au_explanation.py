@@ -5,7 +5,8 @@ import pytest
 
 from hiva_hf.au_explanation import REGIONS, FaceEvidence, explain_face, map_places, region_cells, rule_warnings
 from hiva_hf.face_alignment import TEMPLATE
-from hiva_hf.facs_states import state_sentences
+from hiva_hf.facs import ACTION_UNITS
+from hiva_hf.facs_states import state_clause, state_sentences
 
 
 LABELS = ("AU1", "AU12", "AU25")
@@ -232,3 +233,31 @@ def test_a_written_sentence_that_says_the_opposite_of_the_probability_is_told():
         assert sentence in warning
     agreeing = FaceEvidence(labels=[label], probabilities=[0.9], thresholds=[0.5], sentences=[written[0]])
     assert explain_face(agreeing)["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    "face_text, scores, wanted",
+    [
+        ("The lips are parted and the lip corners are pulled up.", (0.9, 0.9), []),
+        ("Neutral face.", (0.1, 0.1), []),
+        ("Neutral face.", (0.9, 0.1), ["AU12 (0.90) active, but its sentence about the face leaves it out"]),
+        ("The lip corners are pulled up.", (0.9, 0.9), ["AU25 (0.90) active, but its sentence about the face leaves"]),
+        ("The lips are parted.", (0.1, 0.1), ["AU25 (0.10) not active, but wrote of the face that the lips are parted"]),
+        ("The lips are parted.", (0.9, 0.1), ["AU12 (0.90) active", "AU25 (0.10) not active"]),
+        # Other words than those that the sentences are made of can't be compared.
+        ("Both smile.", (0.9, 0.1), []),
+    ],
+)
+def test_a_written_sentence_about_the_face_is_compared_with_the_probabilities(face_text, scores, wanted):
+    evidence = FaceEvidence(
+        labels=["AU12", "AU25"], probabilities=scores, thresholds=[0.5, 0.5], face_text=face_text
+    )
+    warnings = explain_face(evidence)["warnings"]
+    assert len(warnings) == len(wanted)
+    for warning, part in zip(warnings, wanted, strict=True):
+        assert part in warning
+
+
+def test_no_clause_of_the_sentence_about_a_face_is_part_of_another():
+    clauses = [state_clause(au, present=True) for au in ACTION_UNITS]
+    assert [(one, two) for one in clauses for two in clauses if one != two and one in two] == []

@@ -763,6 +763,12 @@ def test_a_vl_fau_without_a_decoder_is_explained_by_our_sentences(
     assert all(au["explanation"]["sentence"].startswith(au["label"]) for au in face["aus"])
 
 
+def test_the_tokenizer_comes_with_the_model(writer, detector, tiny_vl_fau_dir):
+    """Loaded later, it would lack the token that opens a private repository, and be missing offline."""
+    assert pipeline("au-detection", model=str(tiny_vl_fau_dir)).tokenizer is not None
+    assert detector.tokenizer is None
+
+
 def test_a_saved_pipeline_of_a_vl_fau_has_its_tokenizer(writer, astronaut, tmp_path):
     writer.save_pretrained(tmp_path)
     again = pipeline("au-detection", model=str(tmp_path))

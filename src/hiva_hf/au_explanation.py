@@ -26,8 +26,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .facs import get_action_unit
-from .facs_states import face_sentence, state_clause, state_sentences
+from .facs import ACTION_UNITS, get_action_unit
+from .facs_states import NEUTRAL_FACE_SENTENCE, face_sentence, state_clause, state_sentences
 from .word_pieces import mean_word_weights
 
 
@@ -145,7 +145,11 @@ def explain_face(evidence: FaceEvidence) -> dict[str, Any]:
                 "related": related[index] if related else None,
             }
         )
-    warnings = [*rule_warnings(evidence), *contradicting_sentences(evidence)]
+    warnings = [
+        *rule_warnings(evidence),
+        *contradicting_sentences(evidence),
+        *contradictions_of_face_text(evidence),
+    ]
     return {"summary": summarize(evidence), "warnings": warnings, "explanations": explanations}
 
 
@@ -192,6 +196,32 @@ def contradicting_sentences(evidence: FaceEvidence) -> list[str]:
             warnings.append(
                 f'The detector calls {_with_score(evidence, row)} {state}, but wrote the opposite: "{sentence}"'
             )
+    return warnings
+
+
+def contradictions_of_face_text(evidence: FaceEvidence) -> list[str]:
+    """One sentence for each AU that the detector's text about the face has otherwise than its probability.
+
+    The text is read by the clauses that it is made of, see [`face_sentence`]. One without any of them is in other
+    words: nothing is said of it.
+    """
+    if evidence.face_text is None:
+        return []
+    text = evidence.face_text.lower()
+    told = {unit.number for unit in ACTION_UNITS.values() if state_clause(unit.number, True).lower() in text}
+    if not told and evidence.face_text != NEUTRAL_FACE_SENTENCE:
+        return []
+    warnings = []
+    for row, (label, is_active) in enumerate(zip(evidence.labels, evidence.active, strict=True)):
+        unit = _unit(label)
+        if unit is None or is_active == (unit.number in told):
+            continue
+        scored = _with_score(evidence, row)
+        warnings.append(
+            f"The detector calls {scored} active, but its sentence about the face leaves it out."
+            if is_active
+            else f"The detector calls {scored} not active, but wrote of the face that {state_clause(label, True)}."
+        )
     return warnings
 
 

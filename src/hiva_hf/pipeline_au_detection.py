@@ -131,7 +131,8 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     _load_image_processor = True
     _load_video_processor = False
     _load_feature_extractor = False
-    _load_tokenizer = False
+    # That of a VL-FAU, by the token and revision that the model comes by; a HiVA needs none, and none is missed.
+    _load_tokenizer = None
 
     def __init__(self, model: PreTrainedModel, *args, **kwargs):
         if model.config.model_type not in MODEL_TYPES:

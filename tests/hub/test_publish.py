@@ -167,6 +167,10 @@ def test_single_files_are_read(published, results_of, folder):
     assert published["read"]["subjects"] == ["bob", "carl"]
 
 
+def test_a_private_vl_fau_writes_for_who_passes_the_token(published):
+    assert published["told_the_token"] == published["vl_fau"]["faces"]
+
+
 def test_private_models_are_hidden(published):
     assert "org/disfa" in published["read"]["anonymous"] and published["read"]["anonymous"].startswith("OSError")
     assert published["read"]["stranger"].startswith("OSError")

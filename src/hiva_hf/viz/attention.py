@@ -137,6 +137,11 @@ def attention_peak(maps: Iterable[NDArray[np.floating]]) -> float:
     return max(2.0, *(float(values.max()) * values.size for values in maps))
 
 
+def attention_shares(weights: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Maps `[..., h, w]` so that each sums to 1. Those of a VL-FAU don't as they come: single weights are up to 1."""
+    return weights / weights.sum(axis=(-2, -1), keepdims=True)
+
+
 def show_attention(
     axes: Axes, view: Image.Image, values: NDArray[np.floating], peak: float, theme: Theme
 ) -> AxesImage:

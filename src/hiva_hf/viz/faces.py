@@ -27,7 +27,7 @@ from matplotlib.patheffects import Normal, Stroke
 from PIL import Image
 
 from ..image_loading import ImageSource, load_image
-from .attention import add_attention_bar, aligned_view, attention_peak, show_attention
+from .attention import add_attention_bar, aligned_view, attention_peak, attention_shares, show_attention
 from .style import (
     ACTIVE_MARK,
     EXPERIMENTAL_ACTIVE_MARK,
@@ -147,8 +147,8 @@ def _panels(face: dict[str, Any], num_maps: int) -> list[tuple[str, np.ndarray]]
             panels.append((title, face["ddca_attention"][index]))
     if "spatial_attention" in face:
         for index in top:
-            weights = face["spatial_attention"][index]
-            panels.append((f"Spatial {aus[index]['label']} ({aus[index]['score']:.2f})", weights / weights.sum()))
+            shares = attention_shares(face["spatial_attention"][index])
+            panels.append((f"Spatial {aus[index]['label']} ({aus[index]['score']:.2f})", shares))
     if "cdca_attention" in face:
         labels = textwrap.shorten(", ".join(aus[index]["label"] for index in sorted(top)), 22, placeholder=" ...")
         panels.append((f"CDCA, mean of\n{labels}", face["cdca_attention"][top].mean(axis=0)))

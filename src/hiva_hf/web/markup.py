@@ -15,7 +15,11 @@ from ..viz.style import get_theme
 from .photos import ReadFace
 
 
-MAP_NAMES = {"ddca": "On this AU's own features (DDCA)", "cdca": "On the whole face's features (CDCA)"}
+MAP_NAMES = {
+    "ddca": "On this AU's own features (DDCA)",
+    "cdca": "On the whole face's features (CDCA)",
+    "spatial": "In this AU's spatial attention (VL-FAU)",
+}
 MAP_SIZE = 320
 HALVES = {"upper": "Upper face", "lower": "Lower face", "": "Other"}
 # As in the pictures of `hiva_hf.viz`.

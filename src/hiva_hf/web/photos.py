@@ -13,7 +13,7 @@ from ..image_loading import load_image
 from ..inference.records import FaceRecord, records_of_frame
 from ..inference.tables import records_to_table, write_table
 from ..pipeline_au_detection import AUDetectionPipeline
-from ..viz.attention import aligned_view
+from ..viz.attention import aligned_view, attention_shares
 from ..viz.overlay import annotate_frame
 
 
@@ -34,9 +34,10 @@ class ReadFace:
     Attributes:
         aus: As in the pipeline's result, with explanations if they were asked for.
         view: The face as the network saw it, RGB `uint8` `[side, side, 3]`; `None` in models without attention.
-        maps: Attention maps `[num_aus, height, width]` of each kind, "ddca" and "cdca", as far as the model has them.
+        maps: Attention maps `[num_aus, height, width]` of each kind, "ddca" and "cdca" or "spatial", as far as the
+            model has them; each sums to 1.
         summary: What the face shows, in a sentence or two.
-        warnings: Which active AUs contradict each other.
+        warnings: Which results contradict each other.
     """
 
     aus: list[dict[str, Any]]
@@ -116,6 +117,10 @@ def write_tables(records: Sequence[FaceRecord], labels: Sequence[str], folder: P
 
 
 def _read_face(image: NDArray[np.uint8], face: dict[str, Any]) -> ReadFace:
-    maps = {kind: face[f"{kind}_attention"] for kind in ("ddca", "cdca") if f"{kind}_attention" in face}
+    maps = {
+        kind: attention_shares(face[f"{kind}_attention"])
+        for kind in ("ddca", "cdca", "spatial")
+        if f"{kind}_attention" in face
+    }
     view = aligned_view(image, face) if maps else None
     return ReadFace(face["aus"], view, maps, face.get("summary", ""), face.get("warnings", ()))
