@@ -36,6 +36,14 @@ def test_the_table_goes_to_stdout_and_all_else_to_stderr(photos, tiny_model_dir,
     assert "Traceback" not in err
 
 
+def test_aus_that_the_model_is_unreliable_at_are_named(photos, tmp_path, caplog):
+    caplog.set_level("INFO")
+    for name, is_told in (("face.png", True), ("coffee.jpg", False)):
+        caplog.clear()
+        assert main(["detect", str(photos / name), "--output", str(tmp_path / f"{name}.csv")]) == 0
+        assert ("Experimental, unreliable on real photos: AU6, " in caplog.text) is is_told
+
+
 def test_a_file_with_an_error_gives_exit_code_1_and_all_other_rows(photos, tiny_model_dir, tmp_path, caplog):
     (tmp_path / "broken.jpg").write_bytes(b"nothing")
     inputs = [str(tmp_path / "broken.jpg"), str(photos / "face.png")]

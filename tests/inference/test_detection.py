@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import hiva_hf
-from hiva_hf.inference import read_table
+from hiva_hf.inference import read_table, records_of_frame
 from hiva_hf.inference.detection import DetectionJob, describe, load_detector
 from hiva_hf.inference.records import table_columns
 from hiva_hf.inference.writers import open_table
@@ -65,6 +65,15 @@ def test_what_cannot_be_read_has_a_row_with_the_reason(table, media, detector):
     assert pd.isna(row["face_id"]) and pd.isna(row["AU12"])
     with pytest.raises(RuntimeError, match=r"4\.jpg"):
         hiva_hf.detect(media / "4.jpg", detector, on_error="raise", progress=False)
+
+
+def test_aus_that_the_model_is_unreliable_at_are_marked(media, detector, monkeypatch, tmp_path):
+    monkeypatch.setattr(detector.model.config, "experimental_labels", ["AU4"])
+    for output in (None, tmp_path / "faces.csv"):
+        table = hiva_hf.detect(media / "1.png", detector, progress=False, output=output)
+        assert table.attrs["experimental_labels"] == ["AU4"]
+    (record,) = records_of_frame(detector(str(media / "1.png")), "1.png")
+    assert record.experimental == {"AU4"}
 
 
 def test_photos_agree_with_the_pipeline(table, media, detector):

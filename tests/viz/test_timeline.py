@@ -6,6 +6,7 @@ import pytest
 
 from hiva_hf.inference.events import find_events
 from hiva_hf.viz import draw_timeline
+from hiva_hf.viz.style import EXPERIMENTAL_MARK
 from hiva_hf.viz.timeline import BINS_PER_INCH, make_track
 
 
@@ -139,6 +140,15 @@ def test_aus_are_named_as_the_table_has_them_too():
     assert [name[: len(au)] for name, au in zip(names, ("AU1", "AU12"), strict=True)] == ["AU1", "AU12"]
     plain = draw_timeline(make_table(4), aus=[1, 12]).axes[0].get_yticklabels()
     assert names[0] != plain[0].get_text() and names[1] == plain[1].get_text()
+
+
+def test_aus_that_the_table_calls_experimental_are_marked():
+    table = make_table(4, aus=[1, 12])
+    table.attrs["experimental_labels"] = ["AU6", "AU12"]
+    one, twelve = (label.get_text() for label in draw_timeline(table).axes[0].get_yticklabels())
+    assert EXPERIMENTAL_MARK in twelve and EXPERIMENTAL_MARK not in one
+    told = draw_timeline(table, experimental=()).axes[0].get_yticklabels()
+    assert not [label for label in told if EXPERIMENTAL_MARK in label.get_text()]
 
 
 def test_events_that_were_found_in_the_table_are_drawn():

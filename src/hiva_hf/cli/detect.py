@@ -173,6 +173,8 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(_how_to_go_on(args, job.report)) from stop
     logger.info("%s", describe(job.report))
+    if job.experimental and job.report.num_faces:
+        logger.info("Experimental, unreliable on real photos: %s.", ", ".join(job.experimental))
     if args.smooth:
         smoothed, events = _smoothed_files(args.output)
         table, of_table = _smooth(args, job, read_table(args.output))

@@ -104,7 +104,8 @@ def detect(
         A row for each face, and one for each frame without a face or with an error, with the columns source, frame,
         timestamp, face_id, xmin, ymin, xmax, ymax, detector_score, AU01, ... (probabilities), AU01_c, ... (decisions,
         0 or 1) and error. With `resume` also the rows that were there; only those of this call if the output has
-        the columns of another tool.
+        the columns of another tool. Its `attrs["experimental_labels"]` names the AUs that the model is known to be
+        unreliable at on real photos.
 
     Raises:
         FileNotFoundError: A path does not exist.
@@ -135,7 +136,7 @@ def detect(
     check_new(beside, resume or overwrite, False, job.sources)
     if output is None:
         check_new(beside, resume, overwrite)
-        return records_to_frame(job.run(progress=progress, explanations=explained), job.labels)
+        return job.marked(records_to_frame(job.run(progress=progress, explanations=explained), job.labels))
     with open_table(os.fspath(output), job.labels, format, job.sources, resume, overwrite) as writer:
         check_new(beside, resume, overwrite)
         records = job.run(writer, progress=progress, explanations=explained)
@@ -143,8 +144,8 @@ def detect(
             for _ in records:
                 pass
         else:
-            return records_to_frame(records, job.labels)
-    return read_table(output)
+            return job.marked(records_to_frame(records, job.labels))
+    return job.marked(read_table(output))
 
 
 def is_default_table(output: str | os.PathLike, format: str | None) -> bool:
@@ -252,7 +253,7 @@ class DetectionJob:
             logger.info("Neither photo nor video, left out: %s.", _shortened(ignored))
         self.sources = list(sources)
         self.labels = list(detector.model.config.au_labels)
-        self._experimental = tuple(detector.model.config.experimental_labels or ())
+        self.experimental = list(detector.model.config.experimental_labels or ())
         self._every = every
         self._draw_dir = None if draw_dir is None else Path(draw_dir)
         if self._draw_dir is not None:
@@ -279,6 +280,11 @@ class DetectionJob:
     def report(self) -> EngineReport:
         """How it went, or goes."""
         return self._engine.report
+
+    def marked(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table, which now knows the AUs that the model is unreliable at: there is no column that tells."""
+        table.attrs["experimental_labels"] = list(self.experimental)
+        return table
 
     def run(
         self, table: TableWriter | None = None, progress: bool = True, explanations: Path | None = None
@@ -316,7 +322,7 @@ class DetectionJob:
         # Matplotlib is needed for pictures alone.
         from .drawing import AnnotatedFiles
 
-        return AnnotatedFiles(self._draw_dir, self.sources, self._experimental, first_frame)
+        return AnnotatedFiles(self._draw_dir, self.sources, first_frame)
 
     def _finish(self, result: FrameResult, table: TableWriter | None, drawing: "AnnotatedFiles | None") -> None:
         if table is not None:

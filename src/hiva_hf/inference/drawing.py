@@ -38,7 +38,6 @@ class AnnotatedFiles(contextlib.AbstractContextManager):
     Args:
         folder: Made if need be.
         sources: All that will come.
-        experimental: Labels of AUs that are drawn as unreliable.
         first_frame: Tells the frame that a source is resumed at, 0 if it is not.
     """
 
@@ -46,10 +45,8 @@ class AnnotatedFiles(contextlib.AbstractContextManager):
         self,
         folder: Path,
         sources: Sequence[str],
-        experimental: Sequence[str] = (),
         first_frame: Callable[[str], int] = lambda source: 0,
     ):
-        self._experimental = experimental
         self._first_frame = first_frame
         self._paths = paths_below(folder, sources)
         self._source: str | None = None
@@ -61,7 +58,7 @@ class AnnotatedFiles(contextlib.AbstractContextManager):
         if frame.source != self._source:
             self._end_video()
             self._source = frame.source
-        image = annotate_frame(result.image, result.records, experimental=self._experimental)
+        image = annotate_frame(result.image, result.records)
         path = self._paths[frame.source]
         if not frame.is_video:
             _save_photo(image, path)

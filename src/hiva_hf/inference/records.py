@@ -36,6 +36,8 @@ class FaceRecord:
         error: Why the frame or the whole source could not be used.
         explanation: With `explain`: `summary`, `warnings` and `aus`, for each AU's label its explanation as the
             pipeline gives it. It is in no table.
+        experimental: Labels of the AUs that the model is known to be unreliable at on real photos. They are in no
+            table either.
     """
 
     source: str
@@ -49,6 +51,7 @@ class FaceRecord:
     active: Mapping[str, bool] = field(default_factory=dict)
     error: str | None = None
     explanation: Mapping[str, Any] | None = None
+    experimental: frozenset[str] = frozenset()
 
     @property
     def has_face(self) -> bool:
@@ -105,6 +108,7 @@ def _face_record(
         probabilities={au["label"]: float(au["score"]) for au in face["aus"]},
         active={au["label"]: bool(au["active"]) for au in face["aus"]},
         explanation=_explanation(face),
+        experimental=frozenset(au["label"] for au in face["aus"] if au.get("experimental")),
     )
 
 

@@ -42,6 +42,7 @@ class FaceLike(Protocol):
     box: tuple[float, float, float, float] | None
     probabilities: dict[str, float]
     active: dict[str, bool]
+    experimental: Collection[str]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,6 @@ def annotate_frame(
     records: Sequence[FaceLike],
     *,
     max_aus: int = 6,
-    experimental: Collection[str] = (),
 ) -> NDArray[np.uint8]:
     """Draw the faces of a frame, their numbers and their active AUs.
 
@@ -86,9 +86,8 @@ def annotate_frame(
     Args:
         frame: RGB `[height, width, 3]`; it is not changed.
         records: The faces of this frame, as in `hiva_hf.inference`: `face_id`, `box` in pixels, `probabilities` and
-            `active` by AU label. Records without a box are passed over.
+            `active` by AU label, and which of them are `experimental`. Records without a box are passed over.
         max_aus: A panel shows this many active AUs at most, and how many more there are.
-        experimental: Labels of AUs that are unreliable.
 
     Returns:
         A new frame of the same shape.
@@ -110,7 +109,7 @@ def annotate_frame(
         _draw_box(annotated, box, _color(record), max(1, round(min(height, width) / 360)))
     taken = [box for _, box in faces]
     for record, box in faces:
-        panel, place = _fit(record, box, taken, (height, width), max_aus, experimental)
+        panel, place = _fit(record, box, taken, (height, width), max_aus)
         taken.append(place)
         _draw_panel(annotated, panel, place)
     return annotated
@@ -143,11 +142,10 @@ def _fit(
     taken: list[Rectangle],
     frame_size: tuple[int, int],
     max_aus: int,
-    experimental: Collection[str],
 ) -> tuple[_Panel, Rectangle]:
     """The panel that says most of those that find a free place, and that place."""
     others = [place for place in taken if place is not box]
-    for panel in _panels(record, box, frame_size[0], max_aus, experimental):
+    for panel in _panels(record, box, frame_size[0], max_aus):
         for place in _places(panel, box, frame_size):
             if not any(_overlap(place, other) for other in [*others, box]):
                 return panel, place
@@ -156,9 +154,7 @@ def _fit(
     return panel, _inside(box[0], box[1], panel, frame_size)
 
 
-def _panels(
-    record: FaceLike, box: Rectangle, frame_height: int, max_aus: int, experimental: Collection[str]
-) -> list[_Panel]:
+def _panels(record: FaceLike, box: Rectangle, frame_height: int, max_aus: int) -> list[_Panel]:
     """Panels from the one that says most to the one that says least."""
     active = sorted(
         (label for label, on in record.active.items() if on), key=lambda label: -record.probabilities[label]
@@ -166,7 +162,7 @@ def _panels(
     if not active:
         return []
     size = _font_size(box, frame_height)
-    short = [_Row(label, record.probabilities[label], label in experimental) for label in active]
+    short = [_Row(label, record.probabilities[label], label in record.experimental) for label in active]
     long = [_Row(_title(row.text), row.probability, row.is_experimental) for row in short]
     panels = [
         _make_panel(record, tuple(rows[:max_aus]), size, more=max(0, len(rows) - max_aus)) for rows in (long, short)

@@ -102,7 +102,7 @@ def draw_timeline(
     source: str | None = None,
     thresholds: float | Sequence[float] | Mapping[str, float] | None = None,
     events: "DataFrame | None" = None,
-    experimental: Collection[str] = (),
+    experimental: Collection[str] | None = None,
     start: float | None = None,
     end: float | None = None,
     max_faces: int = 3,
@@ -128,7 +128,8 @@ def draw_timeline(
             order, or by label ("AU12").
         events: A table with the columns `face_id`, `au` ("AU01"), `onset_timestamp`, `apex_timestamp` and
             `offset_timestamp` (seconds): each event is drawn as a line over its lane, its apex as a triangle.
-        experimental: Labels of AUs that are marked as unreliable.
+        experimental: Labels of AUs that are marked as unreliable; by default those that the table's
+            `attrs["experimental_labels"]` names, as in a table of `hiva_hf.detect`.
         start: Begin of the part to show, in seconds.
         end: End of the part to show, in seconds.
         max_faces: How many faces are shown without `face_ids`. The title tells if there are more.
@@ -149,6 +150,9 @@ def draw_timeline(
     aus = None if aus is None else [_label(au) for au in aus]
     if isinstance(thresholds, Mapping):
         thresholds = {_label(au): value for au, value in thresholds.items()}
+    if experimental is None:
+        # A part of the table may lack some of them.
+        experimental = columns.keys() & set(table.attrs.get("experimental_labels", ()))
     experimental = {_label(au) for au in experimental}
     if unknown := sorted(experimental - columns.keys()):
         raise ValueError(f"`experimental` names AUs that are not there: {unknown}. There are {', '.join(columns)}.")

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,9 +95,8 @@ def read_video(
     video = ReadVideo(name, folder / "preview.mp4", count_frames([path], every))
     engine = DetectionEngine(detector, keep_images=True)
     frames = read_frames([path], every)
-    experimental = detector.model.config.experimental_labels or ()
     start = last_report = time.perf_counter()
-    with closing(_Preview(video.preview, experimental)) as preview, closing(engine.run(frames)) as results:
+    with closing(_Preview(video.preview)) as preview, closing(engine.run(frames)) as results:
         yield video
         begin = None
         for result in results:
@@ -173,9 +172,8 @@ def _add(video: ReadVideo, result: FrameResult, path: str) -> None:
 class _Preview:
     """The annotated video that the page plays, no larger than it shows it."""
 
-    def __init__(self, path: Path, experimental: Sequence[str]):
+    def __init__(self, path: Path):
         self._path = path
-        self._experimental = experimental
         self._video: VideoFile | None = None
 
     def write(self, result: FrameResult, seconds: float) -> None:
@@ -189,7 +187,7 @@ class _Preview:
         ]
         if self._video is None:
             self._video = VideoFile(self._path, small.shape[:2])
-        self._video.write(annotate_frame(small, records, experimental=self._experimental), seconds)
+        self._video.write(annotate_frame(small, records), seconds)
 
     def close(self) -> None:
         if self._video is not None:
