@@ -5,6 +5,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from hiva_hf.facs import ACTION_UNITS
+from hiva_hf.facs_states import state_clause, state_sentences
 from hiva_hf.language import generate_descriptions, validate_bank, validate_description
 from hiva_hf.language.lexicon import LEXICON
 from hiva_hf.language.validation import KnownDescriptions, conflicts, count_tokens, folded, similarities
@@ -227,3 +228,16 @@ def test_a_bank_that_grows_compares_as_all_pairs_would(max_similarity):
             rows.append((au, text))
             assert known.conflicts(text.lower(), au)[0].startswith("repeats a description of")
     assert 0 < num_alike < len(rows)
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_the_sentence_of_another_action_unit_is_found(present):
+    accepted = []
+    for au, unit in ACTION_UNITS.items():
+        own = (unit.description if present else state_sentences(au, present=False)[0]).removesuffix(".")
+        for other in ACTION_UNITS:
+            text = f"{own}, and {state_clause(other, present)}."
+            reasons = [reason for reason in validate_description(text, au, present=present) if "pieces" not in reason]
+            if other != au and not reasons:
+                accepted.append((au, other))
+    assert accepted == []

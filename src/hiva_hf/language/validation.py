@@ -10,6 +10,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from ..facs import ACTION_UNITS, ActionUnit, get_action_unit
+from ..facs_states import state_clause
 from .lexicon import ACTION_STEMS, EMOTION_STEMS, LEXICON, NEGATION, REGION_WORDS, STANDSTILL
 
 
@@ -69,7 +70,7 @@ def validate_description(
     # What is said of others by contrast neither helps nor harms.
     own_part = _CONTRAST.sub("", text)
     reasons += _content_reasons(own_part, unit.number, present)
-    return reasons + _foreign_reasons(own_part, text, unit.number)
+    return reasons + _foreign_reasons(own_part, text, unit.number, present)
 
 
 @dataclass
@@ -241,7 +242,7 @@ def _content_reasons(text: str, au: int, present: bool) -> list[str]:
     return reasons
 
 
-def _foreign_reasons(own_part: str, text: str, au: int) -> list[str]:
+def _foreign_reasons(own_part: str, text: str, au: int, present: bool) -> list[str]:
     reasons = []
     if number := _NUMBER.search(text):
         reasons.append(f"has a number of an Action Unit or of something else: {number[0].strip()!r}")
@@ -252,6 +253,8 @@ def _foreign_reasons(own_part: str, text: str, au: int) -> list[str]:
             reasons.append(f"names another Action Unit: {found}")
         elif found := _find(LEXICON[unit.number].unique_cues, own_part):
             reasons.append(f"has a cue of {unit.label}: {found}")
+        elif (clause := state_clause(unit.number, present)).lower() in own_part.lower():
+            reasons.append(f"says what is said of {unit.label}: {clause}")
     if found := _find(_OTHER_HALF[ACTION_UNITS[au].face_half], own_part):
         reasons.append(f"names a part of the other half of the face: {found}")
     if found := _find(LEXICON[au].confusing_cues, own_part):
