@@ -1,6 +1,8 @@
-"""Nothing stays of a visitor who leaves while a file is being read."""
+"""Files go with their visitor, not before, and what is gone is called so."""
 
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -35,13 +37,42 @@ def test_nothing_stays_of_a_photo_whose_visitor_left(page, sessions, upload, tmp
 
     read_photo = handlers.read_photo
     monkeypatch.setattr(handlers, "read_photo", read_and_leave)
-    page.show_photo(upload("face"), gr.Request(session_hash="anna"))
+    path, anna = upload("face"), gr.Request(session_hash="anna")
+    page.keep_upload(path, anna)
+    page.show_photo(path, anna)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_nothing_stays_of_a_video_whose_visitor_left(page, sessions, upload, tmp_path):
-    steps = page.show_video(upload("face_video"), 1, 600, gr.Request(session_hash="anna"))
+    path, anna = upload("face_video"), gr.Request(session_hash="anna")
+    page.keep_upload(path, anna)
+    steps = page.show_video(path, 1, 600, anna)
     next(steps)
     sessions.leave("anna")
     list(steps)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_an_upload_stays_for_a_visitor_whose_reading_has_to_wait(page, sessions, upload):
+    path = Path(upload("face"))
+    for visitor in ("anna", "berta"):
+        page.keep_upload(str(path), gr.Request(session_hash=visitor))
+    sessions.leave("anna")
+    assert path.exists()
+    sessions.leave("berta")
+    assert not path.exists()
+
+
+def test_an_upload_that_is_gone_is_called_so_and_its_folder_is_not_told(page, tmp_path):
+    gone, anna = str(tmp_path / "gone.mp4"), gr.Request(session_hash="anna")
+    (of_video,) = page.show_video(gone, 1, 600, anna)
+    for message in (page.show_photo(gone, anna)[1], of_video[0]):
+        assert "gone.mp4 is not here any more" in message and str(tmp_path) not in message
+
+
+def test_a_result_that_is_gone_is_called_so(page):
+    """Else a bar would be marked beside the maps of another AU."""
+    card, au = page.choose_au(None, 0, SimpleNamespace(au="AU4"))
+    assert "Choose the file again" in card and au is None
+    bars, card, au = page.choose_face(None, 1)
+    assert "Choose the file again" in bars and (card, au) == ("", None)

@@ -204,12 +204,17 @@ def test_the_browser_refuses_other_hosts(desktop):
 
 def test_what_a_visitor_left_is_deleted(visit, server, uploads, tmp_path):
     visitor = visit()
-    # A picture that nobody else uploaded.
-    own = tmp_path / "own.jpg"
+    # A picture that nobody else uploaded, and a video that is not read.
+    own, unread = tmp_path / "own.jpg", tmp_path / "unread.mp4"
     Image.open(uploads["face"]).rotate(3).save(own)
+    unread.write_bytes(uploads["face_video"].read_bytes() + b"\0\0\0\x08free")
     upload_photo(visitor, own)
-    before = {path for path in server.files.rglob("*") if path.name == "own.jpg"}
-    assert before
+    visitor.page.get_by_role("tab", name="Video").click()
+    # The call that is not queued notes it.
+    with visitor.page.expect_response(lambda answer: "/run/" in answer.url):
+        visitor.page.locator("#hiva-video input[type=file]").first.set_input_files(unread)
+    before = {path for path in server.files.rglob("*") if path.name in ("own.jpg", "unread.mp4")}
+    assert len(before) == 2
     visitor.page.close()
     for _ in range(100):
         if not any(path.exists() for path in before):

@@ -25,6 +25,8 @@ NO_FACE = (
     "No face was found in this picture. Faces that are turned far away, covered, very small or dark are easily "
     "missed: try a picture in which the face is larger."
 )
+GONE = "{name} is not here any more: what is uploaded is deleted after an hour. Choose the file again."
+EXPIRED = "What was found in this picture is deleted after an hour. Choose the file again."
 FAILED = "Something went wrong while {name} was read. The server's log tells more. Other files may still work."
 
 
@@ -42,6 +44,15 @@ class Handlers:
         self._sessions = sessions
         self._max_video_seconds = max_video_seconds
 
+    def keep_upload(self, path: str | None, request: gr.Request) -> None:
+        """Notes an upload as soon as it is there.
+
+        Its reading may wait for others, and that of a video for its button, while the same file of another visitor,
+        which lies in one place with it, is deleted, or its own visitor leaves.
+        """
+        if path is not None:
+            self._sessions.keep_until_left(request.session_hash, path)
+
     def show_photo(self, path: str | None, request: gr.Request) -> tuple[Any, ...]:
         """Reads an uploaded photo.
 
@@ -51,7 +62,8 @@ class Handlers:
         if path is None:
             return *_empty(""), *_no_tables()
         name = Path(path).name
-        self._sessions.keep_until_left(request.session_hash, path)
+        if not Path(path).is_file():
+            return *_empty(notice(GONE.format(name=name), "error")), *_no_tables()
         folder = self._sessions.new_folder(request.session_hash)
         try:
             photo = read_photo(self._detector, Path(path), name)
@@ -80,15 +92,17 @@ class Handlers:
 
     def choose_face(self, photo: ReadPhoto | None, face: int | None) -> tuple[str, str, str | None]:
         """Shows another face of a photo; returns bars, card and chosen AU."""
-        if photo is None or face is None or face >= len(photo.faces):
+        if photo is None:
+            return notice(EXPIRED, "error"), "", None
+        if face is None or face >= len(photo.faces):
             return "", "", None
         au = photo.faces[face].foremost_au
         return self._bars(photo, face, au), au_card(photo.faces[face], au), au
 
-    def choose_au(self, photo: ReadPhoto | None, face: int | None, event: gr.EventData) -> tuple[str, str]:
+    def choose_au(self, photo: ReadPhoto | None, face: int | None, event: gr.EventData) -> tuple[str, str | None]:
         """Shows another AU of a face; returns card and chosen AU. The page marks the bar itself."""
         if photo is None:
-            return gr.skip(), gr.skip()
+            return notice(EXPIRED, "error"), None
         au = str(event.au)
         return au_card(photo.faces[face or 0], au), au
 
@@ -108,7 +122,9 @@ class Handlers:
             yield notice("Choose a video first.", "error"), *_no_video()
             return
         name, session = Path(path).name, request.session_hash
-        self._sessions.keep_until_left(session, path)
+        if not Path(path).is_file():
+            yield notice(GONE.format(name=name), "error"), *_no_video()
+            return
         folder = self._sessions.new_folder(session)
         video = None
         try:

@@ -31,6 +31,13 @@ Action Units (AUs) are the single movements that a face is made to move by: a ra
 page finds faces and shows which movements each of them makes, and where the network looked for them.
 **AUs are movements, not feelings:** they do not tell what a person feels, thinks or intends."""
 
+NETWORKS = {
+    "hiva": """HiVA, a network with one branch for each AU that reads descriptions of what the AU looks like, gives
+each AU a probability. An AU counts as active from its threshold on. The maps show where the description of an AU found
+what it looks for: on the AU's own features (DDCA) and on those of the whole face (CDCA).""",
+    "vl_fau": """VL-FAU, a network with one branch for each AU that writes about what it sees, gives each AU a
+probability. An AU counts as active from its threshold on. The maps show the spatial attention of the AU's branch.""",
+}
 PRIVACY = """**Your pictures** are read by the computer that serves this page and sent nowhere else. They are deleted
 when you close the page, or after an hour at the latest."""
 
@@ -111,6 +118,7 @@ def _photo_tab(handlers: Handlers) -> None:
         result = _result_top()
     outputs = _result_bottom(handlers, result)
     tables = _table_buttons()
+    _keep_uploads(handlers, photo)
     photo.change(
         handlers.show_photo,
         [photo],
@@ -119,6 +127,11 @@ def _photo_tab(handlers: Handlers) -> None:
         concurrency_limit=2,
         api_visibility="private",
     )
+
+
+def _keep_uploads(handlers: Handlers, upload: gr.Image | gr.Video) -> None:
+    # Past the queue, in which the reading waits.
+    upload.change(handlers.keep_upload, [upload], queue=False, show_progress="hidden", api_visibility="private")
 
 
 def _path_of(upload: gr.FileData | None) -> str | None:
@@ -206,6 +219,7 @@ def _video_tab(handlers: Handlers, max_video_seconds: float) -> None:
     tables = _table_buttons()
     width = gr.Number(visible=False)
     outputs = [status, stop, preview, timeline, *tables]
+    _keep_uploads(handlers, video)
     video.change(handlers.forget_video, None, outputs, show_progress="hidden", api_visibility="private")
     run.click(
         handlers.show_video,
@@ -233,9 +247,7 @@ def about(detector: AUDetectionPipeline) -> str:
     units = "\n".join(lines)
     return f"""## What this page shows
 
-HiVA, a network with one branch for each AU that reads descriptions of what the AU looks like, gives each AU a
-probability. An AU counts as active from its threshold on. The maps show where the description of an AU found what it
-looks for: on the AU's own features (DDCA) and on those of the whole face (CDCA).
+{NETWORKS[config.model_type]}
 
 ## The Action Units of this model
 
