@@ -220,10 +220,13 @@ def test_models_of_one_process_are_apart(detector, make_config, faces):
     assert_outputs_equal(detect(other, faces), expected, atol=0, rtol=0)
 
 
-def test_gradients_reach_the_image(detector, faces):
+@pytest.mark.parametrize("fused_in_inference_mode", [False, True])
+def test_gradients_reach_the_image(detector, faces, fused_in_inference_mode):
     faces.requires_grad_()
     (expected,) = torch.autograd.grad(detector(faces).logits.sum(), faces)
-    (gradient,) = torch.autograd.grad(detector.fuse()(faces).logits.sum(), faces)
+    with torch.inference_mode(fused_in_inference_mode):
+        detector.fuse()
+    (gradient,) = torch.autograd.grad(detector(faces).logits.sum(), faces)
     torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-3)
 
 

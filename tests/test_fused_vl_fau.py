@@ -113,6 +113,16 @@ def test_training_and_new_weights_run_the_plain_network(model, make_vl_fau_confi
     assert_outputs_equal(look(model, faces), look(other, faces))
 
 
+@pytest.mark.parametrize("fused_in_inference_mode", [False, True])
+def test_gradients_reach_the_image(model, faces, fused_in_inference_mode):
+    faces.requires_grad_()
+    (expected,) = torch.autograd.grad(model(faces).logits.sum(), faces)
+    with torch.inference_mode(fused_in_inference_mode):
+        model.fuse()
+    (gradient,) = torch.autograd.grad(model(faces).logits.sum(), faces)
+    torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-3)
+
+
 def test_copies_and_pickles_stay_fused(model, faces):
     expected = look(model.fuse(), faces)
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):

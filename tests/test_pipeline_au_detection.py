@@ -763,6 +763,18 @@ def test_a_vl_fau_without_a_decoder_is_explained_by_our_sentences(
     assert all(au["explanation"]["sentence"].startswith(au["label"]) for au in face["aus"])
 
 
+def test_the_users_default_device_is_not_that_of_faces(detector, astronaut, blank):
+    wanted = detector([astronaut, blank], batch_size=2)
+    with torch.device("meta"):
+        assert detector([astronaut, blank], batch_size=2) == wanted
+
+
+def test_explanations_under_the_users_autocast(detector, astronaut):
+    with torch.autocast("cpu", torch.bfloat16):
+        (face,) = detector(astronaut, explain=True)
+    assert all(au["explanation"]["sentence"] for au in face["aus"])
+
+
 def test_the_tokenizer_comes_with_the_model(writer, detector, tiny_vl_fau_dir):
     """Loaded later, it would lack the token that opens a private repository, and be missing offline."""
     assert pipeline("au-detection", model=str(tiny_vl_fau_dir)).tokenizer is not None

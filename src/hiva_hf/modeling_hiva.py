@@ -1136,6 +1136,8 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
             return self._found_text_memory
         return True
 
+    # What is folded must not be made in the caller's inference mode: gradients to the image pass through it.
+    @torch.inference_mode(False)
     @torch.no_grad()
     def fuse(self) -> "HiVAForAUDetection":
         """

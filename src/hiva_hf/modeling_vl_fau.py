@@ -534,6 +534,8 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
         model.vision_model.backbone.load_state_dict(vision_model.state_dict())
         return model
 
+    # What is folded must not be made in the caller's inference mode: gradients to the image pass through it.
+    @torch.inference_mode(False)
     @torch.no_grad()
     def fuse(self) -> "VLFAUForAUDetection":
         """

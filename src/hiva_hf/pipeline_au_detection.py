@@ -512,7 +512,8 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     def _no_pixels(self) -> torch.Tensor:
         """What stands in a batch, unread, where there is no face: zeros of the shape that the model sees."""
         size = self.image_processor.crop_size if self.image_processor.do_center_crop else self.image_processor.size
-        return torch.zeros(1, dtype=self.dtype).expand(1, 3, size["height"], size["width"])
+        # Not on the user's default device: it stands in a batch with faces of the image processor.
+        return torch.zeros(1, dtype=self.dtype, device="cpu").expand(1, 3, size["height"], size["width"])
 
     def _view_matrix(self, matrix: np.ndarray, height: int, width: int) -> np.ndarray:
         """Continue a `[2, 3]` transform, from a photo to a crop, to the part of the crop that the model sees."""
@@ -591,7 +592,8 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         num_neighbors = getattr(self.model.config, "num_neighbors", None)
         if features is None or num_neighbors is None:
             return None
-        return adjacency(features[None], num_neighbors)[0].numpy()
+        # Under the user's autocast its numbers are of a type that NumPy lacks.
+        return adjacency(features[None], num_neighbors)[0].float().numpy()
 
 
 def _check_sides(image_processor: Any):

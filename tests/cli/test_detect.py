@@ -44,6 +44,16 @@ def test_aus_that_the_model_is_unreliable_at_are_named(photos, tmp_path, caplog)
         assert ("Experimental, unreliable on real photos: AU6, " in caplog.text) is is_told
 
 
+def test_without_an_output_of_the_shell_a_file_is_written_and_nothing_else_asked_for(photos, tiny_model_dir, tmp_path):
+    """As of programs without a window."""
+    code = "import sys; from hiva_hf.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, "detect", str(photos / "face.png"), "--model", str(tiny_model_dir)]
+    for more, code, message in ((["--output", str(tmp_path / "faces.csv")], 0, ""), ([], 2, "name a file")):
+        command = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *words, *more], stderr=subprocess.PIPE, text=True)
+        assert command.returncode == code and message in command.stderr and "Traceback" not in command.stderr
+    assert len(read_table(tmp_path / "faces.csv")) == 1
+
+
 def test_a_file_with_an_error_gives_exit_code_1_and_all_other_rows(photos, tiny_model_dir, tmp_path, caplog):
     (tmp_path / "broken.jpg").write_bytes(b"nothing")
     inputs = [str(tmp_path / "broken.jpg"), str(photos / "face.png")]

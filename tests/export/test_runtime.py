@@ -1,6 +1,8 @@
+import copy
 import importlib
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -69,6 +71,15 @@ def test_saved_export_is_the_same_export(exports, tmp_path):
     assert torch.equal(load_exported(tmp_path / "copy")(pixels).logits, exported(pixels).logits)
 
 
+@pytest.mark.parametrize("format", ["openvino", "onnx", "torch"])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_a_copy_of_an_export_runs_as_well(exports, format, copied):
+    """As processes of `multiprocessing`, joblib and dask get one."""
+    exported = load_exported(exports(format, "fp32")[0], trust_remote_code=format == "torch")
+    pixels = torch.randn(1, 3, 56, 56)
+    assert torch.equal(copied(exported)(pixels).logits, exported(pixels).logits)
+
+
 @pytest.mark.parametrize("auto_class", [HiVAForAUDetection, AutoModel])
 def test_arguments_of_an_export_are_obeyed_or_refused(exports, auto_class):
     folder, _ = exports("openvino", "fp32")
@@ -132,6 +143,7 @@ def test_a_program_of_torch_runs_where_it_was_moved_to(tiny_detector, image_proc
     assert torch.equal(exported.to("cpu")(faces).logits, logits)
     assert exported.to("meta").device.type == "meta"
     assert exported(faces).logits.device.type == "meta"
+    assert copy.deepcopy(exported).device.type == "meta"
 
 
 def test_int8_program_of_torch_is_compiled_for_two_numbers_of_faces(exports):

@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = args.run(args)
-        sys.stdout.flush()
+        # Programs without a window, and `>&-`, have none.
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
     except KeyboardInterrupt as stop:
         print(stop if stop.args else "Stopped.", file=sys.stderr)

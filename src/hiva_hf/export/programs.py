@@ -22,13 +22,22 @@ COMPILED_PORTION_SIZE = 8
 
 
 class Program(ABC):
-    """A program that is ready to run. Threads may share it: one runs it at a time.
+    """A program that is ready to run. Threads may share it: one runs it at a time. A copy opens the file again.
 
     Attributes:
         device: Where it runs.
     """
 
     device = torch.device("cpu")
+
+    def __new__(cls, *arguments: Any):
+        program = super().__new__(cls)
+        program._opened_with = arguments
+        return program
+
+    def __reduce__(self):
+        # Neither locks nor what a runtime made of the file can be copied, nor sent to another process.
+        return _open_again, (type(self), self._opened_with, self.device)
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -46,6 +55,12 @@ class Program(ABC):
     def to(self, device: torch.device) -> bool:
         """Moves it; returns whether it could."""
         return device.type == self.device.type
+
+
+def _open_again(program_class: type[Program], arguments: tuple[Any, ...], device: torch.device) -> Program:
+    program = program_class(*arguments)
+    program.to(device)
+    return program
 
 
 class OpenVINOProgram(Program):

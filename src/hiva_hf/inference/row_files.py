@@ -154,6 +154,8 @@ class RowFile:
             self._file = io.FileIO(path, "r+" if path.exists() else "x+")
             self._file.truncate(self._size)
             self._file.seek(self._size)
+        elif sys.stdout is None:
+            raise ValueError("There is no standard output to write the table to: name a file.")
         else:
             self._file = sys.stdout.buffer
         if self._size == 0:
