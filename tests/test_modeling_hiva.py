@@ -186,6 +186,13 @@ def test_asking_for_maps_does_not_change_logits(tiny_detector, faces):
     assert [part.shape for part in as_tuple] == [(3, 4), (3, 4, 24), *attentions, (3, 4, 24)]
 
 
+def test_no_word_about_attentions_stands_for_the_configuration(tiny_detector, faces):
+    tiny_detector.set_attn_implementation("eager")
+    tiny_detector.config.output_attentions = True
+    assert tiny_detector(faces, output_attentions=None).ddca_attentions is not None
+    assert tiny_detector(faces, output_attentions=False).ddca_attentions is None
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_close_to_full(tiny_detector, faces, text_inputs, dtype):
     half = copy.deepcopy(tiny_detector).to(dtype)
@@ -467,6 +474,22 @@ def test_labels_of_another_width_are_refused(tiny_detector, faces):
         tiny_detector(faces, labels=torch.ones(2, 4))
 
 
+@pytest.mark.parametrize("value", [-1, 9, 2, float("nan"), float("inf")])
+def test_labels_of_another_code_are_refused(make_config, tiny_detector, faces, value):
+    """-1 for unknown would draw the loss below 0, and ever further."""
+    labels = torch.tensor([[0, 1, 0.5, value]])
+    for model in (tiny_detector, HiVAForPreTraining(make_config())):
+        with pytest.raises(ValueError, match=rf"`labels` has {value:g}, but 1 \(present\)"):
+            model(faces[:1], labels=labels)
+
+
+def test_shares_and_integers_are_labels(tiny_detector, faces):
+    labels = torch.tensor([[0, 1, 1, MISSING_LABEL]])
+    losses = [tiny_detector(faces[:1], labels=values).loss for values in (labels, labels.float())]
+    assert torch.equal(*losses)
+    assert tiny_detector(faces[:1], labels=torch.full((1, 4), 0.25)).loss > 0
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 64, 64), (1, 3, 56, 64), (3, 56, 56), (1, 1, 56, 56), (1, 56, 56, 3)])
 def test_pictures_of_another_shape_are_refused(tiny_detector, faces, shape):
     with pytest.raises(ValueError, match=r"`pixel_values` has the shape .*\(3, 56, 56\).*image processor"):
@@ -501,6 +524,8 @@ def test_memory_that_nothing_was_encoded_into_is_a_missing_one(tiny_detector, to
 def test_other_aus_need_a_text_memory_of_their_own(tiny_detector, tokenizer, tmp_path, faces):
     tiny_detector.save_pretrained(tmp_path)
     labels = {0: "AU1", 1: "AU2", 2: "AU6", 3: "AU12", 4: "AU15"}
+    with pytest.raises(RuntimeError, match="was made for other AUs.*leave out `id2label`.*to be trained"):
+        HiVAForAUDetection.from_pretrained(tmp_path, id2label=labels)
     model = HiVAForAUDetection.from_pretrained(tmp_path, id2label=labels, ignore_mismatched_sizes=True)
     with pytest.raises(ValueError, match="no text memory"):
         model(faces)

@@ -80,6 +80,13 @@ def count_calls(module: nn.Module) -> list:
 # What it computes
 
 
+def test_no_word_about_attentions_stands_for_the_configuration(model, faces):
+    model.set_attn_implementation("eager")
+    model.config.output_attentions = True
+    assert model(faces, output_attentions=None).spatial_attentions is not None
+    assert model(faces, output_attentions=False).spatial_attentions is None
+
+
 def test_shapes(model, faces, sentence_labels):
     outputs = model(faces, labels=LABELS, **sentence_labels, output_attentions=True)
     num_words = sentence_labels["local_labels"].shape[-1]

@@ -805,6 +805,14 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
             if SAFE_WEIGHTS_NAME not in str(error):
                 raise
             raise OSError(f"{error} {_PICKLE_ADVICE}") from error
+        except RuntimeError as error:
+            if "ignore_mismatched_sizes" not in str(error):
+                raise
+            raise RuntimeError(
+                f"{error}\n{pretrained_model_name_or_path} was made for other AUs, or of other sizes, than this "
+                "configuration: leave out `id2label`, `num_labels` and what else differs, or let the layers that don't "
+                "fit begin anew, to be trained, by `ignore_mismatched_sizes=True`."
+            ) from error
 
     def load_state_dict(self, state_dict, *args, **kwargs):
         """
@@ -863,6 +871,16 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
                 f"image and one column for each of this model's {self.config.num_labels} AUs "
                 f"({', '.join(self.config.au_labels)}), with {MISSING_LABEL} where a label is unknown."
             )
+        # Those on an accelerator would have to be waited for.
+        if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+            known = labels[labels != MISSING_LABEL]
+            # NaN is neither.
+            wrong = known[~((known >= 0) & (known <= 1))]
+            if len(wrong):
+                raise ValueError(
+                    f"`labels` has {wrong[0].item():g}, but 1 (present), 0 (absent), a share between them or "
+                    f"{MISSING_LABEL} (unknown) is needed."
+                )
 
     def _au_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         self._check_labels(labels, logits)
@@ -1289,7 +1307,9 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
         >>> logits.shape
         torch.Size([1, 12])
         ```"""
-        kwargs.setdefault("output_attentions", self.config.output_attentions)
+        # As everywhere in transformers, None stands for the configuration's.
+        if kwargs.get("output_attentions") is None:
+            kwargs["output_attentions"] = self.config.output_attentions
         text = None
         if self.is_fused and input_ids is None and text_hidden_states is None:
             logits, fused, visual, *attentions = self.fused_detector(self.vision_model, pixel_values)

@@ -635,7 +635,10 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
         >>> model.generate(encoder_outputs=outputs, max_new_tokens=8).shape
         torch.Size([12, 9])
         ```"""
-        output_attentions = kwargs.get("output_attentions", self.config.output_attentions)
+        output_attentions = kwargs.get("output_attentions")
+        # As everywhere in transformers, None stands for the configuration's.
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
         stem, au_maps = self._look(pixel_values)
         spatial_attentions = None
         if self.refinement is not None:
