@@ -21,6 +21,7 @@ from pathlib import Path  # noqa: E402
 from accelerate import PartialState  # noqa: E402
 
 from hiva_hf.atomic_files import write_text  # noqa: E402
+from hiva_hf.data.folds import names_of_subjects  # noqa: E402
 from hiva_hf.data.manifest import title_of  # noqa: E402
 from hiva_hf.evaluation.checkpoint_evaluation import predict_checkpoint  # noqa: E402
 from hiva_hf.evaluation.predictions import ROW_COLUMNS, Predictions, write_predictions  # noqa: E402
@@ -106,6 +107,8 @@ def main():
         sys.exit(f"evaluate.py: {error}")
     where = f"{title_of(options.dataset)}, {options.split} subjects of fold {', '.join(map(str, options.fold))}"
     table = make_detail_table("scores", f"{result.name} on {where}", result, options.split)
+    for part in folds:
+        print(f"\nSubjects of fold {part.fold}: {names_of_subjects(part.test.subjects)}")
     print(f"\n{table.to_markdown()}")
     if options.output_dir is not None:
         write_text(output_dir / "scores.json", json.dumps(vars(options) | result.scores.as_dict(), indent=2))

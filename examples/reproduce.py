@@ -24,6 +24,7 @@ from pathlib import Path  # noqa: E402
 
 from torch import distributed  # noqa: E402
 
+from hiva_hf.data.folds import names_of_subjects  # noqa: E402
 from hiva_hf.evaluation.report import choose_published_tables, make_report  # noqa: E402
 from hiva_hf.evaluation.reproduction import VARIANTS, Reproduction, default_folds  # noqa: E402
 from hiva_hf.reported_errors import REPORTED_ERRORS, message_of  # noqa: E402
@@ -132,12 +133,16 @@ def run_all(reproduction: Reproduction):
     num_jobs = len(reproduction.jobs)
     pending = reproduction.pending()
     print_once(f"{num_jobs - len(pending)} of {num_jobs} runs are finished.")
+    tested = set()
     for number, job in enumerate(pending, start=num_jobs - len(pending) + 1):
         results = reproduction.run(job)
         scores = [
             f"mean {name} {100 * results[key]:.1f}" for name, key in PRINTED_SCORES.items() if results[key] is not None
         ]
         print_once(f"ours, run {number} of {num_jobs}, {job}: {', '.join(scores)}")
+        if job.fold not in tested:
+            tested.add(job.fold)
+            print_once(f"Fold {job.fold} tests {names_of_subjects(results['test_subjects'])}.")
 
 
 def run_and_report(options: argparse.Namespace, reproduction: Reproduction, report: Callable[[str], str]):

@@ -21,6 +21,7 @@ from PIL import Image  # noqa: E402
 from transformers import pipeline  # noqa: E402
 
 import hiva_hf  # noqa: E402
+from hiva_hf.data.folds import names_of_subjects  # noqa: E402
 from hiva_hf.evaluation.metrics import format_au_table  # noqa: E402
 from hiva_hf.reported_errors import REPORTED_ERRORS, message_of  # noqa: E402
 from hiva_hf.training.distributed import ProcessCountError  # noqa: E402
@@ -69,6 +70,7 @@ def main():
     if run.accelerator.is_main_process:
         minutes = results["train_runtime"] / 60
         print(f"\nSubjects of fold {arguments.fold}, which training never saw, after {minutes:.1f} minutes in all:\n")
+        print(f"{names_of_subjects(results['test_subjects'])}\n")
         print(format_au_table(results, run.au_labels, prefix="test_"))
         title = f"{arguments.dataset}, fold {arguments.fold}: subjects whom training never saw"
         draw_results(results, run.au_labels, run.output_dir / RESULTS_PICTURE, title=title)

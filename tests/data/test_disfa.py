@@ -215,6 +215,22 @@ def test_frames_that_tell_nothing_need_a_frame_base(make_tree, assert_reads_as):
     assert_reads_as(read_disfa(tree.root, frame_base=1), tree)
 
 
+def test_frames_from_zero_that_all_lack_the_first_are_not_taken_for_frames_from_one(make_tree, assert_reads_as):
+    """SN010 has a label less than pictures: its last number is that of its last label by chance."""
+    lost = [("SN001", "", 1), ("SN010", "", 1)]
+    tree = make_tree(
+        pictures=FRAMES, frame_base=0, subjects={"SN001": 9, "SN010": 9}, missing_line={"SN010": 9}, missing=lost
+    )
+    with pytest.raises(RawDataError, match="It can't be told .* SN010 has pictures 1 to 8 and labels up to frame 8"):
+        read_disfa(tree.root)
+    assert_reads_as(read_disfa(tree.root, frame_base=0), tree)
+
+
+def test_one_sequence_without_its_last_picture_does_not_hide_that_others_count_from_one(make_tree, assert_reads_as):
+    tree = make_tree(pictures=FRAMES, subjects={"SN001": 5, "SN006": 5, "SN010": 5}, missing=[("SN001", "", 5)])
+    assert_reads_as(read_disfa(tree.root), tree)
+
+
 @pytest.mark.parametrize("frame_base", [None, 0, 1])
 def test_frames_that_contradict_each_other_are_refused(make_tree, frame_base):
     tree = make_tree(pictures=FRAMES)

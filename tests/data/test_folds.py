@@ -1,7 +1,7 @@
 import pytest
 
 from hiva_hf.data import AU_DATASETS
-from hiva_hf.data.folds import VALIDATION_SHARE, check_split, folds_of, split_set, split_subjects
+from hiva_hf.data.folds import VALIDATION_SHARE, check_split, folds_of, names_of_subjects, split_set, split_subjects
 
 
 SUBJECT_FOLDS = {f"S{number:03d}": number % 3 + 1 for number in range(60)}
@@ -77,3 +77,8 @@ def test_validation_subjects_of_other_sets_are_carved(name, fold):
     splits = split_set(name, parts, fold)
     assert splits == split_subjects(parts, fold)
     assert {parts[subject] for subject in splits["test"]} == {fold}
+
+
+def test_subjects_are_named_and_many_are_counted():
+    assert names_of_subjects({"M001", "F002", "F001"}) == "F001, F002, M001"
+    assert names_of_subjects([f"{number:02d}" for number in range(23)], most=2) == "00, 01 and 21 more"

@@ -92,7 +92,9 @@ def test_there_is_no_note_where_nothing_is_left_out():
         ({"SN001": frames_of(1, 2)}, set()),
         ({"SN001": frames_of(1, 2, 3, 4)}, set()),
         ({"SN001": frames_of(1, 2), "SN002": frames_of(0, 1)}, {0}),
-        ({"SN001": frames_of(1, 2), "SN002": frames_of(1, 2, 3)}, {1}),
+        ({"SN001": frames_of(1, 2), "SN002": frames_of(1, 2, 3), "SN003": frames_of(1, 2, 3)}, {1}),
+        # The pictures 0 may be missing, and a label.
+        ({"SN001": frames_of(1, 2), "SN002": frames_of(1, 2, 3)}, set()),
         ({"SN001": frames_of(0, 1, 2), "SN002": frames_of(1, 2, 3)}, {0, 1}),
         ({"SN001": frames_of(0, 1, 2), "SN002": video_of()}, {0}),
     ],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hiva_hf.data.folds import names_of_subjects
 from hiva_hf.evaluation.predictions import read_predictions
 from hiva_hf.evaluation.reproduction import Job
 
@@ -36,6 +37,7 @@ def test_a_detector_is_scored_on_the_fold_that_it_never_saw(run_command, detecto
     assert (tmp_path / "scores.md").read_text().strip() in printed
     scores = json.loads((tmp_path / "scores.json").read_text())
     expected = reproduction.results(Job("full", 1, 42))
+    assert f"Subjects of fold 1: {names_of_subjects(expected['test_subjects'])}\n" in printed
     # The run itself tested the same 120 evenly spaced faces.
     assert scores["headline"]["roc_auc"] == pytest.approx(expected["test_mean_roc_auc"], abs=1e-6)
     assert scores["headline"]["tuned_f1"] > 0

@@ -269,9 +269,12 @@ def test_sentence_level_is_the_full_network_whatever_the_settings_say(make_repro
 
 def test_a_score_of_0_is_printed(example, make_reproduction, tmp_path, capsys, monkeypatch):
     reproduction = make_reproduction(tmp_path, folds=(1,))
-    monkeypatch.setattr(reproduction, "run", lambda job: {"test_mean_f1": 0.0, "test_mean_roc_auc": None})
+    results = {"test_mean_f1": 0.0, "test_mean_roc_auc": None, "test_subjects": ["carl", "anna"]}
+    monkeypatch.setattr(reproduction, "run", lambda job: results)
     example("reproduce").run_all(reproduction)
-    assert "full, fold 1, seed 42: mean F1 0.0\n" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "full, fold 1, seed 42: mean F1 0.0\n" in printed
+    assert "Fold 1 tests anna, carl.\n" in printed
 
 
 def test_a_request_after_the_last_step_of_stage_1_begins_no_other_run(make_reproduction, tmp_path, monkeypatch):

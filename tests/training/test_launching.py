@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hiva_hf.data.folds import names_of_subjects
 from hiva_hf.training.run_folder import RunFolder
 
 
@@ -38,7 +39,9 @@ def test_two_processes_are_launched_on_cpus_and_one_says_so_loudly(make_settings
     pair = launch("--config_file", config, "--main_process_port", "0", *script)
     assert pair.returncode == 0, pair.stderr
     assert "2 process(es)" in pair.stdout
-    assert RunFolder(tmp_path / "run").results()["fold"] == 1
+    results = RunFolder(tmp_path / "run").results()
+    assert results["fold"] == 1
+    assert names_of_subjects(results["test_subjects"]) in pair.stdout
     assert {"photo.png", "results.png"} <= {path.name for path in (tmp_path / "run").iterdir()}
 
 

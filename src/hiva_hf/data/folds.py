@@ -58,6 +58,13 @@ def split_set(name: str, subject_parts: Mapping[str, int], fold: int) -> dict[Sp
     return split_subjects(subject_parts, fold, customary)
 
 
+def names_of_subjects(subjects: Collection[str], most: int = 20) -> str:
+    """Subjects in words, since folds of one number test other people elsewhere: "F001, F002 and 11 more"."""
+    names = sorted(subjects)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def folds_of(subject_parts: Mapping[str, int]) -> list[int]:
     """The folds that can be tested, ascending."""
     return sorted(set(subject_parts.values()) - {NEVER_TESTED})

@@ -1,6 +1,7 @@
 """Find the one recording of each subject, a video or the frames extracted from it, for DISFA and GFT."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,8 @@ def find_frame_base(
     """Finds out whether extracted frames count from 0 or from 1, where labels count from 1.
 
     Frames with a picture 0 count from 0. Those without, whose last picture has the number of their last label, count
-    from 1. All others tell nothing: they may lack pictures, or have more pictures than labels.
+    from 1, unless as many end one before it: so they would end if they counted from 0 and all of them lacked their
+    first picture. All others tell nothing: they may lack pictures, or have more pictures than labels.
 
     Args:
         recordings: Recording of each subject.
@@ -109,11 +111,12 @@ def find_frame_base(
     }
     if not spans:
         return None
+    ends = Counter(last_number - last_frame for first, last_number, last_frame in spans.values() if first)
     witnesses: dict[int, str] = {}
     for subject, (first_number, last_number, last_frame) in spans.items():
         if first_number == 0:
             witnesses.setdefault(0, subject)
-        elif last_number == last_frame:
+        elif last_number == last_frame and ends[0] > ends[-1]:
             witnesses.setdefault(1, subject)
     evidence = "; ".join(
         f"{subject} has pictures {spans[subject][0]} to {spans[subject][1]} and labels up to frame {spans[subject][2]}"
