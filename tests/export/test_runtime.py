@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModel, pipeline
 
 from hiva_hf import HiVAForAUDetection, detect
-from hiva_hf.export import ExportedDetector, export_detector, load_exported
+from hiva_hf.export import ExportedDetector, export_detector, load_exported, programs
 from hiva_hf.inference.detection import load_detector
 
 
@@ -69,6 +69,20 @@ def test_saved_export_is_the_same_export(exports, tmp_path):
     exported.save_pretrained(tmp_path / "copy")
     pixels = torch.randn(1, 3, 56, 56)
     assert torch.equal(load_exported(tmp_path / "copy")(pixels).logits, exported(pixels).logits)
+
+
+def test_a_program_of_openvino_reads_on_after_ctrl_c(openvino_dir, monkeypatch):
+    def interrupt(request):
+        raise KeyboardInterrupt
+
+    exported, faces = load_exported(openvino_dir), torch.randn(19, 3, 56, 56)
+    logits = exported(faces).logits
+    torch.testing.assert_close(torch.cat([exported(face[None]).logits for face in faces]), logits)
+    with monkeypatch.context() as patch:
+        patch.setattr(programs, "_finished", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            exported(faces)
+    assert torch.equal(exported(faces).logits, logits)
 
 
 @pytest.mark.parametrize("format", ["openvino", "onnx", "torch"])

@@ -4,6 +4,7 @@ import logging
 import sysconfig
 import threading
 from abc import ABC, abstractmethod
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,7 @@ class OpenVINOProgram(Program):
 
     def __init__(self, path: Path, precision: str, num_threads: int | None = None):
         super().__init__()
-        self._openvino = import_from_extra("openvino", "openvino", "Running OpenVINO programs")
-        self._core = self._openvino.Core()
+        self._core = import_from_extra("openvino", "openvino", "Running OpenVINO programs").Core()
         has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if precision == "bf16" and has_bf16 else "f32"
         self._options = {"INFERENCE_PRECISION_HINT": self.precision}
@@ -93,33 +93,40 @@ class OpenVINOProgram(Program):
 
             keep_narrow_layers_in_16_bits(self._model)
         self._names = [output.any_name for output in self._model.outputs]
-        self._queues = {}
+        self._requests = {}
 
-    def _queue(self, shape: torch.Size, num_streams: int) -> Any:
-        if shape not in self._queues:
+    def _requests_for(self, shape: torch.Size, num_streams: int) -> list[Any]:
+        """One for each stream."""
+        if shape not in self._requests:
             model = self._model.clone()
             model.reshape(list(shape))
             hint = "LATENCY" if num_streams == 1 else "THROUGHPUT"
             options = self._options | {"PERFORMANCE_HINT": hint, "NUM_STREAMS": num_streams}
             compiled = self._core.compile_model(model, "CPU", options)
-            self._queues[shape] = self._openvino.AsyncInferQueue(compiled, num_streams)
-        return self._queues[shape]
+            self._requests[shape] = [compiled.create_infer_request() for _ in range(num_streams)]
+        return self._requests[shape]
 
     def _infer(self, portions: tuple[torch.Tensor, ...], num_streams: int) -> list[list[torch.Tensor]]:
         """The outputs of each portion; all are of one size."""
-        outputs = [[]] * len(portions)
-
-        def keep(request: Any, index: int) -> None:
-            # Copies: the next portion overwrites the request's own memory.
-            outputs[index] = [torch.from_numpy(tensor.data.copy()) for tensor in request.output_tensors]
-
-        if portions:
-            queue = self._queue(portions[0].shape, num_streams)
-            queue.set_callback(keep)
-            inputs = [portion.contiguous().numpy() for portion in portions]
-            for index, faces in enumerate(inputs):
-                queue.start_async({0: faces}, index, share_inputs=True)
-            queue.wait_all()
+        if not portions:
+            return []
+        requests = self._requests_for(portions[0].shape, num_streams)
+        outputs, running = [], deque()
+        # Each takes its turn. Not OpenVINO's own queue, which has its threads call Python when they are done: one that
+        # was about to could not end while Python, waiting for that, let go of the program.
+        try:
+            for number, portion in enumerate(portions):
+                if len(running) == num_streams:
+                    outputs.append(_finished(running.popleft()))
+                request = requests[number % num_streams]
+                request.start_async({0: portion.contiguous().numpy()}, share_inputs=True)
+                running.append(request)
+            while running:
+                outputs.append(_finished(running.popleft()))
+        finally:
+            # What Ctrl-C leaves must not run on while the next faces come.
+            for request in running:
+                request.wait()
         return outputs
 
     def _run(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -129,6 +136,13 @@ class OpenVINOProgram(Program):
         outputs = self._infer(streamed.split(PORTION_SIZE) if num_streamed else (), NUM_STREAMS)
         outputs += self._infer(single.split(1) if len(single) else (), 1)
         return dict(zip(self._names, map(torch.cat, zip(*outputs, strict=True)), strict=True))
+
+
+def _finished(request: Any) -> list[torch.Tensor]:
+    """The outputs of a request of OpenVINO, when they are there."""
+    request.wait()
+    # Copies: the next portion overwrites the request's own memory.
+    return [torch.from_numpy(tensor.data.copy()) for tensor in request.output_tensors]
 
 
 class OnnxProgram(Program):
