@@ -106,6 +106,13 @@ def test_local_model_is_asked_by_its_chat_template(tiny_llama):
     assert writer._encode("The lips .")["input_ids"].shape[1] == plain + 2
 
 
+def test_a_local_model_that_reads_too_little_is_refused(tiny_llama):
+    writer = LocalModelWriter(str(tiny_llama))
+    writer.model.config.max_position_embeddings = 256
+    with pytest.raises(ValueError, match="tiny-llama reads 256 tokens at most"):
+        writer.write(get_action_unit(12), 0)
+
+
 def test_same_seed_makes_a_local_model_write_the_same(tiny_llama):
     unit = get_action_unit(12)
     assert LocalModelWriter(str(tiny_llama)).write(unit, 0) == LocalModelWriter(str(tiny_llama)).write(unit, 0)

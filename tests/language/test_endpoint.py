@@ -45,6 +45,10 @@ def test_first_model_that_is_listed_is_taken(chat_server):
         (200, "no JSON", {}),
         (200, {"choices": []}, {}),
         (200, {"choices": [{"message": {"content": None}}]}, {}),
+        (200, "[" * 100_000, {}),
+        (429, {"error": "slow down"}, {"Retry-After": "nan"}),
+        # Less comes than was promised.
+        (500, "broken off", {"Content-Length": "1000"}),
     ],
 )
 def test_passing_failure_is_asked_again(chat_server, failure):
@@ -83,6 +87,20 @@ def test_key_is_in_no_error_and_no_log(chat_server, caplog):
     assert KEY not in str(caught.value)
     assert "bad key ***" in caplog.text
     assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("written", [r"sk-abc\/d+ef", r"sk-abc/d\u002Bef", r"sk-abc\u002fd\u002bef"])
+def test_key_is_not_shown_as_json_may_write_it_either(chat_server, written):
+    chat_server.script = [(401, f'{{"error": "bad key {written}"}}', {})]
+    with pytest.raises(OSError, match=r"bad key \*\*\*") as caught:
+        make_endpoint(chat_server, api_key="sk-abc/d+ef").ask("A question?")
+    assert "abc" not in str(caught.value)
+
+
+def test_half_a_sign_in_an_answer_becomes_text(chat_server):
+    """As where the answer was cut in an emoji."""
+    chat_server.script = [(200, r'{"choices": [{"message": {"content": "Done \ud83d"}}]}', {})]
+    assert make_endpoint(chat_server).ask("A question?") == "Done ?"
 
 
 def test_key_is_sent_without_the_line_end_of_its_file(chat_server):

@@ -63,6 +63,51 @@ def test_interrupted_line_is_removed_and_the_file_goes_on(path, caplog):
     assert read_review(path) == [GOOD, BAD, UNREADY, GOOD]
 
 
+@pytest.mark.parametrize("length", range(1, 40))
+def test_a_row_is_removed_wherever_it_was_cut_off(path, length):
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole.splitlines()[2][:length])
+    assert ReviewFile(path).rows == [GOOD, BAD, UNREADY]
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"subject,au4,au12\nanna,1,0\nbert,0,1", "line 1 is no JSON"),
+        (b"one line", "line 1 is no JSON"),
+        ("no text in 8 bits".encode("utf-16"), "is no text in UTF-8"),
+        (b'{"au": "AU12", "text": "a", "status": "edit",}', "line 1 is no JSON"),
+    ],
+)
+def test_a_file_that_is_none_of_ours_is_refused_and_stays_as_it_is(path, content, message):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        ReviewFile(path)
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_the_marks_of_editors_and_web_pages_are_read(path):
+    text = "The lip corners\u2028are pulled up\x85toward the cheekbones."
+    row = json.dumps({"au": "AU12", "text": text, "status": "edit"}, ensure_ascii=False)
+    path.write_bytes(f"\ufeff{row}\r\n{row}\r\n".encode())
+    assert [row.text for row in ReviewFile(path).rows] == [text, text]
+
+
+def test_texts_in_another_script_are_told_apart(path):
+    texts = {
+        "AU12": "\u0423\u0433\u043e\u043b\u043a\u0438 \u0433\u0443\u0431",
+        "AU4": "\u0411\u0440\u043e\u0432\u0438",
+    }
+    rows = [json.dumps({"au": au, "text": text, "status": "accepted"}) for au, text in texts.items()]
+    path.write_text("\n".join(rows))
+    assert accepted_descriptions(path) == {au: (text,) for au, text in texts.items()}
+    path.write_text("\n".join([*rows, rows[0]]))
+    with pytest.raises(ValueError, match="for AU12 and again for AU12"):
+        accepted_descriptions(path)
+
+
 def test_missing_line_break_at_the_end_is_added(path):
     path.write_bytes(path.read_bytes().rstrip())
     ReviewFile(path).append(GOOD)
@@ -87,6 +132,9 @@ def test_last_line_that_a_person_mistyped_is_told_and_kept(path):
         ('{"au": "AU12", "text": "a", "status": "ok"}', "line 2 has the status 'ok'; it is one of accepted, rejected"),
         ('{"au": "AU12", "text": " ", "status": "accepted"}', "line 2 accepts an empty text"),
         ('{"au": "AU12", "text": "a", "status": "edit", "request": "3"}', "line 2 has the request '3'"),
+        ('{"au": "AU12", "text": "a", "status": "edit", "reasons": 3}', "line 2 has the reasons 3"),
+        ('{"au": "AU12", "text": "a", "status": "edit", "reasons": "long"}', "line 2 has the reasons 'long'"),
+        ("[" * 100_000, "line 2 is no JSON"),
     ],
 )
 def test_line_that_is_no_row_is_named(path, line, message):

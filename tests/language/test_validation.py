@@ -230,6 +230,13 @@ def test_a_bank_that_grows_compares_as_all_pairs_would(max_similarity):
     assert 0 < num_alike < len(rows)
 
 
+def test_a_text_without_end_is_not_looked_at_any_further():
+    """What a model that repeats itself writes would take minutes."""
+    assert validate_description("while the lips " * 100_000, 12) == [
+        "has 1500000 characters; 40 word pieces have less than 1000"
+    ]
+
+
 @pytest.mark.parametrize("present", [True, False])
 def test_the_sentence_of_another_action_unit_is_found(present):
     accepted = []

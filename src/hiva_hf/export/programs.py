@@ -117,12 +117,14 @@ class OpenVINOProgram(Program):
         try:
             for number, portion in enumerate(portions):
                 if len(running) == num_streams:
-                    outputs.append(_finished(running.popleft()))
+                    outputs.append(_finished(running[0]))
+                    running.popleft()
                 request = requests[number % num_streams]
                 request.start_async({0: portion.contiguous().numpy()}, share_inputs=True)
                 running.append(request)
             while running:
-                outputs.append(_finished(running.popleft()))
+                outputs.append(_finished(running[0]))
+                running.popleft()
         finally:
             # What Ctrl-C leaves must not run on while the next faces come.
             for request in running:

@@ -16,7 +16,7 @@ from ..facs import ACTION_UNITS, ActionUnit, get_action_unit
 from .endpoint import ChatEndpoint
 from .grammar import generate_descriptions
 from .review import ReviewFile, ReviewRow
-from .validation import KnownDescriptions, folded, validate_description
+from .validation import MAX_CHARACTERS, KnownDescriptions, folded, validate_description
 
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,8 @@ PROMPT_VERSION = "describe-v1"
 """Name of the prompt in `prompts/`; a changed prompt gets a new one."""
 
 SENTENCES_PER_REQUEST = 10
+# About 25 word pieces for each sentence, and some for what a model adds.
+_MAX_NEW_TOKENS = 30 * SENTENCES_PER_REQUEST
 _NUM_EXAMPLES = 3
 _REGION_NAMES = {"brows": "eyebrows and forehead", "eyes": "eyes and eyelids", "mouth": "mouth and lips"}
 
@@ -74,11 +76,11 @@ class LocalModelWriter:
 
     def write(self, unit: ActionUnit, request: int) -> list[str]:
         inputs = self._encode(prompt_for(unit, request)).to(self.model.device)
+        self._check_length(inputs["input_ids"].shape[1] + _MAX_NEW_TOKENS)
         set_seed(self.seed + request)
-        # About 25 word pieces for each sentence, and some for what a model adds.
         output = self.model.generate(
             **inputs,
-            max_new_tokens=30 * SENTENCES_PER_REQUEST,
+            max_new_tokens=_MAX_NEW_TOKENS,
             do_sample=True,
             temperature=0.9,
             top_p=0.95,
@@ -86,6 +88,14 @@ class LocalModelWriter:
         )
         reply = self.tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return candidates_in(reply)
+
+    def _check_length(self, length: int) -> None:
+        longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if longest is not None and length > longest:
+            raise ValueError(
+                f"{self.source} reads {longest} tokens at most, but what it is asked and what it may answer take "
+                f"{length}: choose a model that reads more."
+            )
 
     def _encode(self, prompt: str):
         if self.tokenizer.chat_template is None:
@@ -195,7 +205,8 @@ def _judge(
 ) -> ReviewRow:
     """A candidate as a row."""
     reasons = validate_description(text, unit.number, tokenizer=tokenizer)
-    reasons += known.conflicts(text, unit.number)
+    if len(text) <= MAX_CHARACTERS:
+        reasons += known.conflicts(text, unit.number)
     return ReviewRow(
         au=unit.label,
         text=text,

@@ -3,6 +3,8 @@
 import http.client
 import json
 import logging
+import math
+import re
 import time
 import urllib.error
 import urllib.request
@@ -109,7 +111,7 @@ class ChatEndpoint:
             with self._opener.open(request, timeout=self.timeout) as response:
                 content = response.read()
         except urllib.error.HTTPError as error:
-            message = f"answered {error.code} ({self._shown(error.read())})"
+            message = f"answered {error.code} ({self._shown(_rest_of(error))})"
             if error.code in _RETRIED:
                 raise _Transient(message, _seconds(error.headers.get("Retry-After"))) from error
             raise OSError(f"{self.url}{path} {message}.{_advice(error.code)}") from None
@@ -117,14 +119,14 @@ class ChatEndpoint:
             raise _Transient(f"could not be reached ({self._shown(str(error).encode())})") from error
         try:
             return read(json.loads(content))
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise _Transient(f"answered what is not the OpenAI protocol ({self._shown(content)})") from error
 
     def _shown(self, content: bytes) -> str:
         """The beginning of an answer for a message, without the key in case it was sent back."""
         text = " ".join(content.decode("utf-8", errors="replace").split())
         if self._api_key:
-            text = text.replace(self._api_key, "***")
+            text = re.sub(_as_json_may_write(self._api_key), "***", text)
         return text[:200]
 
 
@@ -139,6 +141,21 @@ def _checked(api_key: str | None) -> str | None:
     return key or None
 
 
+def _as_json_may_write(key: str) -> str:
+    """A pattern of a key as it was sent, and with signs written as JSON allows to: "/" as "\\/", "+" as "\\u002B"."""
+    return "".join(rf"(?:\\?{re.escape(sign)}|\\u(?i:{ord(sign):04x}))" for sign in key)
+
+
+def _rest_of(error: urllib.error.HTTPError) -> bytes:
+    """What an endpoint said of an error, as far as it came."""
+    try:
+        return error.read()
+    except http.client.IncompleteRead as cut:
+        return cut.partial
+    except (OSError, http.client.HTTPException):
+        return b""
+
+
 def _message_of(answer: Any) -> str:
     return _text(answer["choices"][0]["message"]["content"])
 
@@ -146,14 +163,16 @@ def _message_of(answer: Any) -> str:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("a text was expected")
-    return value
+    # Half of a pair, as of an emoji that an answer was cut in: nothing can encode it.
+    return value.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def _seconds(header: str | None) -> float | None:
     try:
-        return max(float(header), 0.0)
+        seconds = float(header)
     except (TypeError, ValueError):
         return None
+    return None if math.isnan(seconds) else max(seconds, 0.0)
 
 
 def _advice(code: int) -> str:

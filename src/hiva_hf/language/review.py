@@ -23,6 +23,8 @@ from .validation import folded, validate_description
 
 logger = logging.getLogger(__name__)
 
+# Of every row that is written here.
+_ROW_BEGIN = b'{"au": "'
 Status = Literal["accepted", "rejected", "edit"]
 
 
@@ -60,11 +62,18 @@ def read_review(path: str | Path) -> list[ReviewRow]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no review file {path}. `hiva-hf describe` writes one.")
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            rows.append(_read_row(line, f"{path}, line {number}"))
-    return rows
+    return _read_rows(path.read_bytes(), path)
+
+
+def _read_rows(content: bytes, path: Path) -> list[ReviewRow]:
+    try:
+        # Editors of Windows put a mark first.
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error}), as review files are.") from error
+    # Descriptions may hold what `splitlines` takes for the end of a line.
+    lines = text.split("\n")
+    return [_read_row(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def accepted_descriptions(path: str | Path) -> dict[str, tuple[str, ...]]:
@@ -136,6 +145,10 @@ class ReviewFile:
             # What somebody wrote, rightly or not, is no row that was cut off.
             json.loads(rest)
         except ValueError:
+            # Another file is refused before anything of it changes, and so is a whole line with a slip of the pen.
+            _read_rows(complete, self.path)
+            if not _is_begun_row(rest):
+                return
             logger.warning("%s: the last line was cut off by an interruption and is left out.", self.path)
             with self.path.open("r+b") as file:
                 file.truncate(len(complete) + len(newline))
@@ -145,11 +158,17 @@ class ReviewFile:
                 file.write(b"\n")
 
 
+def _is_begun_row(line: bytes) -> bool:
+    """Whether a last line can be what a process or a disk without power left of one that `append` wrote."""
+    begins_so = _ROW_BEGIN.startswith(line[: len(_ROW_BEGIN)])
+    return (begins_so and not line.rstrip().endswith(b"}")) or not line.strip(b"\0")
+
+
 def _read_row(line: str, place: str) -> ReviewRow:
     expected = 'a line is {"au": "AU12", "text": "...", "status": "accepted"} with further fields'
     try:
         values = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{place} is no JSON ({error}); {expected}.") from error
     if not isinstance(values, dict) or not all(isinstance(values.get(name), str) for name in ("au", "text", "status")):
         raise ValueError(f"{place} lacks au, text or status; {expected}.")
@@ -157,6 +176,9 @@ def _read_row(line: str, place: str) -> ReviewRow:
         raise ValueError(f"{place} has the status {values['status']!r}; it is one of {', '.join(get_args(Status))}.")
     if not isinstance(values.get("request"), int | None):
         raise ValueError(f"{place} has the request {values['request']!r}; it is a number, or left out.")
+    reasons = values.get("reasons") or []
+    if not (isinstance(reasons, list) and all(isinstance(reason, str) for reason in reasons)):
+        raise ValueError(f"{place} has the reasons {reasons!r}; they are a list of texts, or left out.")
     if not values["text"].strip() and values["status"] == "accepted":
         raise ValueError(f"{place} accepts an empty text.")
     try:
@@ -164,4 +186,4 @@ def _read_row(line: str, place: str) -> ReviewRow:
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from error
     known = {field.name: values[field.name] for field in fields(ReviewRow) if field.name in values}
-    return ReviewRow(**known | {"au": label, "reasons": tuple(values.get("reasons") or ())})
+    return ReviewRow(**known | {"au": label, "reasons": tuple(reasons)})

@@ -15,6 +15,8 @@ from .lexicon import ACTION_STEMS, EMOTION_STEMS, LEXICON, NEGATION, REGION_WORD
 
 
 MIN_PIECES, MAX_PIECES = 9, 40
+# Far more than 40 word pieces have. Longer texts are not looked at any further, which would take long.
+MAX_CHARACTERS = 1000
 """Word pieces of a description: the length that the text encoder reads in training."""
 
 MAX_SIMILARITY = 0.5
@@ -66,6 +68,8 @@ def validate_description(
         ValueError: If the Action Unit is not in the catalogue.
     """
     unit = get_action_unit(au)
+    if len(text) > MAX_CHARACTERS:
+        return [f"has {len(text)} characters; {MAX_PIECES} word pieces have less than {MAX_CHARACTERS}"]
     reasons = _text_reasons(text) + _length_reasons(text, tokenizer)
     # What is said of others by contrast neither helps nor harms.
     own_part = _CONTRAST.sub("", text)
@@ -186,7 +190,8 @@ def similarities(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
 @lru_cache(maxsize=100_000)
 def folded(text: str) -> str:
     """A text without its case and punctuation: two that differ in these alone are one description."""
-    return " ".join(re.findall(r"[a-z0-9']+", text.lower().replace("\u2019", "'")))
+    # Letters of any script, so that texts in another one are not all the same.
+    return " ".join(re.findall(r"(?:[^\W_]|')+", text.lower().replace("\u2019", "'")))
 
 
 def count_tokens(text: str) -> int:
