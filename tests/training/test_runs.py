@@ -17,6 +17,7 @@ from hiva_hf.data import AU_SETS, load_au_dataset
 from hiva_hf.evaluation.checkpoint_evaluation import read_subject_record
 from hiva_hf.evaluation.metrics import compute_au_metrics
 from hiva_hf.evaluation.predictions import read_predictions
+from hiva_hf.facs import ACTION_UNITS
 from hiva_hf.training.arguments import AUTrainingArguments
 from hiva_hf.training.descriptions import NUM_GENERATED
 from hiva_hf.training.run_folder import read_metrics
@@ -363,3 +364,36 @@ def test_those_who_may_read_a_run_may_read_its_networks(finished_run):
     weights = list(folder.rglob("model.safetensors"))
     assert len(weights) == 3
     assert {path.stat().st_mode for path in weights} == {(folder / "config.json").stat().st_mode}
+
+
+def test_a_run_is_not_resumed_on_what_has_changed_behind_its_back(make_arguments, tmp_path):
+    """Labels that were prepared anew, and descriptions that a reviewer went over, under the same path."""
+
+    def write_review(which: int):
+        rows = [
+            {"au": unit.label, "text": unit.variants[which], "status": "accepted"} for unit in ACTION_UNITS.values()
+        ]
+        (tmp_path / "review.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    def open_run(resume: bool, change=lambda run: None):
+        settings = {"descriptions": str(tmp_path / "review.jsonl"), "resume_from_checkpoint": resume}
+        run = TrainingRun(make_arguments(tmp_path / "run", **settings))
+        change(run)
+        try:
+            run._open_folder(run.build_detector()[0])
+        finally:
+            run.folder.unlock()
+
+    def invert_labels(run: TrainingRun):
+        run.splits["train"] = run.splits["train"].map(lambda row: {"labels": [1 - label for label in row["labels"]]})
+
+    write_review(0)
+    open_run(resume=False)
+    open_run(resume=True)
+    with pytest.raises(ValueError, match="was started with other faces or labels than are there now"):
+        open_run(resume=True, change=invert_labels)
+    write_review(1)
+    with pytest.raises(ValueError, match="was started with other descriptions than are there now"):
+        open_run(resume=True)
+    write_review(0)
+    open_run(resume=True)

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,26 @@ class RunFolder:
             raise ValueError(
                 f"{self.path} holds an unfinished run. Pass `--resume_from_checkpoint true` to go on with it, "
                 "`--overwrite_output_dir true` to start anew and lose it, or another `--output_dir`."
+            )
+
+    def check_inputs(self, arguments: AUTrainingArguments, digests: Mapping[str, str]):
+        """Makes sure that a run which goes on reads what it began with.
+
+        Args:
+            arguments: Its settings.
+            digests: Of each of its inputs, by name; [`open`] is to write them down as `inputs` of the environment.
+
+        Raises:
+            ValueError: if one was another.
+        """
+        if not arguments.resume_from_checkpoint or self.results() is not None:
+            return
+        before = (_read_if_there(self.path / ENVIRONMENT_FILE) or {}).get("inputs", {})
+        changed = [name for name, digest in digests.items() if before.get(name, digest) != digest]
+        if changed:
+            raise ValueError(
+                f"The run in {self.path} was started with other {' and '.join(changed)} than are there now under the "
+                "same name. Bring them back, or start another one elsewhere (`--output_dir`)."
             )
 
     def lock(self):

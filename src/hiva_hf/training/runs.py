@@ -35,6 +35,7 @@ from .distributed import any_process, check_num_processes, check_sharding, take_
 from .engine import Stage, StageTrainer
 from .environment import PeakMemory, describe_environment
 from .hardware import check_compile_backend, choose_mixed_precision, must_use_cpu, use_cpu_cores
+from .input_digests import digest_of_descriptions, digest_of_faces
 from .interruption import StopRequest, TrainingInterrupted
 from .optimization import freeze_backbone
 from .prediction import predict
@@ -260,23 +261,35 @@ class TrainingRun:
         # What doesn't fit this network or this data is told before anything in the folder changes.
         plan_batches(self.arguments, len(self.splits["train"]), self.accelerator)
         freeze_backbone(model, self.arguments.trainable_backbone_layers)
-        self._claim_folder()
+        # Of no use to other processes, which wait for the first one.
+        digests = self.digests_of_inputs() if self.accelerator.is_main_process else {}
+        self._claim_folder(digests)
         self.is_open = True
         if self.accelerator.is_main_process:
             environment = describe_environment(
                 self.accelerator.num_processes, self.accelerator.device, self.accelerator.mixed_precision
             )
-            self.folder.open(self.arguments, environment)
+            self.folder.open(self.arguments, environment | {"inputs": digests})
         self.accelerator.wait_for_everyone()
         start_trackers(self.accelerator, self.arguments)
 
-    def _claim_folder(self):
+    def digests_of_inputs(self) -> dict[str, str]:
+        """What a run that is resumed has to find as it was."""
+        digests = {"faces or labels": digest_of_faces(self.splits.values())}
+        # Those of the package come and go with its version, of which a warning tells.
+        if Path(self.arguments.descriptions).is_file():
+            descriptions = description_variants(self.arguments.descriptions, self.au_labels)
+            digests["descriptions"] = digest_of_descriptions(descriptions)
+        return digests
+
+    def _claim_folder(self, digests: dict[str, str]):
         """One run at a time; what another one did since the folder was looked at counts."""
         refusal = None
         if self.accelerator.is_main_process:
             try:
                 self.folder.lock()
                 self.folder.check(self.arguments, self.accelerator.num_processes)
+                self.folder.check_inputs(self.arguments, digests)
             except (OSError, ValueError) as error:
                 self.folder.unlock()
                 refusal = error
