@@ -127,9 +127,12 @@ statistics["mean_duration"] = durations.mean().reindex(statistics.index)
 # %%
 draw = np.random.default_rng(0)
 for face_id, face in faces:
-    segments = face[decisions].groupby(face["timestamp"] // options.segment).mean().to_numpy(dtype=float)
-    number = len(segments)
-    drawn = draw.multinomial(number, np.full(number, 1 / number), size=2000) @ segments / number
+    segments = face[decisions].groupby(face["timestamp"] // options.segment)
+    active_frames, seen_frames = segments.sum().to_numpy(dtype=float), segments.size().to_numpy(dtype=float)
+    number = len(seen_frames)
+    # How often each segment is drawn. A share is of all frames, also where segments have unequal numbers of them.
+    weights = draw.multinomial(number, np.full(number, 1 / number), size=2000)
+    drawn = (weights @ active_frames) / (weights @ seen_frames)[:, None]
     statistics.loc[face_id, ["low", "high"]] = np.quantile(drawn, [0.025, 0.975], axis=0).T
     print(f"Face {face_id}: {minutes[face_id]:.2f} minutes in {number} segments")
 

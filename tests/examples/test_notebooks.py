@@ -105,6 +105,27 @@ def test_video_statistics_follow_from_what_was_seen_in_the_slide_show(run_notebo
 
 
 @pytest.mark.slow
+def test_intervals_of_shares_hold_for_a_face_that_is_seldom_seen(run_notebook, make_video, tmp_path):
+    """Half of the segments have one frame of five with the face, and in these its lips are parted."""
+    faces = load_au_dataset("synthfacs", split="test").select(range(16))
+    place = AU_SETS["synthfacs"].index(25)
+    closed, parted = (next(row["image"] for row in faces if row["labels"][place] == state) for state in (0, 1))
+    nobody = np.full((240, 240, 3), 128, np.uint8)
+    shown = []
+    for face in (closed, parted):
+        shown.append(nobody.copy())
+        shown[-1][40:200, 40:200] = np.asarray(face.convert("RGB"))
+    pictures = [shown[0]] * 60 + [shown[1], *[nobody] * 4] * 12
+    make_video(tmp_path / "look.mp4", pictures, times=range(0, 200 * len(pictures), 200))
+    folder, _ = run_notebook("video_statistics", "--video", str(tmp_path / "look.mp4"))
+    statistics = pd.read_csv(folder / "statistics.csv")
+    # Sixty frames without, and twelve with it.
+    assert statistics.set_index("au").loc["AU25", "share_of_time"] == pytest.approx(12 / 72, abs=0.05)
+    assert (statistics["low"] <= statistics["share_of_time"]).all()
+    assert (statistics["share_of_time"] <= statistics["high"]).all()
+
+
+@pytest.mark.slow
 def test_fine_tuning_learns_the_rule_of_a_lab(run_notebook):
     folder, printed = run_notebook("fine_tune")
     scores = pd.read_csv(folder / "scores.csv", index_col=0)
