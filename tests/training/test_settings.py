@@ -121,7 +121,13 @@ def test_a_bad_file_is_refused_by_name(tmp_path, capsys, content, message):
     [
         (["--fold", "two"], "argument --fold: invalid int value: 'two'"),
         (["--metric_for_best_model", "accuracy"], "--metric-for-best-model: invalid choice: 'accuracy'"),
-        (["--foldd", "2"], "unrecognized arguments: --foldd"),
+        (["--foldd", "2"], "unrecognized arguments: --foldd. Did you mean --fold?"),
+        (["--zzz", "2"], "unrecognized arguments: --zzz. --help lists all."),
+        (["--with_tracking"], "unrecognized arguments: --with_tracking. Name the trackers: --report_to"),
+        (["--push_to_hub", "--hub_model_id", "me/x"], "--push_to_hub. Publish the finished run: `hiva-hf push"),
+        (["--hub_model_id=me/x"], "--hub_model_id. Publish the finished run"),
+        (["--resume_from_checkpoint", "."], "--resume_from_checkpoint takes `true`"),
+        (["--resume_from_checkpoint=."], "--resume_from_checkpoint takes `true`"),
         (["nowhere.yaml"], "No such file or directory: 'nowhere.yaml'"),
         (["--stage1_epochs", "0"], "`stage1_epochs` is 0, but it must be at least 1"),
         (

@@ -3,9 +3,11 @@
 import argparse
 import difflib
 import reprlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -20,6 +22,13 @@ from .arguments import AUTrainingArguments, check_settings_of_model, settings_of
 PRESETS = ("demo", "paper", "starter")
 # The embedded set is drawn for the demo; every other data set is real faces, for the paper's network.
 _DEMO_DATASET = "synthfacs"
+
+# Names in transformers' own example scripts of what has another one, or is done by another command, here.
+_USED_ELSEWHERE = {
+    "--with_tracking": "Name the trackers: --report_to tensorboard, or trackio.",
+    "--push_to_hub": "Publish the finished run: `hiva-hf push OUTPUT_DIR ORG/NAME`.",
+    "--hub_model_id": "Publish the finished run: `hiva-hf push OUTPUT_DIR ORG/NAME`.",
+}
 
 _DESCRIPTION = """\
 Train HiVA or VL-FAU, test it on subjects that it never saw, and read a photo with it.
@@ -116,7 +125,9 @@ def parse_settings(args: Sequence[str] | None = None) -> tuple[AUTrainingArgumen
         that a run has written down holds everything.
     """
     parser = _make_parser()
-    given = vars(parser.parse_args(args))
+    words = sys.argv[1:] if args is None else list(args)
+    _check_names(parser, words)
+    given = vars(parser.parse_args(words))
     try:
         path = given.pop("settings", None)
         from_file = {} if path is None else _read_settings_file(path)
@@ -142,6 +153,21 @@ def _check_batch_size(given: Mapping[str, Any]):
     names = ("total_train_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps")
     if given.keys() >= set(names):
         raise ValueError(f"Give two of {', '.join(f'`{name}`' for name in names)}: the third follows.")
+
+
+def _check_names(parser: argparse.ArgumentParser, words: Sequence[str]):
+    """Ends the process at a name that is no setting, with what is meant by it elsewhere or sounds like it."""
+    known = parser._option_string_actions
+    for word, following in pairwise([*words, ""]):
+        option, _, value = word.partition("=")
+        if not option.startswith("--") or option == "--":
+            continue
+        if option not in known:
+            close = difflib.get_close_matches(option, known, n=1)
+            advice = _USED_ELSEWHERE.get(option) or (f"Did you mean {close[0]}?" if close else "--help lists all.")
+            parser.error(f"unrecognized arguments: {option}. {advice}")
+        if option == "--resume_from_checkpoint" and Path(value or following).is_dir():
+            parser.error("--resume_from_checkpoint takes `true`: the newest state in --output_dir is gone on from.")
 
 
 def _read_settings_file(path: str) -> dict[str, Any]:
