@@ -126,8 +126,8 @@ class OpenVINOProgram(Program):
                 outputs.append(_finished(running[0]))
                 running.popleft()
         finally:
-            # What Ctrl-C leaves must not run on while the next faces come.
-            for request in running:
+            # What Ctrl-C leaves must not run on while the next faces come; the others have nothing to wait for.
+            for request in requests:
                 request.wait()
         return outputs
 
