@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ NO_FACE = (
     "No face was found in this picture. Faces that are turned far away, covered, very small or dark are easily "
     "missed: try a picture in which the face is larger."
 )
+PHOTOS_AT_A_TIME = 2
 GONE = "{name} is not here any more: what is uploaded is deleted after an hour. Choose the file again."
 EXPIRED = "What was found in this picture is deleted after an hour. Choose the file again."
 FAILED = "Something went wrong while {name} was read. The server's log tells more. Other files may still work."
@@ -43,6 +45,8 @@ class Handlers:
         self._detector = detector
         self._sessions = sessions
         self._max_video_seconds = max_video_seconds
+        # The page's own threads are forty, and what a large photo took stays with the thread that read it.
+        self._readers = ThreadPoolExecutor(PHOTOS_AT_A_TIME, "photo")
 
     def keep_upload(self, path: str | None, request: gr.Request) -> None:
         """Notes an upload as soon as it is there.
@@ -66,7 +70,7 @@ class Handlers:
             return *_empty(notice(GONE.format(name=name), "error")), *_no_tables()
         folder = self._sessions.new_folder(request.session_hash)
         try:
-            photo = read_photo(self._detector, Path(path), name)
+            photo = self._readers.submit(read_photo, self._detector, Path(path), name).result()
         except ImageLoadError as error:
             # The path on the server is nobody's business.
             message = f"Cannot use {name!r}: {error.reason}"

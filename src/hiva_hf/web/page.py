@@ -9,7 +9,7 @@ import gradio as gr
 from ..extras import import_from_extra
 from ..inference.detection import load_detector
 from ..pipeline_au_detection import AUDetectionPipeline
-from .handlers import Handlers
+from .handlers import PHOTOS_AT_A_TIME, Handlers
 from .markup import EXPERIMENTAL_MARK, known_unit
 from .photos import TABLES
 from .sessions import Sessions
@@ -124,7 +124,7 @@ def _photo_tab(handlers: Handlers) -> None:
         [photo],
         [*outputs, *tables],
         show_progress="minimal",
-        concurrency_limit=2,
+        concurrency_limit=PHOTOS_AT_A_TIME,
         api_visibility="private",
     )
 
