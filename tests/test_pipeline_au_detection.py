@@ -174,7 +174,12 @@ def test_a_row_that_does_not_decode_is_an_error_in_its_place(detector, rows, kin
     }[kind]
     results = list(detector(inputs, on_error="return", batch_size=2, num_workers=num_workers))
     assert [len(result) for result in results] == [1, 1, 0, 1]
-    assert results[0] == results[3] == detector(rows[0]["image"])
+    # Two at a time may be rounded otherwise than one.
+    (expected,) = detector(rows[0]["image"])
+    for (face,) in (results[0], results[3]):
+        assert face["box"] == expected["box"]
+        scores = [[au["score"] for au in found["aus"]] for found in (face, expected)]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-5)
     assert set(results[1]) == {"error"}
     assert results[1]["error"].startswith("Input 1 (counted from 0): ")
     with pytest.raises(ImageLoadError, match=r"Input 1 \(counted from 0\)"):

@@ -178,7 +178,7 @@ def label_weights_from_positive_rates(
             name = f"The AU at position {index}" if au_labels is None else au_labels[index]
             raise ValueError(
                 f"{name} has a positive rate of {rate} in the training set. It can't be learned from it: leave it out "
-                "of `id2label`, or add samples that show it."
+                "(of `id2label`; for `examples/train.py` of the columns that are prepared), or add samples that show it."
             )
     inverse = [1 / rate for rate in positive_rates]
     return [len(inverse) * value / sum(inverse) for value in inverse]

@@ -85,6 +85,16 @@ def test_linear_layers_alone_read_8_bits_in_onnx_and_write_32(exports, detector)
     assert not [node for node in graph.node if node.op_type in ("Where", "IsNaN")]
 
 
+def test_a_quantizer_that_finds_nothing_to_round_is_told(detector, image_processor, tmp_path, monkeypatch):
+    """As that of torchao with PyTorch 2.11."""
+    from hiva_hf.export import torch_quantizer
+
+    monkeypatch.setattr(torch_quantizer, "prepare_pt2e", lambda model, quantizer: model)
+    with pytest.raises(ImportError, match="found no layer to round to 8 bits with PyTorch"):
+        export_detector(detector, image_processor, tmp_path / "export", "torch", "int8", progress=False)
+    assert not (tmp_path / "export").exists()
+
+
 def test_linear_layers_of_torch_are_kept_in_8_bits_alone(exports, detector):
     folder, _ = exports("torch", "int8")
     weights = torch.export.load(folder / "model.pt2").state_dict

@@ -5,7 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
+import numpy as np
 import pytest
+from PIL import Image
 from transformers import pipeline
 
 from hiva_hf.web import handlers
@@ -76,3 +78,15 @@ def test_a_result_that_is_gone_is_called_so(page):
     assert "Choose the file again" in card and au is None
     bars, card, au = page.choose_face(None, 1)
     assert "Choose the file again" in bars and (card, au) == ("", None)
+
+
+def test_a_picture_of_the_webcam_does_not_undo_what_was_chosen_while_it_was_read(page, uploads):
+    two = np.asarray(Image.open(uploads["two_faces"]))
+    *_, faces, _, _, au = page.show_webcam(two, 1, "AU4")
+    # Nothing is written to what the visitor chooses by.
+    assert "value" not in faces and au == gr.skip()
+    *_, faces, _, _, au = page.show_webcam(two, None, None)
+    assert faces["value"] == 0 and au in ("AU1", "AU4", "AU12", "AU25")
+    # A face that is not seen for a moment.
+    *_, au = page.show_webcam(np.full((240, 320, 3), 90, np.uint8), 1, "AU4")
+    assert au == gr.skip()

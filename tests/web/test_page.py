@@ -97,6 +97,17 @@ def test_each_of_several_faces_can_be_chosen(desktop, uploads):
     assert bars.inner_text() != first
 
 
+def test_where_the_keyboard_is_can_be_seen_at_the_choice_of_the_face(desktop, uploads):
+    upload_photo(desktop, uploads["two_faces"])
+    desktop.page.get_by_role("radio").first.wait_for()
+    for _ in range(40):
+        desktop.page.keyboard.press("Tab")
+        if desktop.page.evaluate("document.activeElement.type") == "radio":
+            break
+    assert desktop.page.evaluate("document.activeElement.type") == "radio"
+    assert desktop.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
 def test_the_table_of_a_photo_can_be_downloaded(desktop, uploads, tmp_path):
     upload_photo(desktop, uploads["two_faces"])
     table = read_table(download(desktop, "Table as CSV", tmp_path))

@@ -1,10 +1,11 @@
 """What of a detector PyTorch computes in 8 bits: every linear layer, with whatever follows it, once it is compiled."""
 
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 import torch
-from torchao.quantization.pt2e.observer import MinMaxObserver
+from torchao.quantization.pt2e.observer import MinMaxObserver, UniformQuantizationObserverBase
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
     X86InductorQuantizer,
@@ -41,12 +42,22 @@ class InductorQuantizer(PT2EQuantizer):
         """As transformers' own does, with one more step before the calibration."""
         calibration = list(self.traced_calibration(sample_inputs))
         prepared = prepare_pt2e(model, self.quantizer)
+        _check_that_something_is_rounded(prepared)
         smooth(prepared, calibration)
         for inputs in calibration:
             prepared(**inputs)
         quantized = convert_pt2e(prepared)
         _drop_unused(quantized)
         return quantized
+
+
+def _check_that_something_is_rounded(prepared: torch.fx.GraphModule) -> None:
+    has_linear_layers = any(node.target is torch.ops.aten.linear.default for node in prepared.graph.nodes)
+    if has_linear_layers and not any(isinstance(part, UniformQuantizationObserverBase) for part in prepared.modules()):
+        raise ImportError(
+            f"torchao {version('torchao')} found no layer to round to 8 bits with PyTorch {torch.__version__}: "
+            "install newer ones (`pip install --upgrade torch torchvision torchao`)."
+        )
 
 
 def _drop_unused(model: torch.fx.GraphModule) -> None:

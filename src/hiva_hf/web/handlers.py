@@ -92,7 +92,13 @@ class Handlers:
         """
         if image is None:
             return _empty("")
-        return self._show(read_photo(self._detector, image, "webcam", explain=False), face, au)
+        photo = read_photo(self._detector, image, "webcam", explain=False)
+        *shown, faces, bars, card, chosen = self._show(photo, face, au)
+        if faces.get("value") == face:
+            # What the visitor chose while this picture was read must not be undone by it.
+            del faces["value"]
+        # Also over pictures in which no face is found.
+        return *shown, faces, bars, card, gr.skip() if au is not None else chosen
 
     def choose_face(self, photo: ReadPhoto | None, face: int | None) -> tuple[str, str, str | None]:
         """Shows another face of a photo; returns bars, card and chosen AU."""
