@@ -153,6 +153,12 @@ def test_bad_words_are_refused_by_name(capsys, words, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["--resume_from_checkpoint"], ["--resume_from_checkpoint", "true"]])
+def test_going_on_needs_no_value(words):
+    assert parse_arguments(words).resume_from_checkpoint
+    assert parse_arguments([*words, "--fold", "2"]).resume_from_checkpoint
+
+
 def test_the_help_names_every_setting_and_the_presets(capsys):
     with pytest.raises(SystemExit):
         parse_arguments(["--help"])

@@ -166,7 +166,9 @@ def _check_names(parser: argparse.ArgumentParser, words: Sequence[str]):
             close = difflib.get_close_matches(option, known, n=1)
             advice = _USED_ELSEWHERE.get(option) or (f"Did you mean {close[0]}?" if close else "--help lists all.")
             parser.error(f"unrecognized arguments: {option}. {advice}")
-        if option == "--resume_from_checkpoint" and Path(value or following).is_dir():
+        # Without a value it says yes.
+        named = value or following
+        if option == "--resume_from_checkpoint" and named not in ("", "true", "false") and Path(named).is_dir():
             parser.error("--resume_from_checkpoint takes `true`: the newest state in --output_dir is gone on from.")
 
 
