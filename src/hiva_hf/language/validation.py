@@ -15,9 +15,10 @@ from .lexicon import ACTION_STEMS, EMOTION_STEMS, LEXICON, NEGATION, REGION_WORD
 
 
 MIN_PIECES, MAX_PIECES = 9, 40
-# Far more than 40 word pieces have. Longer texts are not looked at any further, which would take long.
-MAX_CHARACTERS = 1000
 """Word pieces of a description: the length that the text encoder reads in training."""
+
+MAX_CHARACTERS = 1000
+"""Far more than `MAX_PIECES` word pieces have. Longer texts are not looked at any further, which would take long."""
 
 MAX_SIMILARITY = 0.5
 """Highest similarity (see `similarities`) of two descriptions of different Action Units.
