@@ -21,7 +21,7 @@ is src/hiva_hf/conversion/key_mapping.yaml. With --mapping you pass a file of th
   au_heads\\.(?P<au>\\d+)\\.(.*): classifier.\\2
   momentum_.*: null
 
-Every key has to be used, left out by `null`, or it is named and nothing is written."""
+Every key has to be mapped, or left out with `null`; otherwise it is named and nothing is written."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -32,21 +32,23 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="the file")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="file of the checkpoint")
     parser.add_argument("output_dir", metavar="OUTPUT_DIR", type=Path, help="a new folder for the result")
     parser.add_argument(
         "--dataset",
         choices=("bp4d", "disfa", "gft"),
         default="bp4d",
-        help="whose AUs it detects, in their order (default: %(default)s)",
+        help="data set whose AUs it detects, in that order (default: %(default)s)",
     )
     parser.add_argument(
         "--config",
         metavar="FILE",
         type=Path,
-        help="JSON with fields of HiVAConfig, where the network is not the paper's (id2label, backbone_config, ...)",
+        help="JSON with fields of HiVAConfig that differ from the paper's network (id2label, backbone_config, ...)",
     )
-    parser.add_argument("--mapping", metavar="FILE", type=Path, help="YAML or JSON with rules for its keys")
+    parser.add_argument(
+        "--mapping", metavar="FILE", type=Path, help="YAML or JSON with rules for the checkpoint's keys"
+    )
     parser.add_argument(
         "--tokenizer",
         metavar="NAME",
@@ -54,7 +56,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "be detected (the paper's: google-bert/bert-large-uncased)",
     )
     parser.add_argument(
-        "--drop_text_encoder", action="store_true", help="keep the encoded descriptions alone; for use, not training"
+        "--drop_text_encoder",
+        action="store_true",
+        help="keep only the encoded descriptions; for inference, not training",
     )
     parser.set_defaults(run=run)
 
@@ -71,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         tokenizer=args.tokenizer,
         drop_text_encoder=args.drop_text_encoder,
     )
-    print(f"{args.output_dir}: {len(assignment.pieces)} tensors; conversion.json tells what each was made from.")
+    print(f"{args.output_dir}: {len(assignment.pieces)} tensors; conversion.json records what each was made from.")
     for key in assignment.ignored:
         print(f"left out: {key}")
     if args.tokenizer is None:

@@ -15,18 +15,24 @@ TERMINATED = 143
 
 _DESCRIPTION = """\
 Open a web page that reads photos, the webcam and videos. It works without a network, and what is uploaded stays on
-this computer. Ctrl-C ends it."""
+this computer. Ctrl-C stops it."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Adds the command."""
     parser = commands.add_parser("demo", help="open the web page: photo, webcam, video", description=_DESCRIPTION)
-    parser.add_argument("--model", help="checkpoint, a folder or a repository of the Hub (default: the starter)")
+    parser.add_argument(
+        "--model", help="folder or Hub repository of a detector (default: the packaged starter checkpoint)"
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: a GPU if there is one)")
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other computers in (default: %(default)s)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="0.0.0.0 lets other computers connect (default: %(default)s)"
+    )
     parser.add_argument("--port", type=int, help="default: the first free one from 7860 on")
     parser.add_argument(
-        "--share", action="store_true", help="let everybody who has the link in, through a server of Gradio's makers"
+        "--share",
+        action="store_true",
+        help="let everybody who has the link connect, through a server of Gradio's makers",
     )
     parser.add_argument("--inbrowser", action="store_true", help="open the page in the browser")
     parser.add_argument(

@@ -25,7 +25,7 @@ Write further descriptions of Action Units with a language model, check them, an
 Each line of the file is a description with the status "accepted" or "rejected", and the reasons. Read it in an editor:
 change a status to "accepted" or "rejected", or change a text and accept it; "edit" marks one that is not ready yet.
 Then train with --descriptions FILE, which reads the accepted lines. The command can be given again after any
-interruption, or with a higher --number: it goes on where the file ends."""
+interruption, or with a higher --number: it continues where the file ends."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -37,12 +37,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--aus", nargs="+", required=True, metavar="AU", help="such as AU4 AU12, or all")
-    parser.add_argument("--llm", required=True, metavar="MODEL_OR_URL", help="who writes them, see above")
+    parser.add_argument("--llm", required=True, metavar="MODEL_OR_URL", help="what writes them, see above")
     parser.add_argument(
         "--number",
         type=_positive,
         default=20,
-        help="accepted descriptions of each Action Unit, those in the file included (default: %(default)s)",
+        help="accepted descriptions per Action Unit, including those already in the file (default: %(default)s)",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("review.jsonl"), metavar="FILE", help="default: %(default)s"
@@ -51,9 +51,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--max_requests",
         type=_positive,
         default=20,
-        help="questions asked for each Action Unit before it is given up (default: %(default)s)",
+        help="requests per Action Unit before giving up (default: %(default)s)",
     )
-    parser.add_argument("--model_name", metavar="NAME", help="model of the endpoint (default: the first it lists)")
+    parser.add_argument("--model_name", metavar="NAME", help="model of the endpoint (default: the first one it lists)")
     parser.add_argument(
         "--api_key_variable",
         default="HIVA_LLM_API_KEY",

@@ -19,14 +19,14 @@ SMOOTHING = ("median", "hysteresis")
 STDOUT = "-"
 
 _DESCRIPTION = """\
-Find the faces in photos and videos, and tell which Action Units they show.
+Find the faces in photos and videos, and detect which Action Units they show.
 
-INPUT may be photos, videos and folders; folders are searched with all that is in them. The table gets a row for each
-face in each photo or video frame, and one for each frame without a face or with an error:
+INPUT may be photos, videos and folders, which are searched recursively. The table gets one row for each face in each
+photo or video frame, and one for each frame without a face or with an error:
   source, frame, timestamp, face_id, xmin, ymin, xmax, ymax, detector_score, AU01 ... (probabilities),
   AU01_c ... (0 or 1), error
-Frames count from 0 in the order in which they are shown, times come from the video itself, and a face of a video keeps
-its face_id. Ctrl-C and broken files keep all rows so far; --resume goes on."""
+Frames count from 0 in presentation order, timestamps are the video's own, and a face keeps its face_id throughout a
+video. Ctrl-C and broken files keep all rows so far; --resume continues."""
 
 _EXAMPLES = """\
 examples:
@@ -40,7 +40,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Adds the command."""
     parser = commands.add_parser(
         "detect",
-        help="Action Units in photos, videos and folders of them",
+        help="detect Action Units in photos, videos and folders",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -51,17 +51,19 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     table.add_argument(
         "--format",
         choices=FORMATS,
-        help="by default what the output's ending says; openface and pyfeat have the columns of these tools",
+        help="openface and pyfeat write the columns of these tools (default: by the extension of the output)",
     )
-    table.add_argument("--resume", action="store_true", help="go on with an output that is there")
-    table.add_argument("--overwrite", action="store_true", help="replace an output that is there")
+    table.add_argument("--resume", action="store_true", help="continue an existing output")
+    table.add_argument("--overwrite", action="store_true", help="replace an existing output")
     table.add_argument("--draw", action="store_true", help="draw the faces into copies of the photos and videos")
-    table.add_argument("--draw_dir", metavar="DIR", type=Path, help="where they go (default: beside the output)")
+    table.add_argument(
+        "--draw_dir", metavar="DIR", type=Path, help="folder for the drawn copies (default: beside the output)"
+    )
     table.add_argument(
         "--explain",
         action="store_true",
-        help="say in plain English what the results rest on: writes OUTPUT-explained.jsonl with a line for each face; "
-        "without --output, text to stderr",
+        help="explain the results in plain English: writes OUTPUT-explained.jsonl with a line for each face, or text "
+        "to stderr without --output",
     )
     _add_model(parser.add_argument_group("detector"))
     _add_video(parser.add_argument_group("videos"))
@@ -70,27 +72,25 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--model", help="folder or repository of a detector (default: the package's starter checkpoint)"
+        "--model", help="folder or Hub repository of a detector (default: the packaged starter checkpoint)"
     )
     group.add_argument(
         "--threshold",
         type=_threshold,
         nargs="+",
         metavar="P",
-        help="from which probability on an AU counts as present: one for all, or AU12=0.4 AU4=0.6 ... (default: the "
-        "checkpoint's)",
+        help="lowest probability at which an AU counts as present: one for all AUs, or AU12=0.4 AU4=0.6 ... "
+        "(default: the checkpoint's)",
     )
-    group.add_argument("--device", help="such as cpu or cuda:0 (default: what transformers chooses)")
+    group.add_argument("--device", help="such as cpu or cuda:0 (default: chosen by transformers)")
     group.add_argument("--dtype", help="such as bfloat16 (default: the checkpoint's)")
-    group.add_argument(
-        "--batch_size", type=_positive, help="faces that the network reads at a time (default: 8, or 32 on a GPU)"
-    )
+    group.add_argument("--batch_size", type=_positive, help="number of faces per batch (default: 8, or 32 on a GPU)")
     group.add_argument(
         "--face_search_size",
         type=_positive,
         metavar="PIXELS",
-        help="shrink larger photos and frames to this longer side to search them for faces (default: 640); faces that "
-        "are then below about 18 pixels high are missed; twice the size has four times the pixels to search",
+        help="downscale larger photos and frames to this longer side for face detection (default: 640); faces then "
+        "less than about 18 pixels high are missed; twice the size means four times the pixels",
     )
 
 
@@ -101,25 +101,28 @@ def _add_video(group: argparse._ArgumentGroup) -> None:
         type=_positive,
         default=10,
         metavar="K",
-        help="search the whole frame for faces every K frames, in between only around known faces; 1 is thorough and "
-        "slow (default: %(default)s)",
+        help="search the whole frame for faces every K frames, and only around known faces in between; 1 is thorough "
+        "and slow (default: %(default)s)",
     )
     group.add_argument(
         "--smooth",
         choices=SMOOTHING,
-        help="smooth over time: writes OUTPUT-smoothed and the onsets, apexes and offsets in OUTPUT-events.csv",
+        help="smooth over time: writes OUTPUT-smoothed, and onsets, apexes and offsets to OUTPUT-events.csv",
     )
-    group.add_argument("--smooth_window", type=float, metavar="SECONDS", help="of the median (default: 0.5)")
+    group.add_argument("--smooth_window", type=float, metavar="SECONDS", help="window of the median (default: 0.5)")
     group.add_argument(
         "--smooth_high",
         type=float,
         metavar="P",
-        help="hysteresis: an AU begins here (default: the threshold of each AU)",
+        help="hysteresis: an event begins at this probability (default: the threshold of each AU)",
     )
     group.add_argument(
-        "--smooth_low", type=float, metavar="P", help="hysteresis: it ends below (default: 0.6 of where it begins)"
+        "--smooth_low",
+        type=float,
+        metavar="P",
+        help="hysteresis: it ends below this probability (default: 0.6 of where it begins)",
     )
-    group.add_argument("--min_duration", type=float, metavar="SECONDS", help="leave out shorter events (default: 0)")
+    group.add_argument("--min_duration", type=float, metavar="SECONDS", help="omit shorter events (default: 0)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,13 +17,13 @@ _SYNTHFACS = "synthfacs"
 _DESCRIPTION = """\
 Export a detector to a program of OpenVINO (the fastest on CPUs), ONNX Runtime (runs anywhere) or torch.export.
 
-The new folder is used as a checkpoint is: hiva-hf detect --model FOLDER, pipeline("au-detection", model=FOLDER).
-The export is compared with the detector on faces, and the largest change of a probability is printed and written down.
-Those faces, and the ones that the ranges of int8 are taken from, are rendered faces of the package; faces like those
-that it will read are better: --calibration PHOTOS.
+Use the new folder like a checkpoint: hiva-hf detect --model FOLDER, pipeline("au-detection", model=FOLDER).
+The export is compared with the detector on faces, and the largest change of a probability is printed and recorded.
+These faces, and those for the calibration of int8, are by default rendered ones from the package; faces like those
+that the export will read are better: --calibration PHOTOS.
 
-Programs of torch.export are pickles: they load by HiVAForAUDetection.from_exported(FOLDER, trust_remote_code=True)
-alone."""
+Programs of torch.export contain pickles, so only
+HiVAForAUDetection.from_exported(FOLDER, trust_remote_code=True) loads them."""
 
 _EXAMPLES = """\
 examples:
@@ -36,13 +36,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Adds the command."""
     parser = commands.add_parser(
         "export",
-        help="a detector as a fast program: OpenVINO, ONNX, torch.export",
+        help="export a detector to a faster program: OpenVINO, ONNX, torch.export",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "model", metavar="MODEL", help=f"folder or repository of a detector, or {STARTER}, the one of the package"
+        "model", metavar="MODEL", help=f"folder or Hub repository of a detector, or {STARTER}, the packaged one"
     )
     parser.add_argument(
         "output_dir",
@@ -51,31 +51,31 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         type=Path,
         help="a new folder for the result (default: MODEL-FORMAT-DTYPE, in the current folder)",
     )
-    parser.add_argument("--to", choices=tuple(FORMATS), required=True, help="what runs it")
+    parser.add_argument("--to", choices=tuple(FORMATS), required=True, help="format of the program")
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
-        help="precision of the arithmetic: int8 is the smallest, bf16 needs no calibration (default: bf16, and fp32 "
-        "with onnx, which has none)",
+        help="precision of the arithmetic: int8 is the smallest, bf16 needs no calibration (default: bf16, or fp32 "
+        "for onnx, which has no bf16)",
     )
     faces = parser.add_argument_group("faces to calibrate and compare on")
     faces.add_argument(
         "--calibration", metavar="DATA", default=_SYNTHFACS, help="a folder of photos (default: %(default)s)"
     )
-    faces.add_argument("--aligned", action="store_true", help="these photos are faces, cropped and aligned before")
+    faces.add_argument("--aligned", action="store_true", help="the photos are cropped and aligned faces")
     faces.add_argument(
         "--num_calibration_faces",
         type=_positive,
         default=128,
         metavar="N",
-        help="from which the ranges of int8 are taken (default: %(default)s)",
+        help="number of faces to calibrate int8 on (default: %(default)s)",
     )
     faces.add_argument(
         "--num_comparison_faces",
         type=_positive,
         default=64,
         metavar="N",
-        help="others, on which the export is compared (default: %(default)s)",
+        help="number of other faces to compare the export on (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 

@@ -60,7 +60,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--frame_offset",
         type=int,
         default=0,
-        help="number of a frame's picture less its number in the label file (default: %(default)s)",
+        help="number of a frame's picture minus its number in the label file (default: %(default)s)",
     )
     disfa = _add_set(sets, "disfa", _DISFA, _read_disfa)
     disfa.add_argument("--camera", choices=("left", "right"), default="left", help="default: %(default)s")
@@ -71,7 +71,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--frame_base",
         type=int,
         choices=(0, 1),
-        help="number of the first extracted frame (default: found out from the files)",
+        help="number of the first extracted frame (default: inferred from the files)",
     )
     disfa.add_argument(
         "--drop_bad_frames", action="store_true", help="leave out the frames in which face tracking is known to fail"
@@ -88,15 +88,15 @@ def _add_set(sets: argparse._SubParsersAction, name: str, description: str, read
         description=description + "\n" + _OUTPUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data_dir", type=Path, required=True, help="the data set as it was unpacked, see above")
-    parser.add_argument("--output_dir", type=Path, required=True, help="folder for what is prepared")
+    parser.add_argument("--data_dir", type=Path, required=True, help="the unpacked data set, see above")
+    parser.add_argument("--output_dir", type=Path, required=True, help="folder for the prepared data set")
     parser.add_argument("--num_proc", type=_positive, help="processes (default: one for each core)")
-    parser.add_argument("--push_to_hub", metavar="ORG/NAME", help="upload what is prepared to this repository")
-    parser.add_argument("--public", action="store_true", help="let everybody see the repository (default: private)")
+    parser.add_argument("--push_to_hub", metavar="ORG/NAME", help="upload the prepared data set to this repository")
+    parser.add_argument("--public", action="store_true", help="make the repository public (default: private)")
     parser.add_argument(
         "--confirm_public",
         metavar="ORG/NAME",
-        help="say once more, for licensed pictures, that this repository is to be public",
+        help="confirm --public for licensed pictures",
     )
     parser.set_defaults(run=run, read=read, parser=parser)
     return parser

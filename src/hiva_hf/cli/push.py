@@ -7,11 +7,11 @@ from pathlib import Path
 
 _DESCRIPTION = """\
 Publish a trained run on the Hub: detector, image processor, tokenizer and descriptions, code for people without this
-package, metrics and a model card. What was uploaded is downloaded into an empty cache, and must give the same logits,
+package, metrics and a model card. The upload is then downloaded into an empty cache, and must give the same logits,
 bit by bit.
 
-Log in before by `hf auth login` (or the variable HF_TOKEN). A detector that learned from licensed faces, or from faces
-of your own, becomes private; nobody's predictions, folders or photos are published."""
+Log in first with `hf auth login` (or set HF_TOKEN). A detector that was trained on licensed faces, or on your own, is
+kept private. Predictions for people, paths of this machine and photos are not published."""
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -23,26 +23,31 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of a finished run")
-    parser.add_argument("repo_id", metavar="ORG/NAME", help="repository; made if there is none")
+    parser.add_argument("repo_id", metavar="ORG/NAME", help="repository; created if it does not exist")
     visibility = parser.add_mutually_exclusive_group()
-    visibility.add_argument("--private", action="store_true", help="let nobody else see it")
+    visibility.add_argument("--private", action="store_true", help="make the repository private")
     visibility.add_argument(
-        "--public", action="store_true", help="let everybody see it (the default for embedded faces only)"
+        "--public",
+        action="store_true",
+        help="make it public (the default only for detectors trained on the embedded faces)",
     )
     parser.add_argument(
         "--confirm_public",
         metavar="ORG/NAME",
-        help="say once more, for detectors that learned from licensed faces, that this repository is to be public",
+        help="confirm --public for a detector that was trained on licensed faces, or on your own",
     )
     parser.add_argument(
         "--training_checkpoint", action="store_true", help="publish the network with its text encoder, too"
     )
     parser.add_argument("--tag", help="name of this version, such as v1")
     parser.add_argument(
-        "--photo_agreement", type=Path, metavar="FILE", help="JSON about real photos, for the card; see the README"
+        "--photo_agreement",
+        type=Path,
+        metavar="FILE",
+        help="JSON with a measurement on real photos, for the model card; see the README",
     )
     parser.add_argument(
-        "--dry_run", type=Path, metavar="FOLDER", help="write what would be published into this folder; send nothing"
+        "--dry_run", type=Path, metavar="FOLDER", help="write what would be published to this folder; upload nothing"
     )
     parser.set_defaults(run=run, parser=parser)
 
