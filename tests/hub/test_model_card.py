@@ -67,7 +67,7 @@ def test_cards_without_a_run_have_no_results_and_say_so(name):
     card = render_card(name)
     assert card.data.eval_results is None
     assert card.data.license == "other"
-    assert "No weights and no results of our own stand behind this card yet" in card.text
+    assert "There are no weights and no results of our own behind this card yet" in card.text
     assert "None of our own yet." in section(card, "Results")
 
 
