@@ -171,7 +171,7 @@ def test_a_wrong_measurement_on_photos_is_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "limit"), [("synthfacs", "never saw a real face"), ("disfa", "27 people are few")]
+    ("dataset", "limit"), [("synthfacs", "has seen no real face"), ("disfa", "27 people are few")]
 )
 def test_the_card_of_a_vl_fau_follows_from_its_model_and_its_data(make_vl_fau_run, dataset, limit):
     card = card_of_run(read_finished_run(make_vl_fau_run(dataset)), "org/name")
