@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hiva_hf import atomic_files
-from hiva_hf.atomic_files import write_file, write_folder, write_text
+from hiva_hf.atomic_files import fill_folder, write_file, write_folder, write_text
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
@@ -86,3 +86,30 @@ def test_text_is_utf8_whatever_the_machine_prefers(tmp_path):
     options = ["-X", "warn_default_encoding", "-W", "error::EncodingWarning"]
     subprocess.run([sys.executable, *options, "-c", script, str(path)], check=True)
     assert path.read_text(encoding="utf-8") == "Ekman \u2192 AU"
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_what_came_meanwhile_is_not_replaced(tmp_path, is_there):
+    folder = tmp_path / "converted"
+    if is_there:
+        folder.mkdir()
+
+    def write(unfinished):
+        (unfinished / "config.json").write_text("mine")
+        folder.mkdir(exist_ok=True)
+        (folder / "theirs").write_text("theirs")
+
+    with pytest.raises(FileExistsError, match="converted was filled by another process meanwhile"):
+        fill_folder(folder, write, "config.json")
+    assert [path.name for path in tmp_path.rglob("*")] == ["converted", "theirs"]
+
+
+def test_an_empty_folder_that_came_meanwhile_is_taken(tmp_path):
+    folder = tmp_path / "converted"
+
+    def write(unfinished):
+        (unfinished / "config.json").write_text("mine")
+        folder.mkdir()
+
+    fill_folder(folder, write, "config.json")
+    assert [path.name for path in tmp_path.rglob("*")] == ["converted", "config.json"]

@@ -42,14 +42,20 @@ def write_file(path: Path, write: Callable[[Path], object]):
     _flush(path.parent)
 
 
-def write_folder(folder: Path, write: Callable[[Path], None]):
+def write_folder(folder: Path, write: Callable[[Path], None], replace: bool = True):
     """Fills a folder aside, puts it on the disk, then gives it its name; one of that name is replaced.
 
     Args:
         folder: What it is called in the end.
         write: Writes the content into the folder that it is given.
+        replace: Whether one of that name may be replaced.
+
+    Raises:
+        FileExistsError: if it may not, and one that is not empty is there in the end.
     """
-    unfinished = folder.with_name(folder.name + UNFINISHED_SUFFIX)
+    # Without replacing, another process may be at the same name.
+    owner = "" if replace else f".{os.getpid()}"
+    unfinished = folder.with_name(f"{folder.name}{owner}{UNFINISHED_SUFFIX}")
     replaced = folder.with_name(folder.name + ".replaced")
     for leftover in (unfinished, replaced):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -59,13 +65,16 @@ def write_folder(folder: Path, write: Callable[[Path], None]):
         for path in unfinished.rglob("*"):
             _flush(path)
         _flush(unfinished)
+        if not replace:
+            _rename_if_free(unfinished, folder)
     except BaseException:
         # On a full disk it would take the place of what comes next.
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    if folder.exists():
-        folder.rename(replaced)
-    unfinished.rename(folder)
+    if replace:
+        if folder.exists():
+            folder.rename(replaced)
+        unfinished.rename(folder)
     _flush(folder.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
@@ -77,17 +86,36 @@ def fill_folder(folder: Path, write: Callable[[Path], None], last: str):
         folder: Empty, or not there.
         write: Writes the files into the folder that it is given.
         last: Name of the file without which the others are nothing: it comes last.
+
+    Raises:
+        FileExistsError: if something came into it meanwhile.
     """
     if not folder.exists():
-        write_folder(folder, write)
+        write_folder(folder, write, replace=False)
         return
     with TemporaryDirectory(dir=folder, prefix=".") as scratch:
         write(Path(scratch))
+        if [path for path in folder.iterdir() if path != Path(scratch)]:
+            raise _came_meanwhile(folder)
         files = sorted(Path(scratch).iterdir(), key=lambda file: file.name == last)
         for file in files:
             _flush(file)
             file.rename(folder / file.name)
     _flush(folder)
+
+
+def _rename_if_free(unfinished: Path, folder: Path):
+    try:
+        unfinished.rename(folder)
+    except OSError as error:
+        # Everywhere but on Windows, an empty one is no hindrance.
+        if folder.exists():
+            raise _came_meanwhile(folder) from error
+        raise
+
+
+def _came_meanwhile(folder: Path) -> FileExistsError:
+    return FileExistsError(f"{folder} was filled by another process meanwhile, and stays as it is. Name a new folder.")
 
 
 def remove_unfinished(parent: Path):

@@ -1,7 +1,9 @@
-"""Folders that one process writes at a time."""
+"""Folders and files that one process writes at a time."""
 
 import errno
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -12,6 +14,8 @@ logger = logging.getLogger(__name__)
 LOCK_FILE = ".lock"
 # What disks say that know no locks, such as some network disks.
 _NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
+# A file may be writable in a folder that is not, such as one that is mounted into a container.
+_NO_LOCK_FILES = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 
 
 def lock_folder(folder: Path, timeout: float = 0.0) -> FileLock:
@@ -26,12 +30,53 @@ def lock_folder(folder: Path, timeout: float = 0.0) -> FileLock:
     """
     lock = FileLock(folder / LOCK_FILE, is_singleton=True)
     try:
-        lock.acquire(timeout=timeout)
+        has_locks = _acquire(lock, _NO_LOCKS, timeout)
     except Timeout:
         raise BlockingIOError(f"Another process works in {folder} at this moment.") from None
-    # filelock's word for ENOSYS, in its older versions.
-    except (OSError, NotImplementedError) as error:
-        if getattr(error, "errno", errno.ENOSYS) not in _NO_LOCKS:
-            raise
+    if not has_locks:
         logger.warning("%s is on a disk without file locks: see to it that nothing else works there.", folder)
     return lock
+
+
+@contextmanager
+def locked_output(path: Path) -> Iterator[None]:
+    """Keeps other writers away from a file or folder, in this process or another one, while the context is open.
+
+    Args:
+        path: A folder, or a file, which need not be there; its folder must.
+
+    Raises:
+        BlockingIOError: If somebody else writes it.
+    """
+    lock_path = path / LOCK_FILE if path.is_dir() else path.with_name(f".{path.name}{LOCK_FILE}")
+    # Tables may be closed by another thread than the one that opened them.
+    lock = FileLock(lock_path, thread_local=False)
+    try:
+        has_lock = _acquire(lock, _NO_LOCKS | _NO_LOCK_FILES)
+    except Timeout:
+        raise BlockingIOError(
+            f"{path} is being written by another process: wait for it, or pass another output."
+        ) from None
+    if not has_lock:
+        logger.warning("%s can't be locked: see to it that nothing else writes it.", path)
+        yield
+        return
+    try:
+        yield
+    finally:
+        # Before it is released, so that it is nobody else's yet. Windows deletes no open files; filelock does, later.
+        with suppress(OSError):
+            lock_path.unlink()
+        lock.release()
+
+
+def _acquire(lock: FileLock, tolerated: frozenset[int], timeout: float = 0.0) -> bool:
+    """Acquires a lock; returns whether there can be one."""
+    try:
+        lock.acquire(timeout=timeout)
+    # filelock's word for ENOSYS, in its older versions.
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, Timeout) or getattr(error, "errno", errno.ENOSYS) not in tolerated:
+            raise
+        return False
+    return True

@@ -193,6 +193,10 @@ def replace(name, value):
     return lambda weights: weights.update({name: value})
 
 
+def cast(name, change):
+    return lambda weights: weights.update({name: change(weights[name])})
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -208,6 +212,13 @@ def replace(name, value):
         (replace("backbone.extra.weight", torch.zeros(1)), r"backbone\.extra\.weight -> vision_model\.backbone"),
         (drop("heads.2.weight"), r"one tensor for each of 4 AUs.*\[0, 1, 3\]"),
         (replace("text_encoder.embeddings.word_embeddings.weight", torch.zeros(1)), "both go to text_model"),
+        (cast("heads.1.weight", lambda weight: weight.to_sparse()), r"heads\.1\.weight is .* that is sparse"),
+        (cast("heads.1.weight", lambda weight: weight.to("meta")), r"heads\.1\.weight is .* empty \(meta\)"),
+        (cast("heads.1.weight", lambda weight: weight.to(torch.int8)), r"heads\.1\.weight is a tensor of torch\.int8"),
+        (
+            cast("heads.1.weight", lambda weight: torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8)),
+            r"heads\.1\.weight is .* quantized",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_written(research, config, tmp_path, damage, message):

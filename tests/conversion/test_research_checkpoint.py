@@ -55,7 +55,9 @@ def test_a_prefix_that_only_some_keys_have_stays(tmp_path):
 def test_what_is_no_checkpoint_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no file"):
         read_research_checkpoint(tmp_path / "none.pth")
-    for content in ({"epoch": 3}, {0: torch.zeros(1)}):
+    itself = {"epoch": torch.zeros(1)}
+    itself["model"] = itself
+    for content in ({"epoch": 3}, {0: torch.zeros(1)}, itself):
         torch.save(content, tmp_path / "empty.pth")
         with pytest.raises(ConversionError, match="holds no state dict"):
             read_research_checkpoint(tmp_path / "empty.pth")

@@ -32,6 +32,7 @@ def test_outputs_that_never_move_and_aus_without_any_are_left_out():
     faces = make_blendshapes(jawOpen=[0.1, 0.5, 0.9], cheekSquintLeft=[1e-5, 0.0, 2e-5])
     agreements = blendshape_agreement([6, 23, 26], np.random.default_rng(0).random((3, 3)), faces)
     assert [agreement.au for agreement in agreements] == [26]
+    assert blendshape_agreement([26], np.ones((3, 1)), faces) == []
 
 
 def test_every_embedded_au_but_the_lip_tightener_has_a_counterpart():

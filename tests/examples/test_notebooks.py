@@ -1,6 +1,7 @@
 """The notebooks of `examples/`, run from top to bottom as a reader does, with the starter checkpoint."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -143,3 +144,25 @@ def test_fine_tuning_learns_the_rule_of_a_lab(run_notebook):
     ((face,),) = detector([folder / "my_faces" / labels["path"][0]])
     coded = {label for label in labels.columns if label.startswith("AU")}
     assert {au["label"] for au in face["aus"] if not au["experimental"]} == coded
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("parts", "num_trained"), [((1, 2, 3, 0), 6), ((1, 0), None)])
+def test_fine_tuning_trains_on_people_who_are_never_tested(run_notebook, tmp_path, parts, num_trained):
+    faces = load_au_dataset("synthfacs", split="test", fold=1)
+    people = sorted(set(faces["subject"]))[:12]
+    rows = []
+    for number, face in enumerate(faces):
+        if face["subject"] in people and sum(face["intensities"]) > 8:
+            face["image"].save(tmp_path / f"{number}.jpg", quality=95)
+            aus = dict(zip([f"AU{au}" for au in AU_SETS["synthfacs"]], face["labels"], strict=True))
+            part = parts[people.index(face["subject"]) % len(parts)]
+            labels = {au: aus[au] for au in ("AU12", "AU25")}
+            rows.append({"path": f"{number}.jpg", "subject": face["subject"], "fold": part, **labels})
+    pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
+    _, printed = run_notebook("fine_tune", "--data_dir", str(tmp_path), "--epochs", "1")
+    found = re.findall(r"^(Train|choose|test) on \d+ faces of (\d+) people", printed, re.MULTILINE)
+    counts = {name: int(number) for name, number in found}
+    assert sum(counts.values()) == len(people)
+    assert counts["choose"] > 0
+    assert num_trained in (None, counts["Train"])

@@ -349,6 +349,31 @@ def test_a_table_is_not_replaced_unasked(tmp_path, frames, format):
     assert path.read_bytes() != before
 
 
+def writer_of(frames, folder, format, **options):
+    """A writer of a file, or with "folder" of a folder in OpenFace's format."""
+    if format == "folder":
+        return open_table(folder / "tables", LABELS, "openface", sources_of(frames), **options)
+    return open_table(folder / f"table.{ENDINGS[format]}", LABELS, format, **options)
+
+
+@pytest.mark.parametrize("options", [{"resume": True}, {"overwrite": True}])
+@pytest.mark.parametrize("format", [*DEFAULT_FORMATS, "folder"])
+def test_a_table_has_one_writer(tmp_path, frames, format, options):
+    with writer_of(frames, tmp_path, format) as table:
+        table.write(frames[0])
+        names = sorted(path.name for path in tmp_path.rglob("*"))
+        with pytest.raises(BlockingIOError, match="is being written by another process"):
+            writer_of(frames, tmp_path, format, **options)
+        assert sorted(path.name for path in tmp_path.rglob("*")) == names
+    # Also after one that did not come to be.
+    with pytest.raises(FileExistsError):
+        writer_of(frames, tmp_path, format)
+    with writer_of(frames, tmp_path, format, **options) as table:
+        table.close()
+        writer_of(frames, tmp_path, format, **options).close()
+    assert not list(tmp_path.rglob("*lock*"))
+
+
 @pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}])
 def test_what_is_to_be_read_is_never_replaced(tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)

@@ -109,3 +109,18 @@ def test_ablations_train_with_the_sentences_that_they_have(make_arguments, tmp_p
     assert ("test_local_mean_text_f1" in results) == (variant != "no_local")
     assert ("test_global_mean_text_f1" in results) == (variant != "no_global")
     assert AutoModel.from_pretrained(tmp_path).config.variant == variant
+
+
+def test_sentences_about_faces_need_faces_all_of_whose_aus_are_known(make_arguments, write_prepared, tmp_path, caplog):
+    for name, aus in (("one", (1, 12)), ("two", (12, 26))):
+        subjects = {f"{name}_{number}": number for number in (1, 2, 3)} | {f"{name}_4": 2, f"{name}_5": 3}
+        write_prepared(tmp_path / name, "custom", subjects, num_rows=8, aus=aus)
+    data = {"dataset": "custom", "data_dir": str(tmp_path / "one"), **VL_FAU}
+    joined = data | {"additional_data": [f"custom={tmp_path / 'two'}"]}
+    with pytest.raises(
+        ValueError, match=r"None of the \d+ training faces has a label for each of the 3 AUs.*no_global"
+    ):
+        make_run(make_arguments(tmp_path / "run", **joined)).run()
+    assert not list((tmp_path / "run").glob("*stage*"))
+    run = make_run(make_arguments(tmp_path / "run", variant="no_global", **joined))
+    assert (run.train() / "model.safetensors").is_file()

@@ -78,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.output_dir}: {len(assignment.pieces)} tensors; conversion.json records what each was made from.")
     for key in assignment.ignored:
         print(f"left out: {key}")
-    if args.tokenizer is None:
+    # Some come with their encoded descriptions.
+    if args.tokenizer is None and "text_memory" not in assignment.pieces:
         print("The descriptions are not encoded yet: pass --tokenizer, or call model.encode_descriptions(tokenizer).")
     return 0
 

@@ -53,7 +53,9 @@ def convert_checkpoint(
 
     Raises:
         FileNotFoundError: if a file is not there.
-        ConversionError: if the file can't be read, or its keys or shapes don't fit. Nothing is written then.
+        ConversionError: if the file can't be read, or its keys, shapes or kinds of numbers don't fit. Nothing is
+            written then.
+        FileExistsError: if something came into `output_dir` meanwhile.
     """
     checkpoint, output_dir = Path(checkpoint), Path(os.path.abspath(output_dir))
     if drop_text_encoder and tokenizer is None:
@@ -149,6 +151,7 @@ def _assemble(
     parts = []
     for piece in pieces:
         tensor = tensors[piece.key]
+        _check_kind(piece.key, tensor, target, expected)
         part = _adapt(_take_part(tensor, piece), module)
         # Before anything is copied: a tensor of a few bytes may claim to be of any size.
         if tuple(part.shape) != shape:
@@ -159,6 +162,15 @@ def _assemble(
         parts.append(part.to(expected.dtype))
     # The number of batches that a batch norm has seen is the same for all AUs.
     return torch.cat(parts).contiguous() if shape else torch.stack(parts).amax()
+
+
+def _check_kind(key: str, tensor: torch.Tensor, target: str, expected: torch.Tensor):
+    is_plain = tensor.layout == torch.strided and not (tensor.is_meta or tensor.is_quantized)
+    if not is_plain or (expected.is_floating_point() and not tensor.is_floating_point()):
+        raise ConversionError(
+            f"{key} is a tensor of {tensor.dtype}{'' if is_plain else ' that is sparse, quantized or empty (meta)'}, "
+            f"which can't become {target} of {expected.dtype}. Save plain floating-point weights, where it was made."
+        )
 
 
 def _take_part(tensor: torch.Tensor, piece: Piece) -> torch.Tensor:

@@ -55,7 +55,10 @@ def _load(path: Path) -> object:
 
 
 def _find_state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
-    while isinstance(content, dict):
+    seen = set()
+    # A dict may hold itself.
+    while isinstance(content, dict) and id(content) not in seen:
+        seen.add(id(content))
         tensors = {key: value for key, value in content.items() if _is_weight(key, value)}
         nest = next((name for name in _NESTS if isinstance(content.get(name), dict)), None)
         if nest is None and tensors:

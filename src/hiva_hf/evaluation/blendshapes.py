@@ -132,7 +132,7 @@ def blendshape_agreement(
         if names is None:
             continue
         moved = np.array([np.mean([shapes[name] for name in names]) for shapes in blendshapes])
-        if np.ptp(moved) < DEAD_BELOW:
+        if np.ptp(moved) < DEAD_BELOW or np.ptp(probabilities[:, column]) == 0:
             continue
         pair = pd.DataFrame({"probability": probabilities[:, column], "moved": moved})
         rank, linear = (pair.corr(method).loc["probability", "moved"] for method in ("spearman", "pearson"))

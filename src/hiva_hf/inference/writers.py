@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..folder_locks import locked_output
 from .output_paths import identity_of, openface_paths
 from .records import FaceRecord, source_text, table_columns
 from .row_files import CsvRows, JsonRows, RowFile, TableProgress, check_columns, check_kind, kind_of_table
@@ -56,6 +57,8 @@ class TableWriter(contextlib.AbstractContextManager):
     """
 
     progress: TableProgress
+    # What keeps other processes away until the table is closed.
+    _locks: contextlib.ExitStack | None = None
 
     @abstractmethod
     def write(self, records: Sequence[FaceRecord]) -> None:
@@ -69,9 +72,17 @@ class TableWriter(contextlib.AbstractContextManager):
             OSError: The disk is full, or the reader of stdout went away.
         """
 
-    @abstractmethod
     def close(self) -> None:
         """Makes the table complete; without effect the second time. Also done when `with` ends by an error."""
+        try:
+            self._complete()
+        finally:
+            if self._locks is not None:
+                self._locks.close()
+
+    @abstractmethod
+    def _complete(self) -> None:
+        """See `close`."""
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -103,24 +114,39 @@ def open_table(
             has other AUs, is damaged before its end, or ends within a source that is not among `sources`.
         FileExistsError: There is a table, and neither `resume` nor `overwrite` is set.
         IsADirectoryError: The output is a folder, and the format isn't openface.
+        BlockingIOError: Another process writes the table at this moment, or another writer of this one.
     """
     if resume and overwrite:
         raise ValueError("`resume` goes on with a table and `overwrite` replaces it: set one of them.")
     format = _format_of(str(output), format)
     _warn_of_lost_labels(format, labels)
-    if format == "openface":
-        return _open_openface(str(output), labels, sources, resume, overwrite)
     if str(output) == STDOUT:
         _check_stdout(format, resume)
+        _check_openface_file(format, output, sources)
         return TextTable(None, format, labels)
     path = Path(output)
-    if path.is_dir():
+    is_folder = format == "openface" and path.suffix.lower() != ".csv"
+    if path.is_dir() and not is_folder:
         raise IsADirectoryError(f"{path} is a folder, but the format {format} writes a file: pass a file in it.")
-    if format == "parquet":
-        check_new([path, journal_of(path)], resume, overwrite, sources)
-        return ParquetTable(path, labels, resume, sources)
-    check_new([path], resume, overwrite, sources)
-    return TextTable(path, format, labels, resume=resume, sources=sources)
+    if not is_folder:
+        _check_openface_file(format, output, sources)
+    (path if is_folder else path.parent).mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(locked_output(path))
+        if is_folder:
+            check_new(openface_paths(path, sources).values(), resume, overwrite, sources)
+            table = OpenFaceFolder(path, labels, sources, resume)
+        elif format == "openface":
+            check_new([path], resume, overwrite, sources)
+            table = TextTable(path, format, labels, next(iter(sources), ""), resume)
+        elif format == "parquet":
+            check_new([path, journal_of(path)], resume, overwrite, sources)
+            table = ParquetTable(path, labels, resume, sources)
+        else:
+            check_new([path], resume, overwrite, sources)
+            table = TextTable(path, format, labels, resume=resume, sources=sources)
+        table._locks = locks.pop_all()
+    return table
 
 
 class TextTable(TableWriter):
@@ -142,7 +168,7 @@ class TextTable(TableWriter):
     def write(self, records: Sequence[FaceRecord]) -> None:
         self._file.write(records)
 
-    def close(self) -> None:
+    def _complete(self) -> None:
         self._file.close()
 
 
@@ -167,7 +193,7 @@ class ParquetTable(TableWriter):
     def write(self, records: Sequence[FaceRecord]) -> None:
         self._journal.write(records)
 
-    def close(self) -> None:
+    def _complete(self) -> None:
         if not self._is_open:
             return
         self._is_open = False
@@ -220,12 +246,12 @@ class OpenFaceFolder(TableWriter):
                 self._begin(source)
             self._table.write([record for record in records if record.source == source])
 
-    def close(self) -> None:
+    def _complete(self) -> None:
         if self._table is not None:
             self._table.close()
 
     def _begin(self, source: str, resume: bool = False) -> None:
-        self.close()
+        self._complete()
         self._table = TextTable(self._paths[source], "openface", self._labels, source, resume)
         self._source = source
 
@@ -288,23 +314,12 @@ def _format_of(output: str, format: str | None) -> str:
     return format
 
 
-def _open_openface(
-    output: str, labels: Sequence[str], sources: Sequence[str], resume: bool, overwrite: bool
-) -> TableWriter:
-    path = None if output == STDOUT else Path(output)
-    if path is not None and path.suffix.lower() != ".csv":
-        check_new(openface_paths(path, sources).values(), resume, overwrite, sources)
-        return OpenFaceFolder(path, labels, sources, resume)
-    if len(sources) > 1:
+def _check_openface_file(format: str, output: str | Path, sources: Sequence[str]) -> None:
+    if format == "openface" and len(sources) > 1:
         raise ValueError(
             f"OpenFace's format doesn't tell the source of a row, so {output} can hold one source, but there are "
             f"{len(sources)}. Pass a folder as output, which gets a file for each, or use the format csv."
         )
-    if path is None:
-        _check_stdout("openface", resume)
-        return TextTable(None, "openface", labels)
-    check_new([path], resume, overwrite, sources)
-    return TextTable(path, "openface", labels, next(iter(sources), ""), resume)
 
 
 def _check_stdout(format: str, resume: bool) -> None:

@@ -1,5 +1,6 @@
 """A whole run of VL-FAU: data, its one stage, test, and the checkpoint that goes out."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from transformers import AutoModel
 
+from ..facs import MISSING_LABEL
 from ..language.tokenizer import build_state_tokenizer
 from ..modeling_vl_fau import VLFAUForAUDetection
 from ..saved_checkpoints import save_checkpoint
@@ -17,6 +19,9 @@ from .run_folder import TEST_SENTENCES_FILE, VL_FAU_STAGE
 from .runs import TrainingRun
 from .sentences import DescribedFaces, StateSentences
 from .written_sentences import save_sentences, score_sentences, write_sentences
+
+
+logger = logging.getLogger(__name__)
 
 
 class VLFAUTrainingRun(TrainingRun):
@@ -63,6 +68,8 @@ class VLFAUTrainingRun(TrainingRun):
         stage = Stage(VL_FAU_STAGE, self.arguments.num_train_epochs, self.arguments.learning_rate)
         # Before anything in the folder changes: what doesn't fit together is told here.
         model = self.build_detector()
+        if model.config.writes_global_sentence:
+            self._check_completely_labelled_faces()
         self._open_folder(model)
         if self._is_finished(stage):
             return self.output_dir / stage.name
@@ -73,6 +80,24 @@ class VLFAUTrainingRun(TrainingRun):
             writes_global=model.config.writes_global_sentence,
         )
         return self._train_stage(model, stage)
+
+    def _check_completely_labelled_faces(self):
+        """The sentence about a face is learned from faces all of whose AUs are known."""
+        labels = np.array(self.splits["train"]["labels"][:])
+        num_complete = int((labels != MISSING_LABEL).all(axis=1).sum())
+        if num_complete == 0:
+            raise ValueError(
+                f"None of the {len(labels)} training faces has a label for each of the {len(self.au_labels)} AUs, so "
+                "sentences about whole faces can't be learned: train without them (`--variant no_global`), or on data "
+                "sets with the same AUs."
+            )
+        if num_complete < len(labels):
+            logger.warning(
+                "Sentences about whole faces are learned from the %d of %d training faces that have a label for each "
+                "AU.",
+                num_complete,
+                len(labels),
+            )
 
     def _train_faces(self) -> DescribedFaces:
         faces = AugmentedFaces(self.splits["train"], self._augmentation(), self.arguments.seed)
