@@ -88,6 +88,44 @@ def test_16_bit_images_are_scaled_not_clipped(photo):
     assert difference(load_image(colours), photo) == 0
 
 
+def tiff(rows: np.ndarray, bits: int, photometric: int, orientation: int = 1) -> bytes:
+    """A grey TIFF of one strip, written by hand: Pillow writes neither 12 bits nor white as 0."""
+    data = rows.tobytes()
+    height, width = rows.shape[0], rows.size * rows.itemsize * 8 // (bits * rows.shape[0])
+    tags = {
+        256: width,
+        257: height,
+        258: bits,
+        259: 1,
+        262: photometric,
+        273: 8,
+        274: orientation,
+        277: 1,
+        278: height,
+    }
+    entries = [struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items()]
+    entries.append(struct.pack("<HHII", 279, 4, 1, len(data)))
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + struct.pack("<I", 0)
+    return struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + directory
+
+
+@pytest.mark.parametrize("orientation", [1, 3])
+def test_tiffs_of_12_bits_and_with_white_as_0_are_read_as_others(orientation):
+    grey = np.arange(64, dtype=np.uint16).reshape(8, 8) * 4
+    expected = grey if orientation == 1 else grey[::-1, ::-1]
+    values = (grey << 4 | grey >> 4).ravel()
+    first, second = values[0::2], values[1::2]
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=1).astype(np.uint8)
+    files = {
+        "16 bits": tiff(grey * 257, 16, 1, orientation),
+        "16 bits, white is 0": tiff(65535 - grey * 257, 16, 0, orientation),
+        "12 bits": tiff(packed.reshape(8, -1), 12, 1, orientation),
+    }
+    for name, file in files.items():
+        found = np.asarray(load_image(file))
+        assert (found == expected[:, :, None]).all(), name
+
+
 def test_heic_is_read_with_the_plugin(photo, tmp_path):
     heif = pytest.importorskip("pillow_heif")
     heif.from_pillow(photo).save(tmp_path / "IMG_0001.HEIC", quality=95)

@@ -136,6 +136,27 @@ def test_pickled_weights_are_refused(tiny_model_dir, tmp_path, load):
         load(folder, use_safetensors=False)
 
 
+@pytest.mark.parametrize("place", ["pytorch_model.bin", "../outside.safetensors", "/absolute"])
+def test_an_index_that_names_other_files_than_safetensors_beside_it_is_refused(tiny_model_dir, tmp_path, place):
+    folder = shutil.copytree(tiny_model_dir, tmp_path / "model")
+    weights = HiVAForAUDetection.from_pretrained(folder).state_dict()
+    place = str(tmp_path / "outside.safetensors") if place == "/absolute" else place
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").rename(tmp_path / "outside.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(weights, place)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=f"names '{place}'.*safetensors files beside it only"):
+        AutoModel.from_pretrained(folder)
+
+
+def test_a_checkpoint_in_several_files_is_read(tiny_model_dir, tmp_path):
+    model = HiVAForAUDetection.from_pretrained(tiny_model_dir)
+    model.save_pretrained(tmp_path, max_shard_size=100_000)
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    reloaded = AutoModel.from_pretrained(tmp_path).state_dict()
+    assert all(torch.equal(value, reloaded[name]) for name, value in model.state_dict().items())
+
+
 @pytest.mark.parametrize("size", [2**40, 90_000_000])
 def test_weights_with_a_huge_header_are_refused(tiny_model_dir, tmp_path, size):
     folder = shutil.copytree(tiny_model_dir, tmp_path / "model")
@@ -157,6 +178,8 @@ SWIN = {"model_type": "timm_wrapper", "architecture": "swin_tiny_patch4_window7_
         ({"num_context_layers": 10**9}, "`num_context_layers` is"),
         ({"num_labels": 10**9}, "has 1000000000 AUs"),
         ({"id2label": {str(index): f"AU{index}" for index in range(5000)}}, "has 5000 AUs"),
+        ({"id2label": -1}, "`id2label` is -1, but must name the AU of each logit"),
+        ({"id2label": None, "num_labels": "twelve"}, "`num_labels` is 'twelve', but must be a number"),
         # Each number is possible, the network is not.
         ({"hidden_size": 16_384, "num_attention_heads": 1}, "billion numbers"),
         ({"text_config": {"vocab_size": 10**12}}, r"`text_config\.vocab_size` is"),

@@ -206,6 +206,28 @@ def test_avi_which_stores_no_times_has_one_picture_for_each_slot(tmp_path, codec
     np.testing.assert_allclose([picture.timestamp for picture in pictures], np.arange(50) / 25)
 
 
+@pytest.mark.parametrize(("num_kept", "is_whole"), [(50, True), (40, False)])
+def test_avi_whose_slots_are_shorter_than_its_pictures_are_shown(tmp_path, num_kept, is_whole):
+    """As programs write it that copy the pictures of an MP4 into it."""
+    whole = write_video(tmp_path / "whole.mp4", codec="mpeg4", num_frames=50)
+    path = tmp_path / "a.avi"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        stream.time_base = Fraction(1, 600)
+        for number, packet in enumerate(packet for packet in source.demux() if packet.size):
+            packet.stream, packet.time_base = stream, Fraction(1, 600)
+            packet.pts = packet.dts = 24 * number
+            packet.duration = 1
+            container.mux(packet)
+            if number == num_kept - 1:
+                size = path.stat().st_size
+    if not is_whole:
+        path.write_bytes(path.read_bytes()[:size])
+    pictures, error = read(path)
+    assert (len(pictures) == 50) == is_whole
+    assert (error is None) == is_whole
+
+
 @pytest.mark.parametrize("lost", [[0], [5, 6], [20]])
 def test_what_is_missing_in_avi_shifts_nothing_beyond_the_next_key_frame(tmp_path, lost):
     whole = write_video(tmp_path / "whole.avi", num_frames=50, g="12", bf="3")

@@ -100,6 +100,8 @@ class AUDetectionConfigMixin:
     def _without_other_aus(config_dict: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         """A configuration's fields without those that hold for its AUs, if `changes` give it others."""
         labels, new_labels = config_dict.get("id2label"), changes.get("id2label")
+        if labels is not None:
+            _ordered_labels(labels)
         if new_labels is None and changes.get("num_labels") in (None, len(labels or ())):
             return config_dict
         if not labels or (new_labels is not None and _ordered_labels(labels) == _ordered_labels(new_labels)):
@@ -119,8 +121,11 @@ class AUDetectionConfigMixin:
         # package has registered its pipeline, and with the entry `pipeline` would ask its users for that, too.
         if not __name__.startswith("transformers_modules."):
             kwargs.pop("custom_pipelines", None)
+        num_labels = kwargs.get("num_labels") or 0
+        if not isinstance(num_labels, int):
+            raise ValueError(f"`num_labels` is {num_labels!r}, but must be a number of AUs.")
         # Before anything is made by these numbers.
-        check_num_labels(max(len(self.id2label or ()), kwargs.get("num_labels") or 0))
+        check_num_labels(max(len(self.id2label or ()), num_labels))
         for name in towers:
             check_tower(name, getattr(self, name))
         if isinstance(self.backbone_config, dict) and self.backbone_config.get("model_type") == "timm_wrapper":

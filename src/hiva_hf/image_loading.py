@@ -39,6 +39,8 @@ PROGRAM_FORMATS = ("EPS", "WMF")
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif"))
 _HEIF_PLUGIN = "pillow_heif"
 _TIFF_SUBFILE_TYPE = 254
+_TIFF_BITS_PER_SAMPLE = 258
+_TIFF_PHOTOMETRIC_INTERPRETATION = 262
 # 16 to 8 bits: 65535 is 257 times 255.
 _TO_8_BITS = ((np.arange(2**16) + 128) // 257).astype(np.uint8)
 URL_SCHEMES = ("http://", "https://", "data:image/")
@@ -82,7 +84,7 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS, timeout: float
     try:
         image = _open(_encoded(source), timeout)
         _check_size(image, max_pixels)
-        return _to_rgb(_decode(image))
+        return _to_rgb(_scaled_to_16_bits(_decode(image), getattr(image, "tag_v2", {})))
     except ImageLoadError as error:
         raise ImageLoadError(error.reason, image_name(source)) from error.__cause__
 
@@ -249,6 +251,20 @@ def _decode(image: Image.Image) -> Image.Image:
 
 def _damaged(error: Exception) -> ImageLoadError:
     return ImageLoadError(f"it is damaged or incomplete ({error}). Get another copy of the file.")
+
+
+def _scaled_to_16_bits(image: Image.Image, tags: Mapping) -> Image.Image:
+    """Values of a TIFF's 12 bits as those of 16, and white as the largest; Pillow gives both as they are stored."""
+    if not image.mode.startswith("I;16"):
+        return image
+    has_12_bits = tags.get(_TIFF_BITS_PER_SAMPLE) == (12,)
+    is_negative = tags.get(_TIFF_PHOTOMETRIC_INTERPRETATION) == 0
+    if not (has_12_bits or is_negative):
+        return image
+    values = np.asarray(image).astype(np.uint16)
+    if has_12_bits:
+        values = values << 4 | values >> 8
+    return Image.fromarray(65535 - values if is_negative else values)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

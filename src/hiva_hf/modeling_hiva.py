@@ -19,6 +19,7 @@ Equation numbers are those of "Hierarchical Vision-Language Interaction for Faci
 
 import importlib
 import math
+import os
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -813,6 +814,19 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
                 "configuration: leave out `id2label`, `num_labels` and what else differs, or let the layers that don't "
                 "fit begin anew, to be trained, by `ignore_mismatched_sizes=True`."
             ) from error
+
+    @staticmethod
+    def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, *args, **kwargs):
+        # The index of a checkpoint in several files may name any file: pickles, and files elsewhere on the machine.
+        for file in set(((load_config.sharded_metadata or {}).get("weight_map") or {}).values()):
+            if os.path.basename(file) != file or "\\" in file or not file.endswith(".safetensors"):
+                raise ValueError(
+                    f"The index of {load_config.pretrained_model_name_or_path} names {file!r}, but weights are read from "
+                    f"safetensors files beside it only. {_PICKLE_ADVICE}"
+                )
+        return PreTrainedModel._load_pretrained_model(
+            model, state_dict, checkpoint_files, load_config, *args, **kwargs
+        )
 
     def load_state_dict(self, state_dict, *args, **kwargs):
         """

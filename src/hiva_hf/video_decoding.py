@@ -177,7 +177,7 @@ def _first_stream(container: "av.container.InputContainer") -> "av.VideoStream":
 
 def _pictures(container: "av.container.InputContainer", stream: "av.VideoStream") -> Iterator["av.VideoFrame"]:
     """Yields what the decoder gives, also what it still holds when a packet is broken."""
-    end = 0
+    end, begin, num_packets = 0, None, 0
     slots = AviSlots(stream.codec_context) if container.format.name == "avi" else None
     try:
         for packet in container.demux(stream):
@@ -187,11 +187,16 @@ def _pictures(container: "av.container.InputContainer", stream: "av.VideoStream"
             time = packet.dts if packet.pts is None else packet.pts
             if packet.size > 0 and time is not None:
                 end = max(end, time + (packet.duration or 0))
+                begin = time if begin is None else min(begin, time)
+                num_packets += 1
             yield from _timed(packet.decode(), slots)
     except import_av().FFmpegError:
         yield from _timed(_held_back(stream), slots)
         raise
     promised, tolerance = _promised_end(container, stream)
+    if slots is not None and num_packets > 1:
+        # A slot may be far shorter than a picture is shown.
+        tolerance = max(tolerance, _FRAME_TOLERANCE * float((end - begin) * stream.time_base) / (num_packets - 1))
     missing = promised - float(end * stream.time_base)
     if missing > tolerance:
         raise VideoTruncatedError(f"the video ends {missing:.1f} seconds before the time that its header tells")

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import pipeline
 
 import hiva_hf
-from hiva_hf.inference import read_table, records_of_frame
+from hiva_hf import AUDetectionPipeline
+from hiva_hf.inference import detection, read_table, records_of_frame
 from hiva_hf.inference.detection import DetectionJob, describe, load_detector
 from hiva_hf.inference.records import table_columns
 from hiva_hf.inference.writers import open_table
@@ -218,6 +220,9 @@ def test_a_photo_that_jpeg_is_too_small_for_is_drawn(detector, tmp_path, shape, 
         # Two recordings in a row, and one whose clock begins below 0.
         ([5, 5.04, 5.5, 0.1, 0.14, 0.18], [5, 5.04, 5.5, 5.96, 6, 6.04]),
         ([-0.08, -0.04, 0, 0.5], [0, 0.04, 0.08, 0.58]),
+        # A clock that is set on the way.
+        ([0, 0.04, 1.7e9, 1.7e9 + 0.04], [0, 0.04, 2982.656, 2982.696]),
+        ([3600 * number for number in range(60)], [2982.616 * number for number in range(60)]),
     ],
 )
 def test_drawn_videos_go_on_where_times_do_not(tmp_path, times, drawn):
@@ -230,7 +235,7 @@ def test_drawn_videos_go_on_where_times_do_not(tmp_path, times, drawn):
     video.close()
     with av.open(str(tmp_path / "a.mp4")) as container:
         found = [picture.time for picture in container.decode(video=0)]
-    np.testing.assert_allclose(found, drawn, atol=1e-3)
+    np.testing.assert_allclose(found, drawn, atol=1e-3, rtol=1e-6)
 
 
 def test_drawn_colours_are_told_to_players(tmp_path):
@@ -345,3 +350,13 @@ def test_precisions_have_the_names_that_exports_have(tiny_model_dir):
         assert load_detector(tiny_model_dir, dtype=dtype).model.dtype == torch.float32
     with pytest.raises(ValueError, match="no precision 'half-ish': choose one of float32, bfloat16"):
         load_detector(tiny_model_dir, dtype="half-ish")
+
+
+def test_a_pipeline_of_other_code_is_named(tiny_model_dir, monkeypatch):
+    class Foreign(AUDetectionPipeline):
+        """What a repository's code makes: of the same name, but no subclass of the package's."""
+
+    monkeypatch.setattr(detection, "AUDetectionPipeline", Foreign)
+    other = pipeline("au-detection", model=str(tiny_model_dir))
+    with pytest.raises(ValueError, match="pipeline of hiva_hf.pipeline_au_detection, .*after `import hiva_hf`"):
+        load_detector(other)

@@ -39,3 +39,10 @@ def test_a_table_of_many_sources_is_written_in_few_portions(tmp_path, monkeypatc
     # One source after the other, in the order in which they came first.
     assert written["source"].tolist() == [f"{source}.jpg" for source in range(700) for _ in range(2)]
     assert written["frame"].tolist() == [0, 1] * 700
+
+
+def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path):
+    columns = table_columns(["AU1"])
+    path = tmp_path / "table.csv"
+    path.write_text("\ufeff" + ",".join(columns) + "\nphoto.jpg,0,,0,1,2,3,4,0.5,0.25,0,\n", encoding="utf-8")
+    assert read_table(path)["source"].tolist() == ["photo.jpg"]

@@ -164,13 +164,18 @@ def load_detector(
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: The device can't be used, there is no such precision, or the folder holds a program that runs code
-            when it is opened.
+        ValueError: The device can't be used, there is no such precision, the pipeline is not this package's, or the
+            folder holds a program that runs code when it is opened.
     """
     if isinstance(model, AUDetectionPipeline):
         return model
-    from transformers import pipeline
+    from transformers import Pipeline, pipeline
 
+    if isinstance(model, Pipeline):
+        raise ValueError(
+            f"`model` is a pipeline of {type(model).__module__}, not of the installed package: make it after "
+            "`import hiva_hf`, or pass its folder or repository."
+        )
     checkpoint = find_checkpoint(model)
     check_not_pickled(checkpoint)
     _check_device(device)

@@ -26,6 +26,8 @@ _ASSUMED_FRAME_RATE = 25
 _LEAST_JUMP = round(Fraction(1, 5) / _TIME_BASE)
 # What is written in one go: two seconds or so are lost if the process is killed.
 _FRAMES_PER_FRAGMENT = 50
+# Longer pauses are shortened to this, some 50 minutes: FFmpeg can't write steps of more than about twice as much.
+_LONGEST_STEP = 2**28
 
 
 class AnnotatedFiles(contextlib.AbstractContextManager):
@@ -152,6 +154,7 @@ class VideoFile:
             return self._last
         if time + self._shift < self._last - _LEAST_JUMP:
             self._shift = self._last + self._step - time
+        self._shift -= max(0, time + self._shift - self._last - _LONGEST_STEP)
         following = max(time + self._shift, self._last + 1)
         self._step, self._last = following - self._last, following
         return following

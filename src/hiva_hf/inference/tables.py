@@ -81,11 +81,12 @@ def write_table(table: pd.DataFrame, output: str | Path, format: str | None = No
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    with path.open(encoding="utf-8", newline="") as file:
+    # Spreadsheets write a byte order mark.
+    with path.open(encoding="utf-8-sig", newline="") as file:
         columns = next(csv.reader(file), [])
     _check_columns(path, columns)
     # Only an empty cell is empty: a photo may be called "NA".
-    return pd.read_csv(path, dtype=table_dtypes(columns), keep_default_na=False, na_values=[""])
+    return pd.read_csv(path, dtype=table_dtypes(columns), keep_default_na=False, na_values=[""], encoding="utf-8-sig")
 
 
 def _read_jsonl(path: Path) -> pd.DataFrame:
