@@ -141,6 +141,7 @@ def test_hysteresis_begins_at_the_thresholds_that_decide(scene, make_video, tiny
         ([*SMOOTHED, "hysteresis", "--threshold", "0.2", "--smooth_low", "0.3"], "must not be above `high` (0.2)"),
         (["{photos}", "--face_search_size", "8"], "max_size must be at least 32 pixels, got 8"),
         (["{photos}", "--every", "0"], "must be at least 1, got 0"),
+        (["{photos}", "--every", "ten"], "must be a whole number, got 'ten'"),
         (["{photos}", "--output", "{photos}/face.png/a.csv"], ""),
     ],
 )

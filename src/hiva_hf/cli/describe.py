@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .argument_types import positive_int
+
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -40,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--llm", required=True, metavar="MODEL_OR_URL", help="what writes them, see above")
     parser.add_argument(
         "--number",
-        type=_positive,
+        type=positive_int,
         default=20,
         help="accepted descriptions per Action Unit, including those already in the file (default: %(default)s)",
     )
@@ -49,7 +51,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--max_requests",
-        type=_positive,
+        type=positive_int,
         default=20,
         help="requests per Action Unit before giving up (default: %(default)s)",
     )
@@ -117,10 +119,3 @@ def _packaged_tokenizer() -> "PreTrainedTokenizerBase | None":
         print("Word pieces are estimated by words: the tokenizer of the `train` extra is not installed.")
         return None
     return AutoTokenizer.from_pretrained(packaged_text_tower())
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number

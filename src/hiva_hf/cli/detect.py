@@ -6,6 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .argument_types import positive_int
+
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -84,10 +86,12 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--device", help="such as cpu or cuda:0 (default: chosen by transformers)")
     group.add_argument("--dtype", help="such as bfloat16 (default: the checkpoint's)")
-    group.add_argument("--batch_size", type=_positive, help="number of faces per batch (default: 8, or 32 on a GPU)")
+    group.add_argument(
+        "--batch_size", type=positive_int, help="number of faces per batch (default: 8, or 32 on a GPU)"
+    )
     group.add_argument(
         "--face_search_size",
-        type=_positive,
+        type=positive_int,
         metavar="PIXELS",
         help="downscale larger photos and frames to this longer side for face detection (default: 640); faces then "
         "less than about 18 pixels high are missed; twice the size means four times the pixels",
@@ -95,10 +99,10 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_video(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--every", type=_positive, default=1, metavar="N", help="read only every N-th frame")
+    group.add_argument("--every", type=positive_int, default=1, metavar="N", help="read only every N-th frame")
     group.add_argument(
         "--detect_every",
-        type=_positive,
+        type=positive_int,
         default=10,
         metavar="K",
         help="search the whole frame for faces every K frames, and only around known faces in between; 1 is thorough "
@@ -247,13 +251,6 @@ def _smooth(args: argparse.Namespace, job: "DetectionJob", table: "DataFrame") -
 
 def _smoothed_files(output: str) -> tuple[Path, Path]:
     return _beside(output, "-smoothed"), _beside(output, "-events", ".csv")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
 
 
 def _threshold(text: str) -> tuple[str, float]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..export.formats import DTYPES, FORMATS
 from ..packaged_checkpoint import STARTER
+from .argument_types import positive_int
 
 
 if TYPE_CHECKING:
@@ -65,14 +66,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     faces.add_argument("--aligned", action="store_true", help="the photos are cropped and aligned faces")
     faces.add_argument(
         "--num_calibration_faces",
-        type=_positive,
+        type=positive_int,
         default=128,
         metavar="N",
         help="number of faces to calibrate int8 on (default: %(default)s)",
     )
     faces.add_argument(
         "--num_comparison_faces",
-        type=_positive,
+        type=positive_int,
         default=64,
         metavar="N",
         help="number of other faces to compare the export on (default: %(default)s)",
@@ -118,10 +119,3 @@ def _describe(report: "ExportReport", output_dir: Path) -> str:
         f"({report.calibration}) probabilities differ from the detector's by "
         f"{report.largest_probability_change:.4f} at most, {report.mean_probability_change:.4f} on average."
     )
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number

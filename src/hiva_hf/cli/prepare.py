@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .argument_types import positive_int
+
 
 if TYPE_CHECKING:
     from ..data.raw import RawDataset
@@ -90,7 +92,7 @@ def _add_set(sets: argparse._SubParsersAction, name: str, description: str, read
     )
     parser.add_argument("--data_dir", type=Path, required=True, help="the unpacked data set, see above")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for the prepared data set")
-    parser.add_argument("--num_proc", type=_positive, help="processes (default: one for each core)")
+    parser.add_argument("--num_proc", type=positive_int, help="processes (default: one for each core)")
     parser.add_argument("--push_to_hub", metavar="ORG/NAME", help="upload the prepared data set to this repository")
     parser.add_argument("--public", action="store_true", help="make the repository public (default: private)")
     parser.add_argument(
@@ -153,13 +155,6 @@ def _push(args: argparse.Namespace) -> int:
 def _fail(error: Exception | str) -> int:
     print(error, file=sys.stderr)
     return 1
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
 
 
 def _read_bp4d(args: argparse.Namespace) -> "RawDataset":
