@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..inference.table_formats import FORMATS, STDOUT
 from .argument_types import positive_int
 
 
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMATS = ("csv", "parquet", "jsonl", "openface", "pyfeat")
 SMOOTHING = ("median", "hysteresis")
-STDOUT = "-"
 
 _DESCRIPTION = """\
 Find the faces in photos and videos, and detect which Action Units they show.

@@ -23,6 +23,7 @@ from .explanations import ExplanationFile
 from .records import FaceRecord, source_text
 from .row_files import TableProgress
 from .sources import count_frames, find_sources, read_frames
+from .table_formats import TOOL_FORMATS
 from .tables import READABLE_SUFFIXES, read_table, records_to_table
 from .writers import TableWriter, check_new, open_table
 
@@ -150,7 +151,7 @@ def detect(
 
 def is_default_table(output: str | os.PathLike, format: str | None) -> bool:
     """Whether a table has this package's columns, in a file that can be read back."""
-    return format not in ("openface", "pyfeat") and Path(output).suffix.lower() in READABLE_SUFFIXES
+    return format not in TOOL_FORMATS and Path(output).suffix.lower() in READABLE_SUFFIXES
 
 
 def load_detector(

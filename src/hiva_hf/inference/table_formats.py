@@ -7,6 +7,13 @@ from typing import Any, NamedTuple
 from .records import FaceRecord, au_column, decision_column, rounded, source_text, table_columns, to_row
 
 
+# What a table can be written as: this package's own columns in three kinds of file, or those of another tool.
+FORMATS = ("csv", "parquet", "jsonl", "openface", "pyfeat")
+# Those of another tool, each a kind of CSV file.
+TOOL_FORMATS = ("openface", "pyfeat")
+# As the name of an output.
+STDOUT = "-"
+
 # OpenFace 2 decides on these 18 AUs (its wiki, "Output Format").
 OPENFACE_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
 # Py-Feat 0.4 to 0.7, the AUs of its models "svm" and "xgb" (`AU_LANDMARK_MAP["Feat"]`).

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..folder_locks import locked_output
 from .output_paths import identity_of, openface_paths
-from .records import FaceRecord, source_text, table_columns
+from .records import DECISION_SUFFIX, FaceRecord, source_text, table_columns
 from .row_files import CsvRows, JsonRows, RowFile, TableProgress, check_columns, check_kind, kind_of_table
-from .table_formats import DEFAULT, OPENFACE, PYFEAT, TableFormat
+from .table_formats import DEFAULT, FORMATS, OPENFACE, PYFEAT, STDOUT, TOOL_FORMATS, TableFormat
 
 
 if TYPE_CHECKING:
@@ -31,15 +31,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMATS = ("csv", "parquet", "jsonl", "openface", "pyfeat")
-STDOUT = "-"
 JOURNAL_SUFFIX = ".unfinished.jsonl"
 # Of which making another takes long enough to say so.
 _LARGE_FILE = 50_000_000
 
 _FORMAT_OF_SUFFIX = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
-# What the tables of other tools are.
-_FORMAT_OF_TOOL = {"openface": "csv", "pyfeat": "csv"}
 _TEXT_FORMATS = {
     "csv": (DEFAULT, CsvRows()),
     "jsonl": (DEFAULT, JsonRows()),
@@ -278,8 +274,8 @@ def parquet_schema(columns: Sequence[str]) -> "pa.Schema":
     import pyarrow as pa
 
     types = {"source": pa.string(), "error": pa.string(), "frame": pa.int64(), "face_id": pa.int64()}
-    decisions = {column: pa.int8() for column in columns if column.endswith("_c") and column[:-2] in columns}
-    return pa.schema([(column, (types | decisions).get(column, pa.float64())) for column in columns])
+    types |= {f"{column}{DECISION_SUFFIX}": pa.int8() for column in columns}
+    return pa.schema([(column, types.get(column, pa.float64())) for column in columns])
 
 
 def write_parquet(path: Path, rows: Iterator[dict[str, Any]], columns: Sequence[str]) -> None:
@@ -309,7 +305,7 @@ def _format_of(output: str, format: str | None) -> str:
     if format not in FORMATS:
         raise ValueError(f"There is no table format {format!r}. Known: {', '.join(FORMATS)}.")
     # Nobody could read such a file by its name.
-    if told not in (None, _FORMAT_OF_TOOL.get(format, format)):
+    if told not in (None, "csv" if format in TOOL_FORMATS else format):
         raise ValueError(f"The ending of {output} says {told}, but the format is {format}: pass another name.")
     return format
 
@@ -347,7 +343,8 @@ def _warn_of_lost_labels(format: str, labels: Sequence[str]) -> None:
     """Says which AUs the columns of another tool have no place for."""
     table_format: TableFormat = _TEXT_FORMATS.get(format, (DEFAULT,))[0]
     columns = set(table_format.columns(labels))
-    lost = [column for column in table_columns(labels) if column.startswith("AU") and not column.endswith("_c")]
-    lost = [column for column in lost if not columns & {column, f"{column}_c"}]
+    aus = [column for column in table_columns(labels) if column.startswith("AU")]
+    probabilities = [column for column in aus if not column.endswith(DECISION_SUFFIX)]
+    lost = [column for column in probabilities if not columns & {column, f"{column}{DECISION_SUFFIX}"}]
     if lost:
         logger.warning("The format %s has no column for %s: left out.", format, ", ".join(lost))
