@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..facs import MISSING_LABEL, get_action_unit
+from .tables import markdown_table
 
 
 DEFAULT_THRESHOLD = 0.5
@@ -245,18 +246,7 @@ def format_au_table(metrics: Mapping[str, object], au_names: Sequence[str], pref
         for name in au_names
     ]
     rows.append(["Mean", "", *(_cell(metrics, f"{prefix}mean_{metric}") for metric in AVERAGED_METRICS), "", ""])
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    # Names to the left, numbers to the right, as Markdown's own marks say.
-    rule = ["-" * width if index < 2 else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
-    return "\n".join(_table_line(cells, widths) for cells in (header, rule, *rows))
-
-
-def _table_line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = (
-        cell.ljust(width) if index < 2 else cell.rjust(width)
-        for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return f"| {' | '.join(padded)} |"
+    return markdown_table([header, *rows], [column not in ("AU", "Name") for column in header])
 
 
 def _cell(metrics: Mapping[str, object], key: str) -> str:

@@ -67,9 +67,10 @@ class Report:
 
     def to_markdown(self) -> str:
         """Heading, tables and what is missing."""
-        missing = [f"- {sentence}" for sentence in self.missing]
         parts = [self.heading, *(table.to_markdown() for table in self.tables)]
-        return "\n\n".join([*parts, *(["\n".join(["### Missing", "", *missing])] if missing else [])])
+        if self.missing:
+            parts.append("\n".join(["### Missing", "", *(f"- {sentence}" for sentence in self.missing)]))
+        return "\n\n".join(parts)
 
 
 def make_report(reproduction: Reproduction, numbers: Sequence[str] | None = None, command: str = "") -> Report:

@@ -65,15 +65,11 @@ class Table:
 
     def to_markdown(self) -> str:
         """The table under a heading, columns aligned in plain text too."""
-        header, *rows = self._texts()
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        rule = [
-            "-" * width if column.decimals is None else "-" * (width - 1) + ":"
-            for column, width in zip(self.columns, widths, strict=True)
-        ]
-        lines = [f"| {' | '.join(self._pad(cells, widths))} |" for cells in (header, rule, *rows)]
-        notes = [f"- {note}" for note in self.notes]
-        return "\n".join([f"### {self.title}", "", *lines, *([""] if notes else []), *notes])
+        table = markdown_table(self._texts(), [column.decimals is not None for column in self.columns])
+        parts = [f"### {self.title}", table]
+        if self.notes:
+            parts.append("\n".join(f"- {note}" for note in self.notes))
+        return "\n\n".join(parts)
 
     def to_latex(self) -> str:
         """A `table` environment; the document needs the package booktabs."""
@@ -115,11 +111,28 @@ class Table:
         body = [[_format(cell, column) for cell, column in zip(row, self.columns, strict=True)] for row in self.rows]
         return [[column.name for column in self.columns], *body]
 
-    def _pad(self, cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-        return [
-            cell.ljust(width) if column.decimals is None else cell.rjust(width)
-            for cell, column, width in zip(cells, self.columns, widths, strict=True)
+
+def markdown_table(lines: Sequence[Sequence[str]], is_number: Sequence[bool]) -> str:
+    """Lays out a Markdown table whose columns are aligned in plain text too.
+
+    Args:
+        lines: The header, then the rows; equally many cells in each.
+        is_number: For each column whether it holds numbers, which are aligned to the right.
+
+    Returns:
+        The table, without a line break at its end.
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = ["-" * (width - 1) + ":" if right else "-" * width for right, width in zip(is_number, widths, strict=True)]
+    header, *rows = lines
+    padded = (
+        [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, right, width in zip(line, is_number, widths, strict=True)
         ]
+        for line in (header, rule, *rows)
+    )
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in padded)
 
 
 def _format(cell: Cell, column: Column) -> str:
