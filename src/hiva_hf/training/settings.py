@@ -199,33 +199,38 @@ def _make_parser() -> argparse.ArgumentParser:
 
 def _typed(value: Any, hint: Any, name: str, source: str) -> Any:
     """`value` as the type of its setting; YAML reads `1e-5` as text and `no` as false."""
-    alternatives = [kind for kind in get_args(hint) if kind is not NoneType] or [hint]
     if value is None and NoneType in get_args(hint):
         return None
+    alternatives = [kind for kind in get_args(hint) if kind is not NoneType] or [hint]
     kind = hint if get_origin(hint) in (Literal, list) else alternatives[0]
-    if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    elif kind is str and isinstance(value, (str, int)) and not isinstance(value, bool):
-        return str(value)
-    elif (
-        kind is int
-        and isinstance(value, int)
-        and not isinstance(value, bool)
-        or kind is bool
-        and isinstance(value, bool)
-    ):
-        return value
+    try:
+        return _as_type(value, kind)
+    except ValueError:
+        expected = "text" if kind is str or get_origin(kind) is Literal else getattr(kind, "__name__", str(kind))
+        raise ValueError(
+            f"{source} sets `{name}` to {_shortened(value)}, but it must be of type {expected}."
+        ) from None
+
+
+def _as_type(value: Any, kind: Any) -> Any:
+    """`value` as a plain type, a `Literal` or a list of strings; a `ValueError` if it is of another type."""
+    if get_origin(kind) is list:
+        items = [value] if isinstance(value, str) else value
+        if isinstance(items, list) and all(isinstance(item, (str, int)) for item in items):
+            return [str(item) for item in items]
     elif get_origin(kind) is Literal and isinstance(value, (str, bool)):
         return "no" if value is False else value
-    elif get_origin(kind) is list and isinstance(value, str):
-        return [value]
-    elif get_origin(kind) is list and isinstance(value, list) and all(isinstance(item, (str, int)) for item in value):
-        return [str(item) for item in value]
-    expected = "text" if kind is str or get_origin(kind) is Literal else getattr(kind, "__name__", str(kind))
-    raise ValueError(f"{source} sets `{name}` to {_shortened(value)}, but it must be of type {expected}.")
+    # Python counts booleans among the integers.
+    elif isinstance(value, bool) or kind is bool:
+        if isinstance(value, bool) and kind is bool:
+            return value
+    elif kind is float and isinstance(value, (int, float, str)):
+        return float(value)
+    elif kind is str and isinstance(value, (str, int)):
+        return str(value)
+    elif kind is int and isinstance(value, int):
+        return value
+    raise ValueError
 
 
 def _shortened(value: Any) -> str:
