@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,7 @@ def detect(
     check_new(beside, resume or overwrite, False, job.sources)
     if output is None:
         check_new(beside, resume, overwrite)
-        return job.marked(records_to_frame(job.run(progress=progress, explanations=explained), job.labels))
+        return job.marked(_collect_table(job.run(progress=progress, explanations=explained), job.labels))
     with open_table(os.fspath(output), job.labels, format, job.sources, resume, overwrite) as writer:
         check_new(beside, resume, overwrite)
         records = job.run(writer, progress=progress, explanations=explained)
@@ -145,7 +146,7 @@ def detect(
             for _ in records:
                 pass
         else:
-            return job.marked(records_to_frame(records, job.labels))
+            return job.marked(_collect_table(records, job.labels))
     return job.marked(read_table(output))
 
 
@@ -342,16 +343,12 @@ class DetectionJob:
                 logger.warning("Further errors are in the table only.")
 
 
-def records_to_frame(records: Iterator[FaceRecord], labels: Sequence[str]) -> pd.DataFrame:
-    """Turns records into the default table, some at a time."""
-    blocks, block = [], []
-    for record in records:
-        block.append(record)
-        if len(block) == _BLOCK:
-            blocks.append(records_to_table(block, labels))
-            block = []
-    blocks.append(records_to_table(block, labels))
-    return pd.concat([table for table in blocks if len(table)] or blocks, ignore_index=True)
+def _collect_table(records: Iterator[FaceRecord], labels: Sequence[str]) -> pd.DataFrame:
+    """The default table of all records, which are turned into columns some at a time."""
+    blocks = []
+    while block := list(islice(records, _BLOCK)):
+        blocks.append(records_to_table(block, labels))
+    return pd.concat(blocks or [records_to_table([], labels)], ignore_index=True)
 
 
 def describe(report: EngineReport) -> str:
