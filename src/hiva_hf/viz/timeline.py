@@ -150,12 +150,7 @@ def draw_timeline(
     aus = None if aus is None else [_label(au) for au in aus]
     if isinstance(thresholds, Mapping):
         thresholds = {_label(au): value for au, value in thresholds.items()}
-    if experimental is None:
-        # A part of the table may lack some of them.
-        experimental = columns.keys() & set(table.attrs.get("experimental_labels", ()))
-    experimental = {_label(au) for au in experimental}
-    if unknown := sorted(experimental - columns.keys()):
-        raise ValueError(f"`experimental` names AUs that are not there: {unknown}. There are {', '.join(columns)}.")
+    experimental = _experimental_labels(table, columns, experimental)
     labels = chosen_labels(aus, list(columns))
     limits = thresholds_by_label(thresholds, list(columns))
     table = _one_video(table, source)
@@ -175,12 +170,12 @@ def draw_timeline(
         make_track(_rows_of(table, face_id), columns, labels, frame_times, period, int(lanes_width * BINS_PER_INCH))
         for face_id in shown
     ]
-    handles = _legend(
+    handles = _legend_handles(
         theme,
         limits,
         is_reduced=any(track.is_reduced for track in tracks),
         has_events=events is not None,
-        has_experimental=bool(set(experimental) & set(labels)),
+        has_experimental=not experimental.isdisjoint(labels),
     )
     legend_columns = max(1, int(width / 2.3))
     axis_height = AXIS_HEIGHT + LEGEND_LINE * (span[1] >= MINUTES_FROM)
@@ -197,18 +192,7 @@ def draw_timeline(
             f"Face {face_id}: {track.num_frames:,} frames{left_out}", loc="left", fontsize=MEDIUM, pad=3, weight="bold"
         )
         _set_time_axis(axes, span, lanes_width, is_last=number == len(shown) - 1)
-    figure.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(MARGIN / width, 0.03 / figure.get_size_inches()[1]),
-        ncols=legend_columns,
-        fontsize=SMALL - 0.5,
-        frameon=False,
-        borderaxespad=0,
-        borderpad=0,
-        handlelength=1.6,
-        columnspacing=1.2,
-    )
+    _add_legend(figure, handles, legend_columns)
     return finish(figure, theme, path, dpi)
 
 
@@ -306,6 +290,19 @@ def _label(column: str | int) -> str:
     if isinstance(column, Integral):
         return f"AU{column}"
     return re.sub(r"^AU0*(\d+)$", r"AU\1", str(column))
+
+
+def _experimental_labels(
+    table: "DataFrame", columns: Mapping[str, str], experimental: Collection[str] | None
+) -> set[str]:
+    """The AUs to mark as unreliable; those that the table itself names if `experimental` is None."""
+    if experimental is None:
+        # A part of the table may lack some of them.
+        experimental = columns.keys() & set(table.attrs.get("experimental_labels", ()))
+    experimental = {_label(au) for au in experimental}
+    if unknown := sorted(experimental - columns.keys()):
+        raise ValueError(f"`experimental` names AUs that are not there: {unknown}. There are {', '.join(columns)}.")
+    return experimental
 
 
 def _one_video(table: "DataFrame", source: str | None) -> "DataFrame":
@@ -452,7 +449,7 @@ def _time_label(seconds: float, with_minutes: bool) -> str:
     return f"{text}\n{int(seconds) // 60}:{int(seconds) % 60:02d}" if with_minutes else text
 
 
-def _legend(
+def _legend_handles(
     theme: Theme, limits: Mapping[str, float], is_reduced: bool, has_events: bool, has_experimental: bool
 ) -> list[Line2D | Patch]:
     curve = "probability, 0 to 1 in each lane"
@@ -470,3 +467,19 @@ def _legend(
     if has_experimental:
         handles.append(Line2D([], [], linestyle="none", label=EXPERIMENTAL_NOTE))
     return handles
+
+
+def _add_legend(figure: Figure, handles: Sequence[Line2D | Patch], num_columns: int):
+    width, height = figure.get_size_inches()
+    figure.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(MARGIN / width, 0.03 / height),
+        ncols=num_columns,
+        fontsize=SMALL - 0.5,
+        frameon=False,
+        borderaxespad=0,
+        borderpad=0,
+        handlelength=1.6,
+        columnspacing=1.2,
+    )
