@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from ..inference.detection import DetectionJob
+    from ..inference.writers import TableWriter
 
 logger = logging.getLogger(__name__)
 
@@ -131,46 +132,17 @@ def _add_video(group: argparse._ArgumentGroup) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detects; returns the exit code: 1 if something could not be read."""
     _check(args)
-    from ..inference import read_table, write_table
-    from ..inference.detection import DetectionJob, describe, is_default_table, load_detector
+    from ..inference.detection import describe, is_default_table
     from ..inference.explanations import explanation_text
-    from ..inference.sources import find_sources
-    from ..inference.writers import check_new, open_table
 
     if args.smooth and not is_default_table(args.output, args.format):
         args.parser.error("--smooth needs --output FILE.csv, .jsonl or .parquet in this package's own columns")
-    draw_dir = _draw_dir(args)
-    try:
-        # What an earlier call drew beside this output is no input, whether or not this one draws.
-        drawn = [] if args.output == STDOUT else [_beside(args.output, "-annotated", "")]
-        sources, ignored = find_sources(args.inputs, exclude=[draw_dir, *drawn] if draw_dir else drawn)
-    except FileNotFoundError as error:
-        args.parser.error(str(error))
-    job = DetectionJob(
-        sources,
-        ignored,
-        load_detector(args.model, args.device, args.dtype),
-        every=args.every,
-        batch_size=args.batch_size,
-        detect_every=args.detect_every,
-        face_search_size=args.face_search_size,
-        draw_dir=draw_dir,
-        explain=args.explain or None,
-        threshold=_thresholds(args.threshold),
-    )
+    job = _make_job(args)
     _check_smoothing(args, job)
     explanations = None
     if args.explain and args.output != STDOUT:
         explanations = _beside(args.output, "-explained", ".jsonl")
-    beside = [explanations] if explanations else []
-    beside += _smoothed_files(args.output) if args.smooth else []
-    try:
-        # They are replaced when new ones are written: what refuses the table may not cost them.
-        check_new(beside, args.resume or args.overwrite, False, sources)
-        table = open_table(args.output, job.labels, args.format, sources, args.resume, args.overwrite)
-        check_new([explanations] if explanations else [], args.resume, args.overwrite)
-    except FileExistsError as error:
-        args.parser.error(str(error))
+    table = _open_table(args, job, explanations)
     try:
         with table, closing(job.run(table, explanations=explanations)) as records:
             for record in records:
@@ -182,12 +154,49 @@ def run(args: argparse.Namespace) -> int:
     if job.experimental and job.report.num_faces:
         logger.info("Experimental, unreliable on real photos: %s.", ", ".join(job.experimental))
     if args.smooth:
-        smoothed, events = _smoothed_files(args.output)
-        table, of_table = _smooth(args, job, read_table(args.output))
-        write_table(table, smoothed, overwrite=True)
-        of_table.to_csv(events, index=False)
-        logger.info("Smoothed: %s; events: %s.", smoothed, events)
+        _write_smoothed(args, job)
     return 1 if job.report.num_errors else 0
+
+
+def _make_job(args: argparse.Namespace) -> "DetectionJob":
+    from ..inference.detection import DetectionJob, load_detector
+    from ..inference.sources import find_sources
+
+    draw_dir = _draw_dir(args)
+    try:
+        # What an earlier call drew beside this output is no input, whether or not this one draws.
+        drawn = [] if args.output == STDOUT else [_beside(args.output, "-annotated", "")]
+        sources, ignored = find_sources(args.inputs, exclude=[draw_dir, *drawn] if draw_dir else drawn)
+    except FileNotFoundError as error:
+        args.parser.error(str(error))
+    return DetectionJob(
+        sources,
+        ignored,
+        load_detector(args.model, args.device, args.dtype),
+        every=args.every,
+        batch_size=args.batch_size,
+        detect_every=args.detect_every,
+        face_search_size=args.face_search_size,
+        draw_dir=draw_dir,
+        explain=args.explain or None,
+        threshold=_thresholds(args.threshold),
+    )
+
+
+def _open_table(args: argparse.Namespace, job: "DetectionJob", explanations: Path | None) -> "TableWriter":
+    """The table, once nothing that is there would be replaced unasked: neither it nor the files beside it."""
+    from ..inference.writers import check_new, open_table
+
+    explained = [explanations] if explanations else []
+    smoothed = _smoothed_files(args.output) if args.smooth else ()
+    try:
+        # They are replaced when new ones are written: what refuses the table may not cost them.
+        check_new([*explained, *smoothed], args.resume or args.overwrite, False, job.sources)
+        table = open_table(args.output, job.labels, args.format, job.sources, args.resume, args.overwrite)
+        check_new(explained, args.resume, args.overwrite)
+    except FileExistsError as error:
+        args.parser.error(str(error))
+    return table
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -246,6 +255,16 @@ def _smooth(args: argparse.Namespace, job: "DetectionJob", table: "DataFrame") -
     else:
         table = smooth(table, "median", window=0.5 if args.smooth_window is None else args.smooth_window)
     return table, find_events(table, min_duration)
+
+
+def _write_smoothed(args: argparse.Namespace, job: "DetectionJob") -> None:
+    from ..inference import read_table, write_table
+
+    smoothed, events = _smoothed_files(args.output)
+    table, of_table = _smooth(args, job, read_table(args.output))
+    write_table(table, smoothed, overwrite=True)
+    of_table.to_csv(events, index=False)
+    logger.info("Smoothed: %s; events: %s.", smoothed, events)
 
 
 def _smoothed_files(output: str) -> tuple[Path, Path]:
