@@ -14,10 +14,9 @@ from types import ModuleType
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from hiva_hf.inference.detection import DetectionJob, load_detector
+from hiva_hf.profiling import count_macs
 
 from .detection import make_turns
 from .networks import make_detector, random_faces
@@ -68,14 +67,6 @@ def load_me_graphau(folder: Path, module: str, num_aus: int) -> nn.Module:
     # Their default reads pretrained weights from a file, which cost the same and are not needed here.
     code.swin_transformer_base = partial(code.swin_transformer_base, pretrained=False)
     return code.MEFARG(num_classes=num_aus, backbone="swin_transformer_base").eval().requires_grad_(False)
-
-
-@torch.no_grad()
-def count_macs(network: nn.Module, faces: torch.Tensor) -> int:
-    # Not every kernel of fused attention has a formula in the counter.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        network(faces)
-    return counter.get_total_flops() // 2
 
 
 @torch.inference_mode()

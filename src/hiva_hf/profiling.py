@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -76,7 +77,7 @@ def profile(
         model.text_memory, model.text_memory_mask = _stand_in_text_memory(model)
     try:
         with torch.no_grad(), evaluation_mode([model]):
-            macs = _count_macs(model)
+            macs = count_macs(model, _random_images(model, 1))
             seconds = None if model.device.type == "meta" else _time_batch(model, batch_size, num_batches)
     finally:
         if has_no_memory:
@@ -106,10 +107,12 @@ def _random_images(model: HiVAPreTrainedModel, batch_size: int) -> torch.Tensor:
     return torch.randn(batch_size, 3, size, size, dtype=model.dtype, device=model.device)
 
 
-def _count_macs(model: HiVAPreTrainedModel) -> int:
+@torch.no_grad()
+def count_macs(network: nn.Module, images: torch.Tensor) -> int:
+    """Multiply-adds of one call of a network."""
     # Plain matrix products instead of fused attention: not every fused kernel has a formula in the counter.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        model(_random_images(model, 1))
+        network(images)
     return counter.get_total_flops() // 2
 
 
