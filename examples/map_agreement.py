@@ -51,8 +51,8 @@ def load_detector(checkpoint: str) -> HiVAForAUDetection:
     model = AutoModel.from_pretrained(checkpoint)
     if not isinstance(model, HiVAForAUDetection):
         raise ValueError(
-            f"{checkpoint} is no checkpoint of a HiVAForAUDetection: other models have other maps, and exports no "
-            "gradients."
+            f"{checkpoint} is not a checkpoint of a HiVAForAUDetection: other models have other maps, and exports "
+            "have no gradients."
         )
     return model.eval()
 

@@ -77,7 +77,7 @@ frames = table[table["face_id"].notna()]
 if frames.empty:
     sys.exit("No face was found in this video.")
 if frames["timestamp"].isna().any():
-    sys.exit(f"{video} is no video, or has photos in it: statistics over time need the times of frames.")
+    sys.exit(f"{video} is not a video, or contains photos: statistics over time need the times of frames.")
 decisions = [column for column in frames.columns if column.endswith("_c")]
 aus = [column.removesuffix("_c") for column in decisions]
 first = "AU12" if "AU12" in aus else aus[0]

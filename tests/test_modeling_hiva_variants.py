@@ -321,7 +321,7 @@ def test_towers_in_half_precision_enter_in_that_of_the_network(tmp_path, tokeniz
 
 
 def test_backbone_that_does_not_tell_its_width_is_refused(make_config):
-    with pytest.raises(ValueError, match="'mobilenet_v2' does not tell the width.*timm_wrapper"):
+    with pytest.raises(ValueError, match="'mobilenet_v2' does not give the width.*timm_wrapper"):
         HiVAForPreTraining(make_config(backbone_config=MobileNetV2Config(image_size=56)))
 
 

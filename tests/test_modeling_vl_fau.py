@@ -472,7 +472,7 @@ def test_tokenizer_without_a_token_of_sentences_is_refused(tokenizer, tmp_path):
 
 
 def test_backbone_that_does_not_tell_its_width_is_refused(make_vl_fau_config):
-    with pytest.raises(ValueError, match="'mobilenet_v2' does not tell the width.*timm_wrapper"):
+    with pytest.raises(ValueError, match="'mobilenet_v2' does not give the width.*timm_wrapper"):
         VLFAUForAUDetection(make_vl_fau_config(backbone_config=MobileNetV2Config(image_size=56)))
 
 
@@ -487,7 +487,7 @@ def test_backbone_whose_hidden_states_begin_with_its_first_stage(make_vl_fau_con
 def test_backbone_with_other_maps_than_it_tells_is_refused(make_vl_fau_config):
     backbone = FocalNetConfig(image_size=64, embed_dim=8, hidden_sizes=[8, 16, 32, 64], depths=[1, 1, 1, 1])
     model = VLFAUForAUDetection(make_vl_fau_config(backbone_config=backbone, image_size=64)).eval()
-    with pytest.raises(ValueError, match="'focalnet' does not tell the width.*timm_wrapper"):
+    with pytest.raises(ValueError, match="'focalnet' does not give the width.*timm_wrapper"):
         model(torch.randn(1, 3, 64, 64))
 
 

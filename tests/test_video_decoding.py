@@ -386,7 +386,7 @@ def test_a_recording_without_its_index_is_refused_with_the_reason(tmp_path):
     path.write_bytes(path.read_bytes()[:2000])
     pictures, error = read(path)
     assert pictures == []
-    assert "no video that can be decoded" in str(error)
+    assert "not a video that can be decoded" in str(error)
 
 
 def test_music_with_a_cover_picture_is_no_video(tmp_path):

@@ -74,8 +74,8 @@ IGNORED_BY_EXPORTS = (
 )
 
 _PICKLE_ADVICE = (
-    "HiVA reads safetensors only, because a pickle can run any code: `hiva-hf convert CHECKPOINT OUTPUT_DIR` makes a "
-    "checkpoint of one that holds nothing but tensors."
+    "HiVA loads safetensors only, because unpickling can run arbitrary code: `hiva-hf convert CHECKPOINT OUTPUT_DIR` "
+    "converts a pickle that contains nothing but tensors."
 )
 
 
@@ -178,8 +178,8 @@ def label_weights_from_positive_rates(
         if not 0 < rate <= 1:
             name = f"The AU at position {index}" if au_labels is None else au_labels[index]
             raise ValueError(
-                f"{name} has a positive rate of {rate} in the training set. It can't be learned from it: leave it out "
-                "(of `id2label`; for `examples/train.py` of the columns that are prepared), or add samples that show it."
+                f"{name} has a positive rate of {rate} in the training set. It can't be learned from that: leave it "
+                "out (of `id2label`; for `examples/train.py` of the prepared columns), or add samples that show it."
             )
     inverse = [1 / rate for rate in positive_rates]
     return [len(inverse) * value / sum(inverse) for value in inverse]
@@ -302,8 +302,8 @@ def check_pixel_values(pixel_values: torch.Tensor, image_size: int):
 def backbone_refusal(model_type: str) -> str:
     """What is told where transformers' configuration of a backbone does not say how wide its feature maps are."""
     return (
-        f"The configuration of transformers' {model_type!r} does not tell the width of its feature maps (`hidden_size`): "
-        "take timm's version, by `backbone_config={'model_type': 'timm_wrapper', 'architecture': ...}`."
+        f"The configuration of transformers' {model_type!r} does not give the width of its feature maps (`hidden_size`): "
+        "use timm's version, with `backbone_config={'model_type': 'timm_wrapper', 'architecture': ...}`."
     )
 
 
@@ -810,9 +810,9 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
             if "ignore_mismatched_sizes" not in str(error):
                 raise
             raise RuntimeError(
-                f"{error}\n{pretrained_model_name_or_path} was made for other AUs, or of other sizes, than this "
-                "configuration: leave out `id2label`, `num_labels` and what else differs, or let the layers that don't "
-                "fit begin anew, to be trained, by `ignore_mismatched_sizes=True`."
+                f"{error}\n{pretrained_model_name_or_path} was made for other AUs, or with other layer sizes, than this "
+                "configuration has: leave out `id2label`, `num_labels` and whatever else differs, or pass "
+                "`ignore_mismatched_sizes=True`, which gives the layers that don't fit new random weights to be trained."
             ) from error
 
     @staticmethod

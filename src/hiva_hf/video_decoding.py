@@ -125,7 +125,7 @@ def decode_video(path: str | os.PathLike) -> Iterator[VideoPicture]:
         raise
     # PyAV raises ValueError where a file lacks what its format needs, OSError where it can't be opened.
     except (av.FFmpegError, ValueError, OSError) as error:
-        where = "decoding failed" if number else "it is no video that can be decoded"
+        where = "decoding failed" if number else "it is not a video that can be decoded"
         raise VideoReadError(f"{where} ({getattr(error, 'strerror', None) or error})", number) from error
 
 
@@ -146,7 +146,7 @@ def open_video(path: str | os.PathLike) -> "av.container.InputContainer":
             f"file:{os.fspath(path)}", container_options={"format_whitelist": ",".join(_FORMATS)}, **lenient
         )
     except av.ArgumentError as error:
-        raise VideoReadError("it is no video that can be decoded, or a playlist of others") from error
+        raise VideoReadError("it is not a video that can be decoded, or it is a playlist of other files") from error
 
 
 def video_streams(container: "av.container.InputContainer") -> list["av.VideoStream"]:

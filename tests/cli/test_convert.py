@@ -40,5 +40,5 @@ def test_dataset_gives_labels_and_graph():
 @pytest.mark.parametrize("content", ["no JSON", json.dumps(["hidden_size"])])
 def test_config_that_is_none_is_named(checkpoint, tmp_path, content):
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ValueError, match=r"config\.json is no JSON object"):
+    with pytest.raises(ValueError, match=r"config\.json is not a JSON object"):
         run(checkpoint, tmp_path / "out", "--config", tmp_path / "config.json")

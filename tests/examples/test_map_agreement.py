@@ -56,7 +56,7 @@ def test_mistakes_are_told_in_a_line(run_command, hiva_of_synthfacs, words, mess
 
 
 def test_a_model_with_other_maps_is_refused(run_command, tiny_vl_fau_dir):
-    with pytest.raises(SystemExit, match="is no checkpoint of a HiVAForAUDetection"):
+    with pytest.raises(SystemExit, match="is not a checkpoint of a HiVAForAUDetection"):
         run_command("--checkpoint", tiny_vl_fau_dir)
 
 

@@ -152,7 +152,7 @@ def test_missing_packages_are_told_in_one_line(
 def test_missing_compiler_is_told_before_the_work(detector, image_processor, tmp_path):
     with (
         inductor_config.patch({"cpp.cxx": (None, "/none/g++")}),
-        pytest.raises(OSError, match=r"no C\+\+ compiler: install one"),
+        pytest.raises(OSError, match=r"needs a C\+\+ compiler: install one"),
     ):
         export_detector(detector, image_processor, tmp_path / "out", "torch", "int8")
     assert not list(tmp_path.iterdir())
@@ -202,5 +202,5 @@ def test_a_swin_without_biases_of_its_attention(detector_without_biases, image_p
 
 def test_missing_headers_of_python_are_told(monkeypatch, tmp_path):
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
-    with pytest.raises(OSError, match="no headers of Python: install them"):
+    with pytest.raises(OSError, match="needs the headers of Python: install them"):
         check_compiler()

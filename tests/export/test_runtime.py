@@ -106,7 +106,7 @@ def test_arguments_of_an_export_are_obeyed_or_refused(exports, auto_class):
         auto_class.from_pretrained(folder, id2label={0: "AU1", 1: "AU4", 2: "AU12", 3: "AU6"})
     with pytest.raises(ValueError, match="`hidden_size` is 48, but it is 24 in the export"):
         auto_class.from_pretrained(folder, hidden_size=48)
-    with pytest.raises(TypeError, match="not loaded with output_loading_info"):
+    with pytest.raises(TypeError, match="loading an export: output_loading_info"):
         auto_class.from_pretrained(folder, output_loading_info=True)
 
 

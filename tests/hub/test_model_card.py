@@ -166,7 +166,7 @@ def test_a_text_tower_is_named_where_one_was_read(make_run, variant, is_named):
 def test_a_wrong_measurement_on_photos_is_refused(tmp_path, content):
     path = tmp_path / "agreement.json"
     path.write_text(content)
-    with pytest.raises(ValueError, match="agreement.json is no measurement on photos"):
+    with pytest.raises(ValueError, match="agreement.json is not a measurement on photos"):
         read_photo_agreement(path)
 
 

@@ -159,12 +159,12 @@ def test_small_faces_are_found_in_a_larger_search(detector, scene, tmp_path):
     assert hiva_hf.detect(path, detector, progress=False)["face_id"].isna().all()
     found = hiva_hf.detect(path, detector, face_search_size=1280, progress=False)
     assert found["face_id"].tolist() == [0]
-    with pytest.raises(ValueError, match="leave it out with `face_detector`"):
+    with pytest.raises(ValueError, match="leave it out if you pass `face_detector`"):
         hiva_hf.detect(path, detector, face_search_size=1280, face_detector=detector.default_face_detector)
 
 
 def test_explanations_are_asked_for_by_their_file(media, detector):
-    with pytest.raises(ValueError, match="pass `explanations`, a file"):
+    with pytest.raises(ValueError, match="pass a file as `explanations`"):
         hiva_hf.detect(media / "1.png", detector, explain=True)
 
 

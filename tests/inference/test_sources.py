@@ -189,11 +189,11 @@ def test_a_truncated_video_ends_in_an_error_that_names_it(tmp_path, make_video):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.mp4", b"no video at all" * 99, r"Cannot use '.*a\.mp4': it is no video that can be decoded"),
+        ("a.mp4", b"no video at all" * 99, r"Cannot use '.*a\.mp4': it is not a video that can be decoded"),
         ("a.mp4", b"", r"Cannot use '.*a\.mp4'"),
         ("a.jpg", b"", r"Cannot use '.*a\.jpg': it is empty"),
         ("a.jpg", b"no photo at all" * 99, r"Cannot use '.*a\.jpg': it is not an image"),
-        ("a.txt", b"To be or not to be\n" * 99, r"Cannot use '.*a\.txt'.*no video that can be decoded"),
+        ("a.txt", b"To be or not to be\n" * 99, r"Cannot use '.*a\.txt'.*not a video that can be decoded"),
     ],
 )
 def test_a_file_that_is_neither_photo_nor_video_says_why(tmp_path, name, content, message):

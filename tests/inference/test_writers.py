@@ -432,7 +432,7 @@ def test_resume_refuses_a_table_damaged_in_the_middle(tmp_path, frames, format):
 @pytest.mark.parametrize(
     ("output", "options", "message"),
     [
-        ("faces.txt", {}, "ending of .*faces.txt tells no format"),
+        ("faces.txt", {}, "No format can be inferred from the extension of .*faces.txt"),
         ("faces.jsonl", {"format": "csv"}, "ending of .*faces.jsonl says jsonl, but the format is csv"),
         ("faces.parquet", {"format": "openface"}, "says parquet, but the format is openface"),
         ("faces.csv", {"format": "xlsx"}, "no table format 'xlsx'"),

@@ -166,7 +166,7 @@ def test_interrupted_call_loses_nothing_and_goes_on(chat_server, tmp_path):
     chat_server.reply = REPLY
     good = (200, {"choices": [{"message": {"content": REPLY}}]}, {})
     chat_server.script = [good, (429, "busy", {}), (500, "broken", {}), (200, "no JSON", {})]
-    with pytest.raises(OSError, match="failed 3 times; at last it answered what is not the OpenAI protocol"):
+    with pytest.raises(OSError, match="failed 3 times; the last time it answered what is not the OpenAI protocol"):
         augment([12, 6], make_writer(chat_server, max_tries=3), path, 4)
     kept = path.read_bytes()
     assert len(read_review(path)) == 4

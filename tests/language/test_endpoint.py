@@ -60,7 +60,9 @@ def test_passing_failure_is_asked_again(chat_server, failure):
 
 def test_lasting_failure_is_told_after_the_last_try(chat_server):
     chat_server.script = [(500, "out of memory", {})] * 3
-    with pytest.raises(OSError, match=r"failed 3 times; at last it answered 500 \(out of memory\).*again to go on"):
+    with pytest.raises(
+        OSError, match=r"failed 3 times; the last time it answered 500 \(out of memory\).*again to continue"
+    ):
         make_endpoint(chat_server, max_tries=3).ask("A question?")
 
 
@@ -118,7 +120,7 @@ def test_key_that_no_request_can_carry_is_refused_without_showing_it(chat_server
 def test_server_that_is_not_there_is_told(chat_server):
     endpoint = make_endpoint(chat_server, max_tries=2)
     endpoint.url = "http://127.0.0.1:9/v1"
-    with pytest.raises(OSError, match="failed 2 times; at last it could not be reached"):
+    with pytest.raises(OSError, match="failed 2 times; the last time it could not be reached"):
         endpoint.ask("A question?")
 
 

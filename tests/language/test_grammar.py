@@ -96,7 +96,7 @@ def test_all_of_them_can_be_had_and_no_more():
     [
         ((3, 5), "3 is not the number of a known Action Unit"),
         ((12, -1), "must not be negative, got -1"),
-        ((12, 5, 0, "huge"), "'huge' is no grade of descriptions. Known are short, medium, long."),
+        ((12, 5, 0, "huge"), "'huge' is not a grade of descriptions. Choose one of short, medium, long."),
     ],
 )
 def test_impossible_request_is_refused(arguments, message):

@@ -74,10 +74,10 @@ def test_a_row_is_removed_wherever_it_was_cut_off(path, length):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"subject,au4,au12\nanna,1,0\nbert,0,1", "line 1 is no JSON"),
-        (b"one line", "line 1 is no JSON"),
-        ("no text in 8 bits".encode("utf-16"), "is no text in UTF-8"),
-        (b'{"au": "AU12", "text": "a", "status": "edit",}', "line 1 is no JSON"),
+        (b"subject,au4,au12\nanna,1,0\nbert,0,1", "line 1 is not JSON"),
+        (b"one line", "line 1 is not JSON"),
+        ("no text in 8 bits".encode("utf-16"), "is not a text file in UTF-8"),
+        (b'{"au": "AU12", "text": "a", "status": "edit",}', "line 1 is not JSON"),
     ],
 )
 def test_a_file_that_is_none_of_ours_is_refused_and_stays_as_it_is(path, content, message):
@@ -125,7 +125,7 @@ def test_last_line_that_a_person_mistyped_is_told_and_kept(path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("nonsense", "line 2 is no JSON"),
+        ("nonsense", "line 2 is not JSON"),
         ("[1, 2]", "line 2 lacks au, text or status"),
         ('{"au": "AU12", "text": 5, "status": "accepted"}', "line 2 lacks au, text or status"),
         ('{"au": "AU3", "text": "a", "status": "edit"}', "line 2: 'AU3' is not the label of a known Action Unit"),
@@ -134,7 +134,7 @@ def test_last_line_that_a_person_mistyped_is_told_and_kept(path):
         ('{"au": "AU12", "text": "a", "status": "edit", "request": "3"}', "line 2 has the request '3'"),
         ('{"au": "AU12", "text": "a", "status": "edit", "reasons": 3}', "line 2 has the reasons 3"),
         ('{"au": "AU12", "text": "a", "status": "edit", "reasons": "long"}', "line 2 has the reasons 'long'"),
-        ("[" * 100_000, "line 2 is no JSON"),
+        ("[" * 100_000, "line 2 is not JSON"),
     ],
 )
 def test_line_that_is_no_row_is_named(path, line, message):

@@ -139,7 +139,7 @@ def test_an_ablation_or_control_is_one_setting(make_arguments, tmp_path, variant
 
 def test_an_au_that_never_occurs_in_training_is_named(make_arguments, tmp_path):
     run = TrainingRun(make_arguments(tmp_path, max_train_samples=2))
-    with pytest.raises(ValueError, match=r"AU\d+ has a positive rate of 0.0 in .* columns that are prepared"):
+    with pytest.raises(ValueError, match=r"AU\d+ has a positive rate of 0.0 in .* the prepared columns"):
         run.build_detector()
 
 

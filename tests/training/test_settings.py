@@ -96,7 +96,7 @@ def test_the_shipped_presets_hold_nothing_but_settings():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("foldd: 2", "sets `foldd`, which is no setting. Did you mean `fold`?"),
+        ("foldd: 2", "sets `foldd`, which is not a setting. Did you mean `fold`?"),
         ("fold: two", "sets `fold` to 'two', but it must be of type int"),
         ("fold: 1.5", "sets `fold` to 1.5, but it must be of type int"),
         ("torch_compile: 1", "sets `torch_compile` to 1, but it must be of type bool"),
@@ -132,10 +132,10 @@ def test_a_bad_file_is_refused_by_name(tmp_path, capsys, content, message):
         (["--stage1_epochs", "0"], "`stage1_epochs` is 0, but it must be at least 1"),
         (
             ["--learning_rate", "1e-5"],
-            "`learning_rate` is no setting of `model` hiva: use `stage1_learning_rate` and `stage2_learning_rate`.",
+            "`learning_rate` is not a setting of `model` hiva: use `stage1_learning_rate` and `stage2_learning_rate`.",
         ),
-        (["--model", "vl_fau", "--stage2_epochs", "2"], "no setting of `model` vl_fau: use `num_train_epochs`."),
-        (["--model", "vl_fau", "--descriptions", "generated"], "no setting of `model` vl_fau: leave it out."),
+        (["--model", "vl_fau", "--stage2_epochs", "2"], "not a setting of `model` vl_fau: use `num_train_epochs`."),
+        (["--model", "vl_fau", "--descriptions", "generated"], "not a setting of `model` vl_fau: leave it out."),
         (["--variant", "ful"], "`variant` is 'ful', but those of `model` hiva are full, no_augmentation,"),
         (["--model", "vl_fau", "--variant", "baseline"], "those of `model` vl_fau are full, no_local,"),
         (

@@ -95,5 +95,5 @@ def _read_config(dataset: str, path: Path | None) -> "HiVAConfig":
         try:
             settings |= json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{path} is no JSON object with fields of HiVAConfig: {error}") from error
+            raise ValueError(f"{path} is not a JSON object with fields of HiVAConfig: {error}") from error
     return HiVAConfig(**settings)

@@ -278,7 +278,7 @@ def _threshold(text: str) -> tuple[str, float]:
         return label, float(value)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no probability (photos and videos stand before --threshold, or behind a `--`)"
+            f"{text!r} is not a probability (put photos and videos before --threshold, or after a `--`)"
         ) from None
 
 

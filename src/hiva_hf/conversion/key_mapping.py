@@ -103,7 +103,7 @@ def _parse_rule(pattern: Any, entry: Any, source: str) -> Rule:
     try:
         return Rule(re.compile(pattern), tuple(targets), None if condition is None else re.compile(condition))
     except (re.error, TypeError) as error:
-        raise ConversionError(f"{source}: {pattern!r} is no regular expression: {error}.") from error
+        raise ConversionError(f"{source}: {pattern!r} is not a valid regular expression: {error}.") from error
 
 
 def assign_keys(keys: Iterable[str], rules: Iterable[Rule]) -> Assignment:

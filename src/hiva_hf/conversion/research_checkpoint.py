@@ -45,7 +45,7 @@ def _load(path: Path) -> object:
         needed = f" (it asks for {found[1]})" if found else ""
         raise ConversionError(
             f"{path} is damaged, or holds more than tensors{needed}. Such a file can run any code when it is read, so "
-            "it is refused. Whoever trusts it can write the weights alone, where it was made: "
+            "it is refused. If you trust it, save only its weights on the machine where it was made: "
             "`torch.save(model.state_dict(), FILE)`."
         ) from error
     # torch's readers raise many types of errors on files that aren't theirs.

@@ -223,7 +223,7 @@ def _check_spelling(table: Table, columns: _Columns, row: int, first_row: int) -
     if subject != first:
         raise RawDataError(
             f"{_locate(table, row)}: subject {subject!r} is spelled {first!r} in line {table.lines[first_row]}. Spell "
-            "one person in one way, and give two people names that differ in more than capitals."
+            "each person's name the same way, and give two people names that differ in more than case."
         )
 
 

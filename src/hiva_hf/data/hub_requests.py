@@ -19,4 +19,4 @@ def hub_requests() -> Iterator[None]:
     try:
         yield
     except httpx.RequestError as error:
-        raise ConnectionError(f"The Hub can't be reached ({error}). Do the same again when it can.") from error
+        raise ConnectionError(f"The Hub can't be reached ({error}). Try again when it can.") from error

@@ -120,7 +120,9 @@ def _read_text(path: Path) -> str:
     with path.open("rb") as file:
         data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
-        raise RawDataError(f"{path} is larger than {_MAX_BYTES // 2**20} MiB, which is no table of labels. Split it.")
+        raise RawDataError(
+            f"{path} is larger than {_MAX_BYTES // 2**20} MiB, too large for a table of labels. Split it."
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -134,7 +136,7 @@ def _explain(error: csv.Error) -> str:
     """What is wrong with a row."""
     if "field larger than" in str(error):
         return f"a quote is not closed, or a cell is longer than {csv.field_size_limit()} characters"
-    return f"this is no table ({error})"
+    return f"this is not a table ({error})"
 
 
 def _drop_empty_end(cells: tuple[str, ...]) -> tuple[str, ...]:

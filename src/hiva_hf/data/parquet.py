@@ -63,7 +63,7 @@ def check_columns(schema: pa.Schema, name: str, num_aus: int, file: str):
     missing = set(au_features(num_aus)) - set(schema.names) - {_OPTIONAL_COLUMN}
     if missing:
         raise ValueError(
-            f"{file} has no column {', '.join(sorted(missing))}, only {', '.join(schema.names)}: it is no shard of "
+            f"{file} has no column {', '.join(sorted(missing))}, only {', '.join(schema.names)}: it is not a shard of "
             "aligned faces with AU labels."
         )
     for column in ("labels", "intensities"):

@@ -200,7 +200,7 @@ def _check_packages(format: str, dtype: str, target: Format) -> None:
 
 def _check_model(model: PreTrainedModel) -> None:
     if not isinstance(model, HiVAForAUDetection):
-        raise ValueError(f"A HiVAForAUDetection is exported, not a {type(model).__name__}.")
+        raise ValueError(f"Only a HiVAForAUDetection can be exported, not a {type(model).__name__}.")
     if model.dtype != torch.float32 or model.device.type != "cpu":
         raise ValueError(
             f"The detector is in {model.dtype} on {model.device}, but is exported from float32 on the CPU: load it by "

@@ -114,7 +114,7 @@ def read_manifest(path: Path) -> Manifest:
         named = (content["export_format"], {name: part["file"] for name, part in content["components"].items()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{path} is no manifest of a detector that `hiva-hf export` wrote ({type(error).__name__}: {error})."
+            f"{path} is not a manifest of a detector that `hiva-hf export` wrote ({type(error).__name__}: {error})."
         ) from error
     try:
         target = check_target(format, dtype)

@@ -207,15 +207,13 @@ def check_compiler() -> None:
     """
     from torch._inductor import cpp_builder, exc
 
-    needed = "int8 programs of PyTorch are compiled where they run (OpenVINO's aren't), but there"
+    needed = "int8 programs of PyTorch are compiled where they run (OpenVINO's aren't), which needs"
     try:
         cpp_builder.get_cpp_compiler()
     except exc.InvalidCxxCompiler as error:
-        raise OSError(
-            f"{needed} is no C++ compiler: install one (`apt-get install g++`), or set CXX to yours."
-        ) from error
+        raise OSError(f"{needed} a C++ compiler: install one (`apt-get install g++`), or set CXX to yours.") from error
     if not Path(sysconfig.get_path("include"), "Python.h").is_file():
-        raise OSError(f"{needed} are no headers of Python: install them (`apt-get install python3-dev`).")
+        raise OSError(f"{needed} the headers of Python: install them (`apt-get install python3-dev`).")
 
 
 class CompiledTorchProgram(TorchProgram):

@@ -90,7 +90,7 @@ class ExportedDetector(HiVAPreTrainedModel):
         """
         for name in ("input_ids", "attention_mask", "text_hidden_states"):
             if kwargs.get(name) is not None:
-                raise ValueError(f"`{name}` was passed to an exported detector, whose descriptions are part of it.")
+                raise ValueError(f"`{name}` was passed to an exported detector, whose descriptions are fixed.")
         check_pixel_values(pixel_values, self.config.image_size)
         values = self._program(pixel_values.detach().to(self.device, torch.float32))
         if not (self.config.output_attentions if output_attentions is None else output_attentions):
@@ -142,7 +142,7 @@ def load_exported(
     fields = set() if config is not None else {*HiVAConfig.__dataclass_fields__, *CHANGEABLE_FIELDS}
     unknown = sorted(kwargs.keys() - fields)
     if unknown:
-        raise TypeError(f"Exports are not loaded with {', '.join(unknown)}.")
+        raise TypeError(f"Unknown arguments for loading an export: {', '.join(unknown)}.")
     manifest_file = Path(cached_file(name_or_path, MANIFEST_FILE, **hub_arguments))
     manifest = read_manifest(manifest_file)
     if manifest.target.is_pickle and not trust_remote_code:

@@ -87,9 +87,9 @@ def read_photo_agreement(path: str | Path) -> PhotoAgreement:
             get_action_unit(label)
         outside = [name for name, value in agreement.correlation.items() if value is not None and not -1 <= value <= 1]
     except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no measurement on photos: {error}") from error
+        raise ValueError(f"{path} is not a measurement on photos: {error}") from error
     if outside:
-        raise ValueError(f"{path} is no measurement on photos: correlations of {outside} are not between -1 and 1.")
+        raise ValueError(f"{path} is not a measurement on photos: correlations of {outside} are not between -1 and 1.")
     return agreement
 
 

@@ -117,7 +117,7 @@ def detect(
         ImportError: Packages are missing.
     """
     if "explain" in parameters:
-        raise ValueError("A table has no place for explanations: pass `explanations`, a file, in place of `explain`.")
+        raise ValueError("A table cannot hold explanations: pass a file as `explanations` instead of `explain`.")
     paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     job = DetectionJob(
         *find_sources(paths, exclude=[] if draw_dir is None else [Path(draw_dir)]),
@@ -254,7 +254,9 @@ class DetectionJob:
             raise ValueError(f"every must be at least 1, got {every}.")
         if face_search_size is not None:
             if parameters.get("face_detector") is not None:
-                raise ValueError("`face_search_size` is of the own face detector: leave it out with `face_detector`.")
+                raise ValueError(
+                    "`face_search_size` sets the built-in face detector: leave it out if you pass `face_detector`."
+                )
             parameters["face_detector"] = CenterFaceDetector(max_size=face_search_size)
         if ignored:
             logger.info("Neither photo nor video, left out: %s.", _shortened(ignored))

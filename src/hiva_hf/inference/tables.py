@@ -54,7 +54,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in READABLE_SUFFIXES:
-        raise ValueError(f"{path} is no table: its name must end in one of {', '.join(READABLE_SUFFIXES)}.")
+        raise ValueError(f"{path} is not a table: its name must end in one of {', '.join(READABLE_SUFFIXES)}.")
     return _READERS[suffix](path)
 
 
@@ -110,7 +110,7 @@ def _from_arrow(table: pyarrow.Table) -> pd.DataFrame:
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
     if missing := [name for name in table_columns([]) if name not in columns]:
-        raise ValueError(f"{path} is no table of `hiva-hf detect` in its default columns: {missing} are missing.")
+        raise ValueError(f"{path} is not a table of `hiva-hf detect` in its default columns: {missing} are missing.")
 
 
 _READERS = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}

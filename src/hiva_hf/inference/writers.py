@@ -301,7 +301,9 @@ def _format_of(output: str, format: str | None) -> str:
     if format is None:
         format = "csv" if output == STDOUT else told
     if format is None:
-        raise ValueError(f"The ending of {output} tells no format: pass `format`, one of {', '.join(FORMATS)}.")
+        raise ValueError(
+            f"No format can be inferred from the extension of {output}: pass `format`, one of {', '.join(FORMATS)}."
+        )
     if format not in FORMATS:
         raise ValueError(f"There is no table format {format!r}. Known: {', '.join(FORMATS)}.")
     # Nobody could read such a file by its name.

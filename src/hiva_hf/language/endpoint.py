@@ -93,8 +93,8 @@ class ChatEndpoint:
             except _Transient as failure:
                 if attempt == self.max_tries:
                     raise OSError(
-                        f"{self.url}{path} failed {attempt} times; at last it {failure}. What was written is kept: "
-                        "give the command again to go on."
+                        f"{self.url}{path} failed {attempt} times; the last time it {failure}. What was written is "
+                        "kept: run the command again to continue."
                     ) from None
                 wait = self.first_wait * 2 ** (attempt - 1) if failure.wait is None else failure.wait
                 logger.info("%s%s %s; asking again in %.1f s.", self.url, path, failure, wait)

@@ -41,7 +41,7 @@ def generate_descriptions(
     """
     unit = get_action_unit(au)
     if grade is not None and grade not in GRADES:
-        raise ValueError(f"{grade!r} is no grade of descriptions. Known are {', '.join(GRADES)}.")
+        raise ValueError(f"{grade!r} is not a grade of descriptions. Choose one of {', '.join(GRADES)}.")
     if number < 0:
         raise ValueError(f"The number of descriptions must not be negative, got {number}.")
     drawn = []

@@ -70,7 +70,7 @@ def _read_rows(content: bytes, path: Path) -> list[ReviewRow]:
         # Editors of Windows put a mark first.
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error}), as review files are.") from error
+        raise ValueError(f"{path} is not a text file in UTF-8 ({error}), as review files are.") from error
     # Descriptions may hold what `splitlines` takes for the end of a line.
     lines = text.split("\n")
     return [_read_row(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
@@ -169,7 +169,7 @@ def _read_row(line: str, place: str) -> ReviewRow:
     try:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place} is no JSON ({error}); {expected}.") from error
+        raise ValueError(f"{place} is not JSON ({error}); {expected}.") from error
     if not isinstance(values, dict) or not all(isinstance(values.get(name), str) for name in ("au", "text", "status")):
         raise ValueError(f"{place} lacks au, text or status; {expected}.")
     if values["status"] not in get_args(Status):

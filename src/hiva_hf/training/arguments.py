@@ -329,7 +329,7 @@ def check_settings_of_model(model: str, asked: Iterable[str]):
     for name in asked:
         if name in settings_of_other_models(model):
             advice = f"use {_COUNTERPARTS[name]}" if name in _COUNTERPARTS else "leave it out"
-            raise ValueError(f"`{name}` is no setting of `model` {model}: {advice}.")
+            raise ValueError(f"`{name}` is not a setting of `model` {model}: {advice}.")
 
 
 def paper_num_neighbors(dataset: str) -> int:

@@ -95,8 +95,8 @@ def resolve_batch_size(arguments: AUTrainingArguments, num_processes: int) -> tu
         if total % (num_processes * size):
             raise ValueError(
                 f"`total_train_batch_size` is {total}, which {num_processes} process(es) with "
-                f"`per_device_train_batch_size` {size} can't share equally, in whatever number of passes: change one "
-                "of the two."
+                f"`per_device_train_batch_size` {size} can't share equally in any number of passes: change one of the "
+                "two."
             )
         return size, total // (num_processes * size)
     if total % (num_processes * num_passes):

@@ -96,7 +96,7 @@ def read_settings(text: str, source: str) -> dict[str, Any]:
         if name not in hints:
             close = difflib.get_close_matches(str(name), hints, n=1)
             advice = f" Did you mean `{close[0]}`?" if close else " `--help` lists all."
-            raise ValueError(f"{source} sets `{name}`, which is no setting.{advice}")
+            raise ValueError(f"{source} sets `{name}`, which is not a setting.{advice}")
     return {name: _typed(value, hints[name], name, source) for name, value in content.items()}
 
 

@@ -68,7 +68,7 @@ def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, t
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     unknown = {key.split("/", 1)[1] for key in tensors} - {names[parameter] for parameter in parameters}
     if unknown:
-        raise ValueError(f"The saved optimizer state is about other parameters: {', '.join(sorted(unknown)[:3])}.")
+        raise ValueError(f"The saved optimizer state belongs to other parameters: {', '.join(sorted(unknown)[:3])}.")
     state = {}
     for index, parameter in enumerate(parameters):
         # A parameter that never had a gradient has no state.
