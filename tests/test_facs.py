@@ -13,7 +13,16 @@ from typing import get_args
 import pytest
 
 from hiva_hf import facs, facs_descriptions, facs_states
-from hiva_hf.facs import ACTION_UNITS, FaceHalf, Region, au_label, au_number, get_action_unit
+from hiva_hf.facs import (
+    ACTION_UNITS,
+    FaceHalf,
+    Region,
+    au_label,
+    au_name,
+    au_number,
+    find_action_unit,
+    get_action_unit,
+)
 from hiva_hf.language import validate_bank, validate_description
 
 
@@ -232,3 +241,9 @@ def test_sentences_of_different_aus_share_few_words():
 def test_variants_of_an_au_are_worded_differently(unit):
     for pair in itertools.combinations(sentences_of(unit), 2):
         assert word_overlap(*pair) < MAX_OVERLAP_WITHIN_AU, pair
+
+
+def test_labels_of_another_kind_have_no_action_unit_and_name_themselves():
+    assert find_action_unit("AU12") is ACTION_UNITS[12]
+    assert find_action_unit("wink") is None
+    assert (au_name("AU12"), au_name("wink")) == ("Lip Corner Puller", "wink")

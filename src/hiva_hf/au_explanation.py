@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .facs import ACTION_UNITS, get_action_unit
+from .facs import ACTION_UNITS, find_action_unit, get_action_unit
 from .facs_states import NEUTRAL_FACE_SENTENCE, face_sentence, state_clause, state_sentences
 from .word_pieces import mean_word_weights
 
@@ -156,7 +156,7 @@ def explain_face(evidence: FaceEvidence) -> dict[str, Any]:
 def summarize(evidence: FaceEvidence) -> str:
     """One sentence of what the face shows, and one that lists the active AUs with their probabilities."""
     rows = [row for row, is_active in enumerate(evidence.active) if is_active]
-    known = [evidence.labels[row] for row in rows if _unit(evidence.labels[row]) is not None]
+    known = [evidence.labels[row] for row in rows if find_action_unit(evidence.labels[row]) is not None]
     if not rows:
         sentence = face_sentence([]) if evidence.face_text is None else evidence.face_text
         return f"{sentence} None of {len(evidence.labels)} AUs is active."
@@ -176,7 +176,7 @@ def rule_warnings(evidence: FaceEvidence) -> list[str]:
     rows = {
         unit.number: row
         for row, is_active in enumerate(evidence.active)
-        if is_active and (unit := _unit(evidence.labels[row])) is not None
+        if is_active and (unit := find_action_unit(evidence.labels[row])) is not None
     }
     warnings = []
     for number in sorted(rows):
@@ -191,7 +191,7 @@ def contradicting_sentences(evidence: FaceEvidence) -> list[str]:
     warnings = []
     for row, sentence in enumerate(evidence.sentences or ()):
         label, is_active = evidence.labels[row], evidence.active[row]
-        if _unit(label) is not None and sentence in state_sentences(label, not is_active):
+        if find_action_unit(label) is not None and sentence in state_sentences(label, not is_active):
             state = "active" if is_active else "not active"
             warnings.append(
                 f'The detector calls {_with_score(evidence, row)} {state}, but wrote the opposite: "{sentence}"'
@@ -213,7 +213,7 @@ def contradictions_of_face_text(evidence: FaceEvidence) -> list[str]:
         return []
     warnings = []
     for row, (label, is_active) in enumerate(zip(evidence.labels, evidence.active, strict=True)):
-        unit = _unit(label)
+        unit = find_action_unit(label)
         if unit is None or is_active == (unit.number in told):
             continue
         scored = _with_score(evidence, row)
@@ -235,7 +235,7 @@ def map_places(evidence: FaceEvidence) -> list[MapPlace | None] | None:
     clear = [
         shares[row, region] >= max(MIN_SHARE, MIN_LIFT * areas[region]) for row, region in enumerate(best.tolist())
     ]
-    units = [_unit(label) for label in evidence.labels]
+    units = [find_action_unit(label) for label in evidence.labels]
     has_map = evidence.maps.any(axis=(1, 2)).tolist()
     places = []
     for row, region in enumerate(best.tolist()):
@@ -354,7 +354,7 @@ def _sentence(
 def _statement(evidence: FaceEvidence, index: int) -> str:
     """The AU's state with the figures behind it."""
     label, is_active = evidence.labels[index], evidence.active[index]
-    unit = _unit(label)
+    unit = find_action_unit(label)
     name = label if unit is None else f"{label} {unit.name}"
     clause = "it is there" if is_active else "it is not there"
     if unit is not None:
@@ -429,14 +429,6 @@ def _face_coordinates(
     along = ((x - center[0]) * direction[0] + (y - center[1]) * direction[1]) / distance
     across = ((x - center[0]) * normal[0] + (y - center[1]) * normal[1]) / to_mouth
     return along, across
-
-
-def _unit(label: str):
-    """The AU of the catalogue; None for a label of another kind."""
-    try:
-        return get_action_unit(label)
-    except ValueError:
-        return None
 
 
 def _with_score(evidence: FaceEvidence, row: int) -> str:

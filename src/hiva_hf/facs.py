@@ -396,5 +396,19 @@ def get_action_unit(number_or_label: int | str) -> ActionUnit:
     return ACTION_UNITS[number]
 
 
+def find_action_unit(label: str) -> ActionUnit | None:
+    """The Action Unit of a label; None for a label that is not in the catalogue."""
+    try:
+        return get_action_unit(label)
+    except ValueError:
+        return None
+
+
+def au_name(label: str) -> str:
+    """The name of an Action Unit, "AU12" -> "Lip Corner Puller"; a label that is not in the catalogue stays."""
+    unit = find_action_unit(label)
+    return label if unit is None else unit.name
+
+
 def _known_labels() -> str:
     return f"Known are {', '.join(unit.label for unit in ACTION_UNITS.values())}."

@@ -35,7 +35,7 @@ from transformers.utils import logging
 from .au_explanation import FaceEvidence, explain_face
 from .face_alignment import TEMPLATE, alignment_matrix, warp_face
 from .face_detection import CenterFaceDetector, FaceDetector
-from .facs import get_action_unit
+from .facs import au_name
 from .image_loading import MAX_PIXELS, ImageLoadError, image_name, load_image
 from .modeling_hiva import adjacency
 from .remote_code import PushesRemoteCode, keep_pipeline_code
@@ -536,7 +536,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         face["aus"] = [
             {
                 "label": label,
-                "name": _name(label),
+                "name": au_name(label),
                 "score": score,
                 "active": score >= threshold,
                 "experimental": label in (config.experimental_labels or ()),
@@ -750,11 +750,3 @@ def _face(
     }
     points = None if landmarks is None else np.asarray(landmarks, dtype=np.float64).tolist()
     return {"box": corners, "score": score, "landmarks": points}
-
-
-def _name(label: str) -> str:
-    """Name an AU, as in "AU12" -> "Lip Corner Puller"; a label of another kind is its own name."""
-    try:
-        return get_action_unit(label).name
-    except ValueError:
-        return label

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..facs import MISSING_LABEL, get_action_unit
+from ..facs import MISSING_LABEL, find_action_unit
 from .tables import markdown_table
 
 
@@ -241,10 +241,11 @@ def format_au_table(metrics: Mapping[str, object], au_names: Sequence[str], pref
     """
     header = ["AU", "Name", "F1", "Accuracy", "ROC-AUC", "Positive rate", "Support"]
     columns = (*AVERAGED_METRICS, "positive_rate", "support")
-    rows = [
-        [name, _action_name(name), *(_cell(metrics, f"{prefix}{column}_{name}") for column in columns)]
-        for name in au_names
-    ]
+    rows = []
+    for name in au_names:
+        unit = find_action_unit(name)
+        cells = [_cell(metrics, f"{prefix}{column}_{name}") for column in columns]
+        rows.append([name, "" if unit is None else unit.name, *cells])
     rows.append(["Mean", "", *(_cell(metrics, f"{prefix}mean_{metric}") for metric in AVERAGED_METRICS), "", ""])
     return markdown_table([header, *rows], [column not in ("AU", "Name") for column in header])
 
@@ -256,13 +257,6 @@ def _cell(metrics: Mapping[str, object], key: str) -> str:
     if value is None:
         return "n/a"
     return str(value) if isinstance(value, int) else f"{value:.3f}"
-
-
-def _action_name(au_name: str) -> str:
-    try:
-        return get_action_unit(au_name).name
-    except ValueError:
-        return ""
 
 
 def _divide(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ..facs import get_action_unit
+from ..facs import au_name
 
 
 # Okabe and Ito's, those that stand out from black; the number tells faces apart without them.
@@ -173,10 +173,8 @@ def _panels(record: FaceLike, box: Rectangle, frame_height: int, max_aus: int) -
 
 
 def _title(label: str) -> str:
-    try:
-        return f"{label} {get_action_unit(label).name}"
-    except ValueError:
-        return label
+    name = au_name(label)
+    return label if name == label else f"{label} {name}"
 
 
 def _font_size(box: Rectangle, frame_height: int) -> int:

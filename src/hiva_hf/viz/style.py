@@ -33,7 +33,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from ..facs import get_action_unit
+from ..facs import au_name
 
 
 ThemeName = Literal["light", "dark", "print"]
@@ -241,14 +241,6 @@ def au_title(label: str, name: str | None = None) -> str:
     """An AU with its name, as in "AU12  Lip Corner Puller"; a label of another kind alone."""
     name = au_name(label) if name is None else name
     return label if name == label else f"{label}  {name}"
-
-
-def au_name(label: str) -> str:
-    """An AU's name; that of a label of another kind is the label."""
-    try:
-        return get_action_unit(label).name
-    except ValueError:
-        return label
 
 
 def thresholds_by_label(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..facs import ActionUnit, get_action_unit
+from ..facs import ActionUnit, find_action_unit
 from ..viz.attention import attention_peak
 from ..viz.style import get_theme
 from .photos import ReadFace
@@ -57,7 +57,7 @@ def au_bars(aus: Sequence[dict[str, Any]], thresholds: Sequence[float], chosen: 
     """
     rows: dict[str, list[str]] = {half: [] for half in HALVES}
     for au, threshold in zip(aus, thresholds, strict=True):
-        unit = known_unit(au["label"])
+        unit = find_action_unit(au["label"])
         rows[unit.face_half if unit else ""].append(_row(au, unit, threshold, au["label"] == chosen))
     groups = [f"<h3>{HALVES[half]}</h3><ul>{''.join(items)}</ul>" for half, items in rows.items() if items]
     return f'<div class="hiva-bars">{"".join(groups)}{_legend(aus)}</div>'
@@ -66,17 +66,9 @@ def au_bars(aus: Sequence[dict[str, Any]], thresholds: Sequence[float], chosen: 
 def au_card(face: ReadFace, label: str) -> str:
     """What an AU is, and where the network looked for it."""
     au = face.aus[face.index_of(label)]
-    unit = known_unit(label)
+    unit = find_action_unit(label)
     heading = f'<h3 class="hiva-au-title">{escape(_title(au))}</h3>'
     return f'<div class="hiva-card">{heading}{_meaning(unit)}{_evidence(au)}{_maps(face, au)}</div>'
-
-
-def known_unit(label: str) -> ActionUnit | None:
-    """The AU of the catalogue, or `None` for a label of another kind."""
-    try:
-        return get_action_unit(label)
-    except ValueError:
-        return None
 
 
 def _row(au: dict[str, Any], unit: ActionUnit | None, threshold: float, is_chosen: bool) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 import gradio as gr
 
 from ..extras import import_from_extra
+from ..facs import find_action_unit
 from ..inference.detection import load_detector
 from ..pipeline_au_detection import AUDetectionPipeline
 from .handlers import PHOTOS_AT_A_TIME, Handlers
-from .markup import EXPERIMENTAL_MARK, known_unit
+from .markup import EXPERIMENTAL_MARK
 from .photos import TABLES
 from .sessions import Sessions
 
@@ -239,7 +240,7 @@ def about(detector: AUDetectionPipeline) -> str:
     experimental = config.experimental_labels or ()
     lines = []
     for label, threshold in zip(config.au_labels, config.au_thresholds, strict=True):
-        unit = known_unit(label)
+        unit = find_action_unit(label)
         mark = EXPERIMENTAL_MARK if label in experimental else ""
         meaning = f" {unit.name}: {unit.action} ({', '.join(unit.muscles)})" if unit else ""
         lines.append(f"- **{label}{mark}**{meaning}; active from {100 * threshold:.0f} % on.")
