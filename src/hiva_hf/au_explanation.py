@@ -33,21 +33,21 @@ from .word_pieces import mean_word_weights
 
 # Parts of a face that a map can lie on, those of `facs.Region` but for the jaw, of which a crop shows the chin.
 REGIONS = ("brows", "eyes", "nose", "cheeks", "mouth", "chin")
-# Where the evidence of an AU shows whose region is named otherwise: a dropped jaw opens the mouth and lowers the chin.
+# Regions of the catalogue that are not in `REGIONS`: a dropped jaw shows at the chin and the mouth.
 _PLACES_OF_REGION = {"jaw": ("chin", "mouth")}
 _TEXT_OF_REGION = {"nose": "the nose", "mouth": "the mouth", "chin": "the chin"}
-# Each token of a map is looked at in so many points along each side.
+# Number of sample points along each side of a token of a map.
 _POINTS_PER_TOKEN = 8
-# A map lies on a region if this much of it does, and so many times the region's share of the view.
+# A map lies on a region if at least this share of it does, and this multiple of the region's share of the view.
 MIN_SHARE, MIN_LIFT = 0.35, 2.0
-# It lies on one side of it if this much of its share does.
+# It lies on one side of the region if at least this share of that part does.
 MIN_SIDE_SHARE = 0.8
-# It says nothing about its AU if it is where more than this share of at least so many AUs that show elsewhere have it.
+# A map is not specific if more than this share of the AUs that show elsewhere (this many or more) lie there too.
 MAX_SHARED, MIN_STRANGERS = 0.5, 2
-# A word stands out with so many times the attention that it would have if all keys had the same.
+# A word stands out if its attention is at least this multiple of evenly spread attention.
 MIN_WORD_LIFT = 1.5
 NUM_WORDS = 3
-# Logits between a probability and its threshold below which a decision is a close one.
+# A decision is a close call if probability and threshold are less than this many logits apart.
 CLOSE_CALL = 0.5
 
 

@@ -27,7 +27,7 @@ logger = logging.get_logger(__name__)
 # The AUs that BP4D codes, in the order of HiVA's Table I.
 BP4D_LABELS = ("AU1", "AU2", "AU4", "AU6", "AU7", "AU10", "AU12", "AU14", "AU15", "AU17", "AU23", "AU24")
 
-# What holds for the AUs that it was made for alone.
+# Fields that are only valid for the AUs that they were made for.
 FIELDS_OF_AUS = (
     "label_weights",
     "label_thresholds",
@@ -57,7 +57,7 @@ class AUDetectionConfigMixin:
     `experimental_labels`.
     """
 
-    # How pretrained towers enter, for messages.
+    # For messages: the call that builds a model from pretrained towers.
     pretrained_entry = ""
 
     @classmethod
@@ -77,7 +77,7 @@ class AUDetectionConfigMixin:
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
         """See [`PreTrainedConfig.from_dict`], which sets `kwargs` unchecked; here they are checked like the rest."""
-        # transformers means a file of weights by it, as in "fp16", where it is none of the network's.
+        # A `variant` that the network does not have is transformers' name of a weights file, such as "fp16".
         variants, file_variant = get_args(cls.__dataclass_fields__["variant"].type), {}
         if kwargs.get("variant") not in (None, *variants):
             file_variant = {"variant": kwargs.pop("variant")}
@@ -115,7 +115,7 @@ class AUDetectionConfigMixin:
 
     def _prepare_fields(self, kwargs: dict[str, Any], towers: tuple[str, ...]):
         """Checks and completes what `__post_init__` was given, before anything is made of it."""
-        # Credentials, which towers are fetched with, are not part of what is saved.
+        # Credentials for fetching towers are not saved.
         kwargs.pop("token", None)
         # An entry of published checkpoints that gives `pipeline` to users of `trust_remote_code=True`. The installed
         # package has registered its pipeline, and with the entry `pipeline` would ask its users for that, too.
@@ -124,12 +124,12 @@ class AUDetectionConfigMixin:
         num_labels = kwargs.get("num_labels") or 0
         if not isinstance(num_labels, int):
             raise ValueError(f"`num_labels` is {num_labels!r}, but must be a number of AUs.")
-        # Before anything is made by these numbers.
+        # Checked before anything is allocated from these numbers.
         check_num_labels(max(len(self.id2label or ()), num_labels))
         for name in towers:
             check_tower(name, getattr(self, name))
         if isinstance(self.backbone_config, dict) and self.backbone_config.get("model_type") == "timm_wrapper":
-            # TimmWrapperConfig insists on a number of classes in dictionaries, also where it needs none.
+            # TimmWrapperConfig requires a number of classes in dictionaries, even where none is needed.
             self.backbone_config = {"num_classes": 2} | self.backbone_config
         if self.id2label is None and kwargs.get("num_labels") is None:
             self.id2label = dict(enumerate(BP4D_LABELS))

@@ -163,7 +163,7 @@ class HiVAConfig(AUDetectionConfigMixin, PreTrainedConfig):
         ),
     }
 
-    # What a batch of logits is not to be gathered with.
+    # Outputs that Trainer does not gather in evaluation.
     keys_to_ignore_at_inference = [
         "au_features",
         "adjacency",

@@ -201,7 +201,7 @@ class VLFAUConfig(AUDetectionConfigMixin, PreTrainedConfig):
         ),
         "text_config": SubConfigSpec(config_class=VLFAUTextConfig),
     }
-    # What a batch of logits is not to be gathered with.
+    # Outputs that Trainer does not gather in evaluation.
     keys_to_ignore_at_inference = [
         "local_logits",
         "global_logits",

@@ -105,7 +105,7 @@ class FusesForInference:
 def has_folded_adapters(module: nn.Module) -> bool:
     """Whether PEFT adapts layers whose weights are folded: those that it shows are the weights without the adapter."""
     adapted = (part for part in module.modules() if hasattr(part, "get_base_layer"))
-    # Linear layers of backbones are called as they are, and so are those that were trained in whole.
+    # Not folded: linear layers of backbones, and modules that were trained as a whole (`modules_to_save`).
     return any(
         not hasattr(part, "modules_to_save") and not isinstance(part.get_base_layer(), nn.Linear) for part in adapted
     )
@@ -144,9 +144,9 @@ def _normalize(hidden_states: torch.Tensor, eps: float) -> torch.Tensor:
 def _grouped_linear(features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Vectors `(N, B, in)`, weights `(N, out, in)` and biases `(N, 1, out)` -> `(N, B, out)`."""
     if torch.compiler.is_compiling():
-        # Exporters and compilers look for weights on the right.
+        # Exporters and compilers expect weights as the right operand.
         return torch.baddbmm(bias, features, weight.transpose(1, 2))
-    # Of one face, memory sets the pace: weights that come first are read row by row.
+    # For a single face this is memory-bound: as the left operand, weights are read row by row.
     return torch.baddbmm(bias.transpose(1, 2), weight, features.transpose(1, 2)).transpose(1, 2)
 
 
@@ -158,7 +158,7 @@ class FusedMaps(nn.Module):
         like = vision_model.stem.weight
         weight, bias = fold_batch_norm(vision_model.stem, vision_model.stem_norm)
         self.stem_weight, self.stem_bias = constant(weight, like), constant(bias, like)
-        # Of all AUs, one after the other: they read the same map.
+        # The branches of all AUs in one layer, since they read the same map.
         weight, bias = fold_batch_norm(vision_model.branches, vision_model.branches_norm)
         self.branch_weight, self.branch_bias = constant(weight, like), constant(bias, like)
         self.num_labels = vision_model.num_labels

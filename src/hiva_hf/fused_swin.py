@@ -73,7 +73,7 @@ def _merging_order(resolution: tuple[int, int]) -> torch.Tensor:
     height, width = resolution
     positions = _positions(height * width).view(height, width)
     positions = nn.functional.pad(positions, (0, width % 2, 0, height % 2), value=height * width)
-    # Down the columns, as timm concatenates them.
+    # Column by column, the order in which timm concatenates them.
     return positions.unflatten(0, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 2, 3, 1).reshape(-1, 4)
 
 
@@ -107,7 +107,7 @@ def blocks_of(swin: nn.Module) -> list[nn.Module]:
 def _timm_swin(backbone: nn.Module) -> nn.Module | None:
     """The timm Swin inside of a backbone; None if it is another one."""
     swin = getattr(backbone, "timm_model", None)
-    # By name: checkpoints with other backbones need no timm.
+    # Compared by name, so that checkpoints with other backbones need no timm.
     is_swin = (type(swin).__module__, type(swin).__name__) == ("timm.models.swin_transformer", "SwinTransformer")
     return swin if is_swin else None
 
@@ -168,7 +168,7 @@ class FusedSwinAttention(nn.Module):
             bias = bias + _lowered(block.attn_mask).unsqueeze(1)
         # (W or 1, H, M, M)
         self.bias = nn.Buffer(bias.contiguous(), persistent=False)
-        # For generated kernels: the one block of keys, which is the first. Made here, it costs calls nothing.
+        # For the generated kernel: a mask of one block of keys. Built here so that calls don't build it.
         number, index = torch.ones(1, 1, 1, dtype=torch.int32), torch.zeros(1, 1, 1, 1, dtype=torch.int32)
         self.num_key_blocks = nn.Buffer(number.to(bias.device), persistent=False)
         self.key_blocks = nn.Buffer(index.to(bias.device), persistent=False)

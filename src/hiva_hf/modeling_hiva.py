@@ -55,12 +55,12 @@ from .word_pieces import name_word_pieces
 
 logger = logging.get_logger(__name__)
 
-# What transformers' exporters write beside a program.
+# The manifest that transformers' exporters write beside a program.
 EXPORT_MANIFEST_FILE = "export.json"
-# Of `from_pretrained`, for repositories.
+# Arguments of `from_pretrained` for downloading from the Hub.
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
-# Of `from_pretrained`, without effect on exports: how a network would be computed, what Auto classes add, and the trust in
-# the code of repositories, which is none in pickled programs.
+# Arguments of `from_pretrained` that exports ignore: how a network would be computed, what Auto classes add, and trust in
+# a repository's code, which does not extend to pickled programs.
 IGNORED_BY_EXPORTS = (
     "dtype",
     "torch_dtype",
@@ -316,7 +316,7 @@ class HiVAPointwiseConv2d(nn.Conv2d):
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, *args, **kwargs):
-        # PEFT makes layers of the type of the one that it adapts, by all arguments of a convolution.
+        # PEFT creates layers of the type that it adapts, with all arguments of a convolution.
         super().__init__(in_channels, out_channels, kernel_size, *args, **kwargs)
 
     def forward(self, feature_map: torch.Tensor) -> torch.Tensor:
@@ -362,13 +362,13 @@ class HiVAGroupedLayerNorm(nn.Module):
 class HiVAVisionBackbone(nn.Module):
     """Any backbone that `AutoModel` builds, with feature maps in one layout; base of the visual sides."""
 
-    # Set by `activation_checkpointing_enable`, which looks for it: timm's layers have a switch of their own.
+    # `activation_checkpointing_enable` looks for this attribute and sets it; timm's layers have their own switch.
     gradient_checkpointing = False
 
     def __init__(self, config: HiVAConfig):
         super().__init__()
         self.image_size = config.image_size
-        # In the precision of the network around it, whatever the tower was saved in.
+        # In the dtype of the whole network, whatever dtype the tower was saved in.
         self.backbone = AutoModel.from_config(config.backbone_config, dtype=torch.get_default_dtype())
         self._check_backbone_image_size()
         self._choose_timm_attention()
@@ -400,7 +400,7 @@ class HiVAVisionBackbone(nn.Module):
         return backbone_config.hidden_size
 
     def _choose_timm_attention(self):
-        # timm owns the attention of its models and fuses all but Swin's, which needs a process-wide switch (timm 1.0).
+        # timm chooses the attention of its models: all are fused but Swin's, which needs a process-wide switch (timm 1.0).
         # CODEPATH: processors have no fused attention for a bias that learns. PyTorch then computes in steps as timm
         # does, but in fp32, whatever autocast asks for.
         is_trained_on_cpu = self.training and next(self.backbone.parameters()).device.type == "cpu"
@@ -423,7 +423,7 @@ class HiVAVisionBackbone(nn.Module):
     def to_feature_map(self, hidden_state: torch.Tensor) -> torch.Tensor:
         """Any backbone's last hidden state -> `(batch_size, num_channels, height, width)`."""
         if hidden_state.ndim == 3:
-            # Tokens: the patches of a square grid, after the class token and its like.
+            # Tokens: the patches of a square grid, after the class token and other prefix tokens.
             grid_size = math.isqrt(hidden_state.shape[1])
             patches = hidden_state[:, hidden_state.shape[1] - grid_size**2 :]
             return patches.transpose(1, 2).unflatten(2, (grid_size, grid_size))
@@ -844,14 +844,14 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
         return None
 
     def post_init(self):
-        # Single fields can be set after the configuration was made.
+        # Fields of the configuration can be changed after it was validated.
         self.config.validate_architecture()
         check_num_elements(self)
         super().post_init()
 
     def initialize_weights(self):
         super().initialize_weights()
-        # Loading has timm make its masks anew. `_init_weights` is not asked for modules without tensors of their own.
+        # Loading makes timm recompute its masks. `_init_weights` is not called for modules without tensors of their own.
         for module in self.modules():
             if isinstance(module, HiVAVisionBackbone):
                 lower_masks(module.backbone)
@@ -875,7 +875,7 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
         super()._set_gradient_checkpointing(enable, *args, **kwargs)
         timm_model = getattr(self.vision_model.backbone, "timm_model", None)
         if timm_model is not None:
-            # timm's modules don't know transformers' switch.
+            # transformers' switch does not reach timm's modules.
             timm_model.set_grad_checkpointing(enable)
 
     def _check_labels(self, labels: torch.Tensor, logits: torch.Tensor):
@@ -885,7 +885,7 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
                 f"image and one column for each of this model's {self.config.num_labels} AUs "
                 f"({', '.join(self.config.au_labels)}), with {MISSING_LABEL} where a label is unknown."
             )
-        # Those on an accelerator would have to be waited for.
+        # Checking labels on an accelerator would force a synchronization.
         if labels.device.type == "cpu" and not torch.compiler.is_compiling():
             known = labels[labels != MISSING_LABEL]
             # NaN is neither.
@@ -898,7 +898,7 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
 
     def _au_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         self._check_labels(labels, logits)
-        # The parts of a network may lie on several devices.
+        # With a device map, the parts of a network are on several devices.
         labels = labels.to(logits.device)
         return self.loss_function(logits, labels, self.config.label_weights, self.config.loss_reduction)
 
@@ -964,7 +964,7 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
         # buffers stay taken, nothing is saved.
         if config.text_memory_length == 0:
             self.text_memory = self.text_memory_mask = None
-        # Whether the memory was looked into, and not empty.
+        # Caches that the text memory was found not to be empty.
         self._found_text_memory = False
         self.fused_detector = None
         self.loss_function = au_detection_loss
@@ -1080,7 +1080,7 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
         text_config = self.config.text_config
         limit = text_config.max_position_embeddings
         if text_config.model_type != "bert":
-            # RoBERTa and its like count positions from the one after the padding's.
+            # RoBERTa and similar models number positions from `pad_token_id + 1`.
             limit -= text_config.pad_token_id + 1
         for label, length in zip(self.config.au_labels, lengths, strict=True):
             if length > limit:
@@ -1111,7 +1111,7 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
                 pieces = [pieces[-1], *pieces[:-1]]
         self.config.text_memory_length = text.memory.shape[1]
         self.config.description_pieces = pieces
-        # Like the weights, so that training can read it: in the model's precision, and no tensors of inference mode.
+        # Like the weights: in the model's dtype, and not as inference tensors, so that training can use it.
         with torch.inference_mode(False):
             self.text_memory = text.memory.detach().to(self.dtype, copy=True)
             self.text_memory_mask = text.mask.clone()
@@ -1160,15 +1160,15 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
         checkpoint has no memory of, are there, but empty."""
         if self.text_memory is None:
             return False
-        # Values can't be looked at while a program is made of the network, and are looked at once, since an
-        # accelerator would have to be waited for.
+        # Values can't be read while the network is compiled or exported; otherwise they are read only once, since
+        # that synchronizes with an accelerator.
         if not (self._found_text_memory or torch.compiler.is_compiling() or self.text_memory_mask.is_meta):
             # Key 0, the AU's contextual embedding, is always real.
             self._found_text_memory = bool(self.text_memory_mask[:, 0].all())
             return self._found_text_memory
         return True
 
-    # What is folded must not be made in the caller's inference mode: gradients to the image pass through it.
+    # Folded tensors must not become inference tensors: gradients with respect to the image pass through them.
     @torch.inference_mode(False)
     @torch.no_grad()
     def fuse(self) -> "HiVAForAUDetection":
@@ -1248,7 +1248,7 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
             raise ValueError(
                 f"`attention_mask` has the shape {tuple(attention_mask.shape)}, but the descriptions have {tuple(shape)}."
             )
-        # Values can't be looked at in a program, and training would wait for the accelerator at each step.
+        # Values can't be read while compiling or exporting, and in training each step would wait for the accelerator.
         if self.training or torch.compiler.is_compiling() or attention_mask.is_meta:
             return
         for label, is_read in zip(self.config.au_labels, attention_mask.any(dim=1).tolist(), strict=True):
@@ -1321,7 +1321,7 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
         >>> logits.shape
         torch.Size([1, 12])
         ```"""
-        # As everywhere in transformers, None stands for the configuration's.
+        # As everywhere in transformers, None means the configuration's value.
         if kwargs.get("output_attentions") is None:
             kwargs["output_attentions"] = self.config.output_attentions
         text = None

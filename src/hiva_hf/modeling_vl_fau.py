@@ -357,7 +357,7 @@ class VLFAUVisionModel(HiVAVisionBackbone):
                     "from 0."
                 )
             return list(out_indices)
-        # In stages the width grows, over the layers of a ViT it stays.
+        # The width grows over the stages of a hierarchical backbone and is constant over the layers of a ViT.
         if len(set(num_channels)) > 1:
             return list(range(num_maps))[-3:]
         return [math.ceil(num_maps * share / 3) - 1 for share in (1, 2, 3)]
@@ -371,15 +371,15 @@ class VLFAUVisionModel(HiVAVisionBackbone):
             maps = list(outputs.hidden_states)
         else:
             outputs = backbone(pixel_values, output_hidden_states=True)
-            # Most begin with the embedding of the patches.
+            # In most backbones the first hidden state is the patch embedding.
             num_before = len(outputs.hidden_states) - self.num_maps
             if num_before < 0:
                 raise ValueError(backbone_refusal(self.backbone.config.model_type))
             maps = [self.to_feature_map(outputs.hidden_states[index + num_before]) for index in self.out_indices]
         if self.out_indices[-1] == self.num_maps - 1:
-            # With the final norm, which hidden states lack.
+            # The last hidden state includes the final norm, which `hidden_states` lacks.
             maps[-1] = self.to_feature_map(outputs.last_hidden_state)
-        # Of some backbones transformers' configuration tells other widths, or more maps, than there are.
+        # For some backbones the configuration of transformers gives other widths, or more maps, than there are.
         if any(maps[i].shape[1] != scale.projection.weight.shape[1] for i, scale in enumerate(self.scales)):
             raise ValueError(backbone_refusal(self.backbone.config.model_type))
         return maps
@@ -513,7 +513,7 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
         """
         text_config = kwargs.pop("text_config", None) or {}
         if isinstance(text_config, VLFAUTextConfig):
-            # What was set in it, not its defaults, which know nothing of the tokenizer.
+            # Only the values that were set: the defaults don't know the tokenizer.
             defaults = VLFAUTextConfig().to_dict()
             text_config = {name: value for name, value in text_config.to_dict().items() if value != defaults[name]}
         vocabulary = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
@@ -534,7 +534,7 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
         model.vision_model.backbone.load_state_dict(vision_model.state_dict())
         return model
 
-    # What is folded must not be made in the caller's inference mode: gradients to the image pass through it.
+    # Folded tensors must not become inference tensors: gradients with respect to the image pass through them.
     @torch.inference_mode(False)
     @torch.no_grad()
     def fuse(self) -> "VLFAUForAUDetection":
@@ -566,7 +566,7 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
 
     def _au_vectors(self, features: torch.Tensor) -> torch.Tensor:
         """The embeddings of all AUs `(num_labels, hidden_size)`, where the features lie."""
-        # Called, not read: Accelerate fetches weights that lie elsewhere when their module is called.
+        # Called rather than indexed: Accelerate moves offloaded weights when their module is called.
         indices = torch.arange(self.config.num_labels, device=features.device)
         return self.au_embeddings(indices).to(features.device)
 
@@ -636,7 +636,7 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
         torch.Size([12, 9])
         ```"""
         output_attentions = kwargs.get("output_attentions")
-        # As everywhere in transformers, None stands for the configuration's.
+        # As everywhere in transformers, None means the configuration's value.
         if output_attentions is None:
             output_attentions = self.config.output_attentions
         stem, au_maps = self._look(pixel_values)

@@ -26,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 
-# They were made for PyTorch's compiler: what is relied on is looked for.
+# Internal operators of PyTorch's compiler, so their presence is checked.
 _OPERATORS = ("_linear_pointwise", "_reorder_linear_weight", "_is_mkldnn_bf16_supported")
 _HAS_KERNELS = (
     platform.machine().lower() in ("x86_64", "amd64")
@@ -59,7 +59,7 @@ def _is_inference() -> bool:
 
 def _has_kernel_for(hidden_states: torch.Tensor, weight: torch.Tensor) -> bool:
     return (
-        # Not what quantizers make of it.
+        # Not the tensor subclasses of quantizers.
         type(weight) in (nn.Parameter, torch.Tensor)
         and hidden_states.device.type == weight.device.type == "cpu"
         and hidden_states.dtype == weight.dtype
@@ -75,7 +75,7 @@ class _PackedWeights:
         self._by_id = {}
 
     def __reduce__(self):
-        # PyTorch can't copy what is arranged: copies and pickles start without.
+        # PyTorch can't copy packed weights: copies and pickles start without them.
         return type(self), ()
 
     @staticmethod
@@ -88,7 +88,7 @@ class _PackedWeights:
         _, packed_state, packed = self._by_id.get(id(weight), (None, None, None))
         if packed_state != state:
             packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
-            # The weight is kept, so that its number stays its own.
+            # Keeping a reference to the weight keeps its id unique.
             self._by_id[id(weight)] = (weight, state, packed)
         return packed
 
@@ -109,7 +109,7 @@ class _HoldsPackedWeights(nn.Module):
         self._weights = _PackedWeights()
 
     def _apply(self, *args, **kwargs) -> "_HoldsPackedWeights":
-        # The network around it is moved or cast.
+        # The network that holds this layer is moved or cast.
         self._weights = _PackedWeights()
         return super()._apply(*args, **kwargs)
 
@@ -150,7 +150,7 @@ class PackedLinear(_HoldsPackedWeights):
 
     def run(self, layer: nn.Module, hidden_states: torch.Tensor, activation: nn.Module | None = None) -> torch.Tensor:
         """The same for an `nn.Linear`."""
-        # One that was adapted, or is listened to, runs by itself; and quantizers know layers by their calls.
+        # Layers with adapters or hooks run themselves; quantizers, too, rely on the layer being called.
         is_usual = type(layer) is nn.Linear and not (layer._forward_hooks or layer._forward_pre_hooks)
         if is_usual and self._can_pack(hidden_states, layer.weight):
             return self._weights.linear(hidden_states, layer.weight, layer.bias, activation)
@@ -166,7 +166,7 @@ class _PackedCalls(TorchFunctionMode):
         self._weights = weights
 
     def _linear(self, input, weight, bias=None) -> torch.Tensor:
-        # What was computed from a weight is another tensor in each call.
+        # A tensor computed from a weight is new in each call, so that packing it would not pay.
         if type(weight) is not nn.Parameter or not _has_kernel_for(input, weight):
             return nn.functional.linear(input, weight, bias)
         return self._weights.linear(input, weight, bias)

@@ -44,21 +44,21 @@ from .sensitivity import read_with_sensitivity
 
 logger = logging.get_logger(__name__)
 
-# The crops that the networks are trained on.
+# Side of the aligned crops that the networks are trained on, in pixels.
 ALIGNED_SIZE = 256
 ATTENTIONS = {
     "ddca_attentions": "ddca_attention",
     "cdca_attentions": "cdca_attention",
     "spatial_attentions": "spatial_attention",
 }
-# What explanations are made of.
+# Model outputs (and the sensitivity) from which explanations are made.
 EVIDENCE = ("sensitivity", "ddca_attentions", "spatial_attentions", "word_attentions", "visual_features")
-# What a face brings of them, and the model's outputs that they come from.
+# Keys of a face with `return_features`, and the model outputs that they come from.
 FEATURES = {"features": "au_features", "visual_features": "visual_features"}
 MODEL_TYPES = ("hiva", "vl_fau")
 # More faces than a photo of a crowd has that are large enough to be read; each needs up to 1 MB on its way.
 MAX_FACES = 256
-# Iterable some of them, and yet one input.
+# Types that count as one input although some are iterable.
 SINGLE_INPUTS = (str, bytes, bytearray, os.PathLike, Image.Image, np.ndarray, torch.Tensor, Mapping)
 
 
@@ -131,7 +131,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     _load_image_processor = True
     _load_video_processor = False
     _load_feature_extractor = False
-    # That of a VL-FAU, by the token and revision that the model comes by; a HiVA needs none, and none is missed.
+    # None: transformers loads a tokenizer if there is one (VL-FAU has one) and does not complain if not (HiVA).
     _load_tokenizer = None
 
     def __init__(self, model: PreTrainedModel, *args, **kwargs):
@@ -143,7 +143,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
             )
         super().__init__(model, *args, **kwargs)
         _check_sides(self.image_processor)
-        # Loaded models are so; a model that was just trained is not, and would learn from the photos that it reads.
+        # Loaded models already are; a model that was just trained would update its batch statistics from the photos.
         self.model.eval()
         # It loads its network at the first photo.
         self.default_face_detector = CenterFaceDetector()
@@ -369,7 +369,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     ) -> dict[str, Any]:
         """Run the model on those rows of the batch that hold a face; the others stay zero."""
         pixel_values = model_inputs.pop("pixel_values")
-        # Lists if the chunks come in batches.
+        # A list if the chunks were batched.
         faces = model_inputs["face"] if isinstance(model_inputs["face"], list) else [model_inputs["face"]]
         rows = [row for row, face in enumerate(faces) if face is not None]
         if rows:
@@ -446,7 +446,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
                     "The model writes sentences and was not loaded from a folder that holds their tokenizer: pass "
                     "`tokenizer=` to the pipeline."
                 )
-            # With the configuration at hand none is loaded, for which published code would need to be trusted again.
+            # Passing the configuration avoids loading it again, which would ask again to trust published code.
             self.tokenizer = AutoTokenizer.from_pretrained(
                 self.model.name_or_path, config=config, revision=getattr(config, "_commit_hash", None)
             )
@@ -512,7 +512,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     def _no_pixels(self) -> torch.Tensor:
         """What stands in a batch, unread, where there is no face: zeros of the shape that the model sees."""
         size = self.image_processor.crop_size if self.image_processor.do_center_crop else self.image_processor.size
-        # Not on the user's default device: it stands in a batch with faces of the image processor.
+        # On the CPU like the image processor's faces, with which it is batched, not on the user's default device.
         return torch.zeros(1, dtype=self.dtype, device="cpu").expand(1, 3, size["height"], size["width"])
 
     def _view_matrix(self, matrix: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -563,7 +563,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         evidence = {name: output[f"evidence_{name}"][0] for name in EVIDENCE if f"evidence_{name}" in output}
         sensitivity, maps, gates, words, features = (evidence.get(name) for name in EVIDENCE)
         if gates is not None:
-            # Of weights between 0 and 1 the share of each place.
+            # Normalize gates between 0 and 1 into shares that sum to 1.
             maps = gates / gates.sum(dim=-1, keepdim=True)
         if sensitivity is not None:
             maps = sensitivity.flatten(1)
@@ -592,7 +592,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         num_neighbors = getattr(self.model.config, "num_neighbors", None)
         if features is None or num_neighbors is None:
             return None
-        # Under the user's autocast its numbers are of a type that NumPy lacks.
+        # Under autocast the dtype may be bfloat16, which NumPy lacks.
         return adjacency(features[None], num_neighbors)[0].float().numpy()
 
 
@@ -629,7 +629,7 @@ def _landmarks_in_view(face: dict[str, Any]) -> np.ndarray:
 
 def _is_single(inputs: Any) -> bool:
     """Whether `inputs` is one image (or nothing that could be several, to be refused as an image)."""
-    # Open files run through their lines.
+    # Open files are iterable, but over their lines.
     if isinstance(inputs, SINGLE_INPUTS) or hasattr(inputs, "read"):
         return True
     return not (hasattr(inputs, "__iter__") or hasattr(inputs, "__getitem__"))
@@ -637,7 +637,7 @@ def _is_single(inputs: Any) -> bool:
 
 def _numbered(inputs: Any) -> Iterator[_NumberedInput]:
     """Number several inputs, and leave it to whoever prepares them to fetch those that have an index."""
-    # Data sets of torch and of `datasets`; another type may have indices that are not numbers.
+    # Data sets of torch and of `datasets`; other types may have indices that are not numbers.
     is_indexed = isinstance(inputs, (Sequence, Dataset)) or hasattr(inputs, "column_names")
     if is_indexed and hasattr(inputs, "__len__") and not isinstance(inputs, IterableDataset):
         for number in range(len(inputs)):
@@ -690,7 +690,7 @@ def _error_message(inputs: Any, error: Exception) -> str:
     """Tell what went wrong with which input."""
     if not isinstance(error, ImageLoadError):
         return f"{_input_name(inputs)}: reading its AUs failed ({type(error).__name__}: {error})."
-    # The error names the image, but one of many that have no name is known by its number only.
+    # The error names the image, but an image without a name can only be identified by its number.
     return f"Input {inputs.number} (counted from 0): {error}" if isinstance(inputs, _NumberedInput) else str(error)
 
 
@@ -707,7 +707,7 @@ def _batches(chunks: Iterable[dict[str, Any]], batch_size: int) -> Iterator[list
     for chunk in chunks:
         batch.append(chunk)
         num_faces += chunk["face"] is not None
-        # Before the first face there is nothing to wait for; behind it, not without an end.
+        # Without a face so far there is nothing to wait for; after that, wait for a full batch, but not forever.
         if num_faces in (0, batch_size) or len(batch) == 4 * batch_size:
             yield batch
             batch, num_faces = [], 0

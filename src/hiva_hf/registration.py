@@ -87,7 +87,7 @@ def _register_pipeline(module: ModuleType) -> None:
         "au-detection",
         pipeline_class=module.AUDetectionPipeline,
         pt_model=AutoModelForImageClassification,
-        # A folder has no revision; this one is what transformers tells those who name no model.
+        # A folder has no revision; transformers prints this one when no model is named.
         default={"model": (str(STARTER_FOLDER), f"hiva-hf {__version__}")},
         type="image",
     )

@@ -39,7 +39,7 @@ AUTO_CLASSES_OF = {
     "VLFAUForAUDetection": ("AutoModel", "AutoModelForImageClassification"),
 }
 DETECTORS = ("HiVAForAUDetection", "VLFAUForAUDetection")
-# Of PIL and of torchvision, in the order that transformers wants; it chooses by what is asked for and installed.
+# For PIL and for torchvision, in the order that transformers expects; it picks what is requested and installed.
 IMAGE_PROCESSORS = ("image_processing_pil_hiva.HiVAImageProcessorPil", "image_processing_hiva.HiVAImageProcessor")
 
 

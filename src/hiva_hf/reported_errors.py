@@ -4,8 +4,8 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 
-# Of configurations, and of weights that are damaged or can't be written, besides Python's own. Scores that training
-# can't go on with are arithmetic.
+# Python's own errors, errors of configurations, and weights that are damaged or can't be written. A loss that is not
+# finite raises FloatingPointError.
 REPORTED_ERRORS = (ValueError, OSError, ImportError, FloatingPointError, StrictDataclassError, SafetensorError)
 
 

@@ -57,7 +57,7 @@ def read_with_sensitivity(
             continue
         with torch.enable_grad():
             pixels = pixel_values[row : row + 1].detach().requires_grad_()
-            # Single scores, each with its way back to the pixels.
+            # One scalar per AU, so that each can be differentiated on its own.
             scores = model(pixel_values=pixels)["logits"][0].unbind()
         if not scores[0].requires_grad:
             return outputs, None
@@ -69,8 +69,8 @@ def read_with_sensitivity(
 
 def _energy(gradient: torch.Tensor) -> torch.Tensor:
     """The squares of a gradient `[3, height, width]`, by cells: `[GRID, GRID]` that sum to 1, or 0 if all are 0."""
-    # In units of the largest, of which squares don't vanish.
+    # Scaled by the largest entry, so that squares don't underflow.
     scaled = gradient.float() / gradient.float().abs().max().clamp(min=torch.finfo(torch.float32).tiny)
-    # Apple's GPUs pool by whole factors alone.
+    # Apple's GPUs only support adaptive pooling by integer factors.
     energy = nn.functional.adaptive_avg_pool2d(scaled.pow(2).sum(dim=0, keepdim=True).cpu(), GRID)[0]
     return energy / energy.sum().clamp(min=torch.finfo(torch.float32).tiny)

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.max_video_seconds > 0:
         args.parser.error(f"--max_video_seconds must be positive, got {args.max_video_seconds:g}")
     _check_address(args)
-    # By itself, Python would end without tidying up.
+    # By default, SIGTERM ends Python without any clean-up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     # Gradio's own folder is one for all users of a machine: who came first owns what the others upload, or refuses it.
     with TemporaryDirectory(prefix="hiva-demo-", ignore_cleanup_errors=True) as folder:
@@ -73,7 +73,7 @@ def _check_address(args: argparse.Namespace) -> None:
     """Listens there for a moment: Gradio would try for ever, or advise what is no option here."""
     if args.port is not None and not 1 <= args.port <= 65535:
         args.parser.error(f"--port must lie between 1 and 65535, got {args.port}")
-    # As addresses have it in browsers.
+    # IPv6 addresses in brackets, as browsers write them.
     host = args.host.removeprefix("[").removesuffix("]")
     try:
         family = socket.getaddrinfo(host, args.port, type=socket.SOCK_STREAM)[0][0]

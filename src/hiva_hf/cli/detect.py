@@ -190,7 +190,7 @@ def _open_table(args: argparse.Namespace, job: "DetectionJob", explanations: Pat
     explained = [explanations] if explanations else []
     smoothed = _smoothed_files(args.output) if args.smooth else ()
     try:
-        # They are replaced when new ones are written: what refuses the table may not cost them.
+        # Old files beside the table are deleted only once nothing can refuse the new table any more.
         check_new([*explained, *smoothed], args.resume or args.overwrite, False, job.sources)
         table = open_table(args.output, job.labels, args.format, job.sources, args.resume, args.overwrite)
         check_new(explained, args.resume, args.overwrite)

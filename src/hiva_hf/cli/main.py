@@ -15,7 +15,7 @@ from .. import __version__
 # the parsed arguments that imports what it works with and returns the exit code.
 COMMANDS = ("detect", "demo", "export", "prepare", "describe", "push", "convert")
 
-# Exit codes: in the work, in what was asked for, and what shells expect of a program that Ctrl-C ended.
+# Exit codes: the work failed, the request was refused, and what shells expect after Ctrl-C.
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = args.run(args)
-        # Programs without a window, and `>&-`, have none.
+        # Programs without a console, and commands run with `>&-`, have no stdout.
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(stop if stop.args else "Stopped.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output, `head` for one, has enough. Python would complain when it flushes at its end.
+        # The reader of the output, such as `head`, has closed it. Without this, Python would complain when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:

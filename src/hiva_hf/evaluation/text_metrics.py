@@ -239,7 +239,7 @@ def _bleu(pairs: _Pairs) -> float:
     counts = np.array([[score.sys_len, score.ref_len, *score.counts, *score.totals] for score in scores])
     sys_len, ref_len, *matches = (np.array(list(pairs.values())) @ counts).tolist()
     correct, total = matches[: len(matches) // 2], matches[len(matches) // 2 :]
-    # Of the corpus, and unsmoothed, as captioning papers print it: 0 without a common 4-gram.
+    # Corpus-level and unsmoothed, as captioning papers report it: 0 without a common 4-gram.
     return sacrebleu.BLEU.compute_bleu(correct, total, sys_len, ref_len, smooth_method="none").score / 100
 
 

@@ -5,8 +5,8 @@ import os
 import sys
 
 
-# Nothing is told to anybody: these libraries report their use to their makers unless that is turned off before they
-# are imported. OpenVINO and NNCF have stand-ins for machines without the package by which they do.
+# No telemetry: these libraries send usage data to their vendors unless that is turned off before they are imported.
+# OpenVINO and NNCF fall back to stubs if the package that sends it is missing.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 sys.modules.setdefault("openvino_telemetry", None)
 

@@ -41,17 +41,17 @@ logger = logging.getLogger(__name__)
 
 NUM_CALIBRATION_FACES, NUM_COMPARISON_FACES = 128, 64
 _COMPARISON_BATCH = 8
-# They tell of every node of the graph.
+# Loggers with a message for every node of the graph.
 _CHATTY_LOGGERS = ("onnxscript", "onnx_ir", "torch.onnx", "nncf")
-# Written into the manifest.
+# Packages whose versions are written into the manifest, by format.
 _PACKAGES = {
     "openvino": ("openvino", "nncf"),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "torch": ("torchao",),
 }
-# The first with exports that can be saved.
+# The first version of transformers whose exports can be saved.
 _TRANSFORMERS = Version("5.23")
-# Of which packages an export needs which modules, to tell so before any work.
+# Modules that an export needs, by format; missing ones are reported before any work.
 _MODULES = {"openvino": ("openvino",), "onnx": ("onnx", "onnxscript", "onnxruntime"), "torch": ()}
 _INT8_MODULES = {"openvino": ("nncf",), "torch": ("torchao",)}
 
@@ -142,8 +142,8 @@ def export_detector(
     )
     expected = _probabilities(model, compared, "Detector", progress)
 
-    # A folder with the manifest is complete: it gets its name at the end. What lies above one that is there, a mounted
-    # one for example, may not be ours to write.
+    # A folder with a manifest is complete, so it is renamed at the end. The scratch folder goes inside an output
+    # folder that already exists, since its parent may not be writable (that of a mount, for example).
     beside = output_dir if output_dir.exists() else output_dir.parent
     beside.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=beside, prefix=f".{output_dir.name}-") as scratch:
@@ -162,7 +162,7 @@ def export_detector(
             "packages": packages,
         }
         add_to_manifest(folder / MANIFEST_FILE, report)
-        # As its users will load it; this process made the program.
+        # Loaded as users will load it; trusted, because this process made the program.
         exported = load_exported(folder, trust_remote_code=target.is_pickle)
         change = (_probabilities(exported, compared, target.title, progress) - expected).abs()
         del exported
@@ -194,7 +194,7 @@ def _check_packages(format: str, dtype: str, target: Format) -> None:
     for module in _MODULES[format] + (_INT8_MODULES.get(format, ()) if dtype == "int8" else ()):
         import_from_extra(module, target.extra, f"Exporting to {target.title}")
     if (format, dtype) == ("torch", "int8"):
-        # To compare what comes out.
+        # The comparison below has to run the program.
         check_compiler()
 
 
@@ -295,7 +295,7 @@ def _to_torch(
 
         quantizer = InductorQuantizer(faces)
     if dtype == "bf16":
-        # Folded in float32, converted then.
+        # Folded in float32 first, then converted.
         model = copy.deepcopy(model).to(torch.bfloat16)
         sample = sample | {"pixel_values": sample["pixel_values"].to(torch.bfloat16)}
     return DynamoExporter().export(model, sample, DynamoConfig(quantizer=quantizer, **settings))

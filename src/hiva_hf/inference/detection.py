@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# An accelerator is idle with small batches, a processor gains nothing from large ones.
+# Small batches leave an accelerator idle; large ones gain nothing on a CPU.
 _BATCH_SIZE, _ACCELERATOR_BATCH_SIZE = 8, 32
-# Records are turned into columns, which need a tenth of their memory, this many at a time.
+# Records per block of the table: as columns they take a tenth of the memory.
 _BLOCK = 4096
 _MAX_SHOWN_ERRORS = 20
 
-# What `hiva-hf export` calls them.
+# The names that `hiva-hf export` uses.
 _SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 STAGE_NAMES = {"decode": "decoding", "faces": "finding faces", "model": "network"}
@@ -134,7 +134,7 @@ def detect(
     )
     explained = None if explanations is None else Path(explanations)
     beside = [] if explained is None else [explained]
-    # It is replaced when a new one is written: what refuses the table may not cost it.
+    # An old file of explanations is deleted only once nothing can refuse the new table any more.
     check_new(beside, resume or overwrite, False, job.sources)
     if output is None:
         check_new(beside, resume, overwrite)
@@ -199,12 +199,12 @@ def load_detector(
 
 
 def _check_device(device: str | int | torch.device | None) -> None:
-    # What transformers understands by a number below 0 is the processor.
+    # transformers takes a negative number for the CPU.
     if device is None or (isinstance(device, int) and device < 0):
         return
     try:
         torch.empty(0, device=device)
-    # Builds without CUDA assert, and some names are those of packages.
+    # Builds without CUDA raise AssertionError; some device names need packages that may be missing.
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"The device {device!r} can't be used here: {reason}") from error
@@ -268,7 +268,7 @@ class DetectionJob:
         if self._draw_dir is not None:
             from .drawing import check_apart
 
-            # Before there is a table, which would then have to be removed.
+            # Checked before a table is created, which would otherwise have to be removed again.
             check_apart(self._draw_dir, self.sources)
         is_accelerated = detector.device.type != "cpu"
         self._engine = DetectionEngine(

@@ -149,7 +149,7 @@ class DetectionEngine:
     @property
     def max_live_frames(self) -> int:
         """How many frames are in memory at the most, whatever the length of the videos."""
-        # Each queue, and one in the hands of each thread beside it; what the network has before it.
+        # Both queues, two frames held by threads beside each, and what the network has in its batches.
         return READ_AHEAD + 2 + self._prepare_ahead + 2 + 4 * self._batch_size
 
     @property

@@ -122,7 +122,7 @@ class StageTrainer:
         if self.accelerator.num_processes > 1:
             freeze_unused_parameters(model, self._small_batch())
         if arguments.gradient_checkpointing:
-            # Older releases of transformers know the second name alone.
+            # Older releases of transformers only have the second name.
             enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
             enable()
         self.evaluated = EvaluatedModel(model, needs_copy=arguments.fsdp or arguments.ema_decay > 0)
@@ -136,7 +136,7 @@ class StageTrainer:
 
     def _on_device(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         device = self.accelerator.device
-        # Loaders pin memory for CUDA alone. From other memory, Apple's GPUs would copy what is gone by then.
+        # Loaders pin memory only for CUDA. Without it, non-blocking copies to Apple's GPUs may read freed memory.
         return {name: tensor.to(device, non_blocking=device.type == "cuda") for name, tensor in batch.items()}
 
     @property
@@ -222,7 +222,7 @@ class StageTrainer:
 
     def _train_step(self, batches: Iterator[dict[str, torch.Tensor]], rows: list[list[int]]):
         step = self.steps_of_run
-        # One draw for all passes and processes: the descriptions belong to the step, not to its faces.
+        # The same descriptions for all passes and processes: they belong to the step, not to its faces.
         inputs = self.stage.step_inputs(description_generator(self.arguments.seed, step))
         losses = []
         for number in range(len(rows)):
@@ -259,7 +259,7 @@ class StageTrainer:
 
     def _log(self, report: StepReport):
         if self.accelerator.trackers and (report.step + 1) % self.arguments.logging_steps == 0:
-            # Of the step that is reported: the schedule is further on. All rates follow one curve.
+            # The rate of the reported step, as the schedule is already ahead. All rates follow the same curve.
             rate = self.stage.learning_rate * self.schedule.lr_lambdas[0](report.step)
             scale = self.arguments.backbone_learning_rate_scale
             values = {"loss": report.loss, "learning_rate": rate, "backbone_learning_rate": rate * scale}
@@ -270,7 +270,7 @@ class StageTrainer:
 
     def _save_and_stop(self):
         self._save()
-        # Another process may have been asked.
+        # The signal may have reached another process.
         number = self.stop_request.signal_number or signal.SIGTERM
         raise TrainingInterrupted(
             f"Stopped in {self.stage.name}, epoch {self.progress.epochs_done + 1}, after step {self.steps_done}; the "

@@ -26,17 +26,17 @@ METRICS_FILE = "metrics.jsonl"
 RESOURCES_FILE = "resources.json"
 RESULTS_FILE = "all_results.json"
 TEST_PREDICTIONS_FILE = "predictions_test.parquet"
-# What a VL-FAU wrote about the test subjects.
+# Sentences that a VL-FAU wrote about the test subjects.
 TEST_SENTENCES_FILE = "sentences_test.jsonl"
 VALIDATION_PREDICTIONS_FILE = "predictions_validation.parquet"
-# Of the scores, and of a photo that the detector reads.
+# Pictures of the scores, and of a photo with its AUs.
 RESULTS_PICTURE, PHOTO_PICTURE = "results.png", "photo.png"
 
 # `H`, one file for each epoch of stage 2.
 EMBEDDINGS_FOLDER = "description_embeddings"
 
 VL_FAU_STAGE = "training"
-# Of HiVA's runs, and the one of VL-FAU's.
+# HiVA's two stages, and the only one of VL-FAU.
 STAGES = ("stage1", "stage2", VL_FAU_STAGE)
 _FILES_OF_A_RUN = (
     RESULTS_FILE,
@@ -50,7 +50,7 @@ _FILES_OF_A_RUN = (
 )
 
 
-# Seconds. Processes that loaded data for a run that was killed need some to notice.
+# Seconds to wait for the lock: data loader processes of a killed run take some time to end.
 _PATIENCE = 10.0
 
 
@@ -146,7 +146,7 @@ class RunFolder:
             for name in _FILES_OF_A_RUN:
                 (self.path / name).unlink(missing_ok=True)
         self._warn_of_other_versions(environment)
-        # Whoever starts from the file again decides anew whether to go on or to overwrite.
+        # Not saved: whoever starts again from this file decides anew whether to resume or to overwrite.
         lasting = replace(arguments, resume_from_checkpoint=False, overwrite_output_dir=False)
         save_settings(lasting, self.path / SETTINGS_FILE)
         write_json(self.path / ENVIRONMENT_FILE, environment)
@@ -252,7 +252,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    # Text in another encoding raises one too.
+    # UnicodeDecodeError is a ValueError too.
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}). Copy it anew from the run.") from error
     if not isinstance(content, dict):

@@ -68,7 +68,7 @@ class TrainingRun:
         ValueError: if settings don't fit each other, or the output folder holds another run.
     """
 
-    # Of the model, for messages.
+    # Name of the model, for messages.
     title = "HiVA"
 
     def __init__(self, arguments: AUTrainingArguments):
@@ -104,7 +104,7 @@ class TrainingRun:
             use_cpu_cores(arguments.num_cpu_threads)
         set_seed(arguments.seed)
         self.image_processor = self._make_image_processor()
-        # The test split is opened by the test alone: nothing before it can depend on it.
+        # The test split is loaded only for the test, so that nothing before can depend on it.
         self.splits = {split: self.load_split(split) for split in ("train", "validation")}
 
     def _make_image_processor(self) -> HiVAImageProcessor:
@@ -182,7 +182,7 @@ class TrainingRun:
         """The stage-2 network on pretrained towers, and the tokenizer of its text tower."""
         vision, text = self._vision_tower(), self._text_tower()
         arguments = self.arguments
-        # Stage 2 reads them; a fault in the file is told before stage 1.
+        # Only stage 2 reads the descriptions, but an error in the file is reported before stage 1.
         description_variants(arguments.descriptions, self.au_labels)
         detector = self._untrained_detector(vision, text, arguments.variant)
         if arguments.variant != "full":
@@ -258,10 +258,10 @@ class TrainingRun:
     def _open_folder(self, model: HiVAPreTrainedModel):
         if self.is_open:
             return
-        # What doesn't fit this network or this data is told before anything in the folder changes.
+        # Settings that don't fit the network or the data are refused before anything in the folder changes.
         plan_batches(self.arguments, len(self.splits["train"]), self.accelerator)
         freeze_backbone(model, self.arguments.trainable_backbone_layers)
-        # Of no use to other processes, which wait for the first one.
+        # Only the main process needs them; the others wait for it.
         digests = self.digests_of_inputs() if self.accelerator.is_main_process else {}
         self._claim_folder(digests)
         self.is_open = True
@@ -276,7 +276,7 @@ class TrainingRun:
     def digests_of_inputs(self) -> dict[str, str]:
         """What a run that is resumed has to find as it was."""
         digests = {"faces or labels": digest_of_faces(self.splits.values())}
-        # Those of the package come and go with its version, of which a warning tells.
+        # Descriptions of the package change only with its version, and a warning reports other versions.
         if Path(self.arguments.descriptions).is_file():
             descriptions = description_variants(self.arguments.descriptions, self.au_labels)
             digests["descriptions"] = digest_of_descriptions(descriptions)
@@ -319,7 +319,7 @@ class TrainingRun:
             try:
                 return trainer.train()
             finally:
-                # It keeps every loader that it was ever given.
+                # The accelerator keeps a reference to every loader that it prepared.
                 self.accelerator.free_memory()
                 self._note_resources(stage, time.monotonic() - started, memory.bytes())
 
@@ -390,7 +390,7 @@ class TrainingRun:
             TrainingInterrupted: if one was.
         """
         if any_process(self.accelerator, self.stop_request.is_set):
-            # Another process may have been asked.
+            # The signal may have reached another process.
             raise TrainingInterrupted(message, self.stop_request.signal_number or signal.SIGTERM)
 
     def test(self) -> dict:
@@ -446,7 +446,7 @@ class TrainingRun:
                 self.train_and_export()
                 results = self.test()
         finally:
-            # Otherwise nothing was trained, and the folder is left as it was.
+            # If it was never opened, nothing was trained, and the folder stays as it was.
             if self.is_open:
                 if self.accelerator.is_main_process:
                     self.folder.add_resources("run", time.monotonic() - started)
