@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from ..listings import first_of
 from .sets import AU_DATASETS, NEVER_TESTED
 
 
@@ -60,9 +61,7 @@ def split_set(name: str, subject_parts: Mapping[str, int], fold: int) -> dict[Sp
 
 def names_of_subjects(subjects: Collection[str], most: int = 20) -> str:
     """Subjects in words, since folds of one number test other people elsewhere: "F001, F002 and 11 more"."""
-    names = sorted(subjects)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return first_of(sorted(subjects), most)
 
 
 def folds_of(subject_parts: Mapping[str, int]) -> list[int]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..facs import MISSING_LABEL
+from ..listings import first_of
 from .label_tables import (
     Complaints,
     Table,
@@ -172,16 +173,15 @@ def _judge_codes(root: Path, labels: Mapping[str, _Labels], notes: list[str]) ->
     codes = sum((coded.other_codes for coded in labels.values()), Counter())
     if not codes:
         return
-    listed = ", ".join(f"{code or 'nothing'!r} in {count} cells" for code, count in codes.most_common(_MAX_CODES))
-    more = f" and {len(codes) - _MAX_CODES} more" if len(codes) > _MAX_CODES else ""
+    listed = first_of([f"{code or 'nothing'!r} in {count} cells" for code, count in codes.most_common()], _MAX_CODES)
     is_coded = np.concatenate([coded.labels for coded in labels.values()]) != MISSING_LABEL
     uncoded = [f"AU{au}" for au, is_found in zip(GFT.aus, is_coded.any(axis=0), strict=True) if not is_found]
     if uncoded:
         raise RawDataError(
-            f"No table of GFT in {root} has 0 or 1 for {', '.join(uncoded)}. The codes found are {listed}{more}. "
+            f"No table of GFT in {root} has 0 or 1 for {', '.join(uncoded)}. The codes found are {listed}. "
             "Write 1 where an AU is present and 0 where it is absent; all else counts as missing."
         )
-    notes.append(f"Codes of GFT's tables that count as missing labels: {listed}{more}.")
+    notes.append(f"Codes of GFT's tables that count as missing labels: {listed}.")
 
 
 def _count_from_one(root: Path, labels: Mapping[str, _Labels], notes: list[str]) -> dict[str, _Labels]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..listings import first_of
 from .raw import RawDataError
 
 
@@ -80,11 +81,10 @@ def describe_contents(folders: Iterable[Folder]) -> str:
     folders = list(folders)
     root = folders[0]
     names = sorted({f"{folder.parts[0]}/" for folder in folders if folder.parts}) + list(root.files)
-    listed = ", ".join(names[:_NUM_LISTED]) or "nothing"
-    more = f" and {len(names) - _NUM_LISTED} more" if len(names) > _NUM_LISTED else ""
+    listed = first_of(names, _NUM_LISTED) or "nothing"
     archives = [path.name for folder in folders for path in folder.files_with(_ARCHIVE_SUFFIXES)]
     remedy = f" Unpack the archives first ({', '.join(archives[:3])} ...)." if archives else ""
-    return f"{root.path} holds {listed}{more}.{remedy}"
+    return f"{root.path} holds {listed}.{remedy}"
 
 
 def number_pictures(folder: Folder, pattern: str) -> dict[int, Path]:

@@ -1,9 +1,9 @@
 """What to think of a prepared folder: the whole set, a part of it, or something that went wrong, and what."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ..listings import first_of
 from .sets import DISFA_BAD_FRAMES, AUSet
 
 
@@ -51,12 +51,6 @@ def judge(report: "Report", facts: AUSet) -> Verdict:
     return Verdict("complete", headline + exception, ())
 
 
-def _names(values: Sequence[str]) -> str:
-    """The first names and the number of the others."""
-    shown = ", ".join(values[:_MAX_NAMES])
-    return shown if len(values) <= _MAX_NAMES else f"{shown} and {len(values) - _MAX_NAMES} more"
-
-
 def weights_are_comparable(report: "Report", facts: AUSet) -> bool:
     """Whether the labels were made with the settings that the published weights belong to."""
     threshold = report.settings.get("threshold", facts.intensity_threshold)
@@ -66,11 +60,13 @@ def weights_are_comparable(report: "Report", facts: AUSet) -> bool:
 def _missing_recordings(report: "Report") -> list[str]:
     findings = []
     if report.missing_sequences:
-        findings.append(f"Missing recordings ({len(report.missing_sequences)}): {_names(report.missing_sequences)}.")
+        findings.append(
+            f"Missing recordings ({len(report.missing_sequences)}): {first_of(report.missing_sequences, _MAX_NAMES)}."
+        )
     for kind in ("no labels", "no pictures"):
         who = sorted({" ".join(filter(None, (p.subject, p.task))) for p in report.problems_of(kind)})
         if who:
-            findings.append(f"Recordings with {kind} ({len(who)}): {_names(who)}.")
+            findings.append(f"Recordings with {kind} ({len(who)}): {first_of(who, _MAX_NAMES)}.")
     return findings
 
 

@@ -17,6 +17,7 @@ from ..export.formats import check_not_pickled
 from ..export.runtime import ExportedDetector
 from ..face_detection import CenterFaceDetector
 from ..fused_inference import FusesForInference, has_folded_adapters
+from ..listings import first_of
 from ..packaged_checkpoint import find_checkpoint
 from ..pipeline_au_detection import AUDetectionPipeline
 from .engine import STAGES, DetectionEngine, EngineReport, FrameResult
@@ -39,6 +40,7 @@ _BATCH_SIZE, _ACCELERATOR_BATCH_SIZE = 8, 32
 # Records per block of the table: as columns they take a tenth of the memory.
 _BLOCK = 4096
 _MAX_SHOWN_ERRORS = 20
+_MAX_SHOWN_NAMES = 5
 
 # The names that `hiva-hf export` uses.
 _SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -259,7 +261,7 @@ class DetectionJob:
                 )
             parameters["face_detector"] = CenterFaceDetector(max_size=face_search_size)
         if ignored:
-            logger.info("Neither photo nor video, left out: %s.", _shortened(ignored))
+            logger.info("Neither photo nor video, left out: %s.", first_of(ignored, _MAX_SHOWN_NAMES))
         self.sources = list(sources)
         self.labels = list(detector.model.config.au_labels)
         self.experimental = list(detector.model.config.experimental_labels or ())
@@ -385,8 +387,3 @@ def _shown(frames: Iterator, bar: tqdm) -> Iterator:
         if frame.is_done:
             bar.update()
         yield frame
-
-
-def _shortened(names: Sequence[str], limit: int = 5) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
