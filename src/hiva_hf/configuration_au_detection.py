@@ -53,7 +53,7 @@ def _ordered_labels(id2label: Any) -> dict[int, str]:
 
 class AUDetectionConfigMixin:
     """
-    Beside `PreTrainedConfig`, for a configuration with the fields `id2label`, `label_weights`, `label_thresholds` and
+    Mixin for subclasses of `PreTrainedConfig` with the fields `id2label`, `label_weights`, `label_thresholds` and
     `experimental_labels`.
     """
 

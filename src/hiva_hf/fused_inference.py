@@ -36,7 +36,7 @@ _PADDING_SCORE = -1e4
 
 
 def _exact(tensor: torch.Tensor) -> torch.Tensor:
-    """The precision in which is folded, whatever that of the model is."""
+    """A tensor in the precision used for folding, whatever the precision of the model."""
     # Apple's accelerators have no doubles.
     return tensor.detach().to(torch.float64 if tensor.device.type in ("cpu", "cuda") else torch.float32)
 
@@ -56,8 +56,8 @@ def fold_batch_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch
 
 class FusesForInference:
     """
-    What detectors share that have a `fuse`, which sets `fused_detector`: a module, or None for the plain network. As a
-    base it is named before `PreTrainedModel`.
+    Mixin of detectors with a method `fuse`, which sets `fused_detector` to a module; None means the plain network. It
+    has to come before `PreTrainedModel` among the bases.
     """
 
     fused_detector: nn.Module | None
@@ -84,7 +84,7 @@ class FusesForInference:
         return super().load_state_dict(state_dict, *args, **kwargs)
 
     def _check_fusible(self, parts: Sequence[nn.Module]):
-        """Raises a `ValueError` if the weights of these parts don't stay, aren't all, or don't lie on one device."""
+        """Raises a `ValueError` for parts in training mode, with adapters to fold, or on several devices."""
         if self.training:
             raise ValueError(
                 "A model in training mode can't be fused: its weights are about to change. Call `eval()`."
@@ -103,7 +103,7 @@ class FusesForInference:
 
 
 def has_folded_adapters(module: nn.Module) -> bool:
-    """Whether PEFT adapts layers whose weights are folded: those that it shows are the weights without the adapter."""
+    """Whether PEFT has adapters on layers whose weights are folded: their `weight` is the one without the adapter."""
     adapted = (part for part in module.modules() if hasattr(part, "get_base_layer"))
     # Not folded: linear layers of backbones, and modules that were trained as a whole (`modules_to_save`).
     return any(
@@ -112,7 +112,7 @@ def has_folded_adapters(module: nn.Module) -> bool:
 
 
 class _Projections:
-    """The linear layers of a cross attention in the precision in which is folded."""
+    """The linear layers of a cross attention in the precision used for folding."""
 
     def __init__(self, attention: nn.Module):
         for name in ("q", "k", "v"):

@@ -153,8 +153,8 @@ class HiVATextMemory:
 
     def to(self, *args, **kwargs) -> "HiVATextMemory":
         """
-        What is read on another device, see [`torch.Tensor.to`]. Accelerate calls it where the parts of a network lie on
-        several; the loss of `H` stays where the text side ran.
+        Moves what the visual side reads to another device, see [`torch.Tensor.to`]. Accelerate calls it if the parts of
+        a network are on several devices. `H` is left out: its loss is computed where the text side ran.
         """
         return HiVATextMemory(self.memory.to(*args, **kwargs), self.mask.to(*args, **kwargs))
 
@@ -279,7 +279,7 @@ def eager_attention_forward(
 
 @contextmanager
 def evaluation_mode(modules: Sequence[nn.Module]):
-    """Puts modules into evaluation mode for a while; every part of them returns to the mode that it was in."""
+    """Keeps modules in evaluation mode inside of a `with` block; each submodule then returns to its previous mode."""
     was_training = [(part, part.training) for module in modules for part in module.modules()]
     for module in modules:
         module.eval()
@@ -300,7 +300,7 @@ def check_pixel_values(pixel_values: torch.Tensor, image_size: int):
 
 
 def backbone_refusal(model_type: str) -> str:
-    """What is told where transformers' configuration of a backbone does not say how wide its feature maps are."""
+    """The message for a backbone whose configuration in transformers does not give the width of its feature maps."""
     return (
         f"The configuration of transformers' {model_type!r} does not give the width of its feature maps (`hidden_size`): "
         "use timm's version, with `backbone_config={'model_type': 'timm_wrapper', 'architecture': ...}`."
@@ -309,10 +309,10 @@ def backbone_refusal(model_type: str) -> str:
 
 class HiVAPointwiseConv2d(nn.Conv2d):
     """
-    A 1x1 convolution, computed as the linear layer of every place that it is.
+    A 1x1 convolution, computed as what it is: a linear layer over all spatial positions.
 
-    `torch.compile` lays out all that leads to a convolution as images, the tokens of a transformer included, which it
-    then reads and writes by columns.
+    Before a convolution, `torch.compile` would use an image layout for everything, including a transformer's tokens,
+    which it would then read and write column by column.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, *args, **kwargs):
@@ -360,7 +360,7 @@ class HiVAGroupedLayerNorm(nn.Module):
 
 
 class HiVAVisionBackbone(nn.Module):
-    """Any backbone that `AutoModel` builds, with feature maps in one layout; base of the visual sides."""
+    """Base of the vision models: any backbone that `AutoModel` builds, with its feature maps in one layout."""
 
     # `activation_checkpointing_enable` looks for this attribute and sets it; timm's layers have their own switch.
     gradient_checkpointing = False
@@ -840,7 +840,7 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
         return super().load_state_dict(state_dict, *args, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module | None:
-        """None, as of timm's networks: faces are no tokens."""
+        """None, as in timm's networks: an image model has no token embeddings."""
         return None
 
     def post_init(self):
@@ -975,7 +975,7 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
         cls, vision_model_name_or_path: str, text_model_name_or_path: str, token: str | bool | None = None, **kwargs
     ) -> "HiVAForAUDetection":
         """
-        A new detector from two pretrained towers; everything between them starts at random.
+        A new detector from two pretrained towers; everything between them is randomly initialized.
 
         Args:
             vision_model_name_or_path (`str`):

@@ -494,7 +494,7 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
         cls, vision_model_name_or_path: str, tokenizer, token: str | bool | None = None, **kwargs
     ) -> "VLFAUForAUDetection":
         """
-        A new detector on a pretrained vision tower; everything behind it starts at random.
+        A new detector on a pretrained vision tower; everything behind it is randomly initialized.
 
         Args:
             vision_model_name_or_path (`str`):

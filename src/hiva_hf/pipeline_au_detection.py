@@ -120,9 +120,9 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         return_features (`bool`, *optional*, defaults to `False`):
             Whether to return the features of each AU.
         explain (`bool`, *optional*, defaults to `False`):
-            Whether to explain the results in plain English. Of a HiVA no language model is asked; a VL-FAU is quoted,
-            which writes about each AU and about the face itself. The same photo gives the same sentences. Each
-            active AU costs about two more runs of the network.
+            Whether to explain the results in plain English. For a HiVA no language model is involved; a VL-FAU is
+            quoted, which writes about each AU and about the face itself. The same photo always gives the same
+            sentences. Each active AU costs about as much as two more forward passes.
         timeout (`float`, *optional*, defaults to 30):
             Seconds that a URL may take to answer.
     """
@@ -223,10 +223,10 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         forward_params: dict[str, Any],
         postprocess_params: dict[str, Any],
     ) -> Iterator[list[dict[str, Any]] | dict[str, str]]:
-        """Run the three steps over `inputs`, as they are asked for and in their order.
+        """Run the three steps over `inputs`, lazily and in order.
 
-        This stands for the base class's loader, which has one process for photos at most and fills batches with photos
-        that show nobody. Here threads prepare photos (decoding, face detection and alignment leave Python's lock), and
+        This replaces the base class's loader, which has at most one process for photos and fills batches with photos
+        that show nobody. Here threads prepare photos (decoding, face detection and alignment release the GIL), and
         batches are full of faces.
         """
         chunks = self._chunks(inputs, num_workers, preprocess_params)
@@ -510,7 +510,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         return _chunk(None, self._no_pixels(), error=message)
 
     def _no_pixels(self) -> torch.Tensor:
-        """What stands in a batch, unread, where there is no face: zeros of the shape that the model sees."""
+        """Placeholder pixels, which the model does not read, for a chunk without a face: zeros of its input shape."""
         size = self.image_processor.crop_size if self.image_processor.do_center_crop else self.image_processor.size
         # On the CPU like the image processor's faces, with which it is batched, not on the user's default device.
         return torch.zeros(1, dtype=self.dtype, device="cpu").expand(1, 3, size["height"], size["width"])
@@ -597,7 +597,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
 
 
 def _check_sides(image_processor: Any):
-    """Raises a `ValueError` if it can't be told where in a photo lies what an image processor gives the model."""
+    """Raises a `ValueError` if the sizes of an image processor don't tell which part of a crop the model sees."""
     for name, is_used in {"size": "do_resize", "crop_size": "do_center_crop"}.items():
         if not getattr(image_processor, is_used, False):
             continue
@@ -652,7 +652,7 @@ def _identity(value: Any) -> Any:
 
 
 def _source(inputs: Any) -> Any:
-    """Get at an input, and at the image of a row of a data set."""
+    """Fetch an input; if it is a row of a data set, its image."""
     source = inputs
     if isinstance(inputs, _NumberedInput):
         try:

@@ -1,4 +1,4 @@
-"""Which errors programs tell in one line, because users can mend what they name; others show their traceback."""
+"""Errors that programs report in one line, because users can fix their cause; all others show a traceback."""
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError

@@ -8,7 +8,7 @@ from transformers.utils import CONFIG_NAME, PushToHubMixin
 
 
 def save_checkpoint(folder: Path, model: PreTrainedModel, *processors: PushToHubMixin):
-    """Writes a model and what reads its input. Whoever may read the configuration may read the weights.
+    """Saves a model with its processors, and gives its weights the permissions of its configuration.
 
     Args:
         folder: Where to; made if there is none.
@@ -21,7 +21,7 @@ def save_checkpoint(folder: Path, model: PreTrainedModel, *processors: PushToHub
 
 
 def share_weights(folder: Path):
-    """Gives weights the permissions of the configuration beside them: safetensors 0.8 keeps them for their owner."""
+    """Gives weights the permissions of the configuration: safetensors 0.8 lets only their owner read them."""
     permissions = stat.S_IMODE((folder / CONFIG_NAME).stat().st_mode)
     for weights in folder.glob("*.safetensors"):
         weights.chmod(permissions)

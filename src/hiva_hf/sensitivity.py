@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a probability depends on: how much it would change if single places of the face did.
+"""Gradient saliency: which parts of the face a probability depends on.
 
 Attention tells where a network looked, which need not be what it decided by. The squared gradient of an AU's score
 with respect to the pixels does (Simonyan et al., "Deep Inside Convolutional Networks", arXiv 1312.6034, take its

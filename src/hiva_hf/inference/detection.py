@@ -90,8 +90,8 @@ def detect(
         batch_size: Faces that the network reads at a time; by default 8 on a processor and 32 on an accelerator.
         detect_every: In videos, the whole frame is searched for faces every so many frames, and only the
             surroundings of known faces in between; 1 always searches all of it. See [`FaceTracker`].
-        face_search_size: Larger photos and frames are shrunk to this many pixels of their longer side where faces are
-            searched; 640 by default. Faces whose height is then below about 18 pixels are missed. Twice the size
+        face_search_size: To find faces, larger photos and frames are downscaled to this many pixels on their longer
+            side; 640 by default. Faces whose height is then below about 18 pixels are missed. Twice the size
             has four times the pixels to search.
         device: Such as "cpu" or "cuda:0"; by default what transformers chooses.
         dtype: Such as "bfloat16"; by default the checkpoint's.
@@ -223,7 +223,7 @@ def _dtype_of(dtype: str | torch.dtype | None) -> str | torch.dtype | None:
 
 
 class DetectionJob:
-    """Everything that is to be done with some photos and videos.
+    """One run of a detector over photos and videos.
 
     Args:
         sources: Photos and videos.
@@ -356,7 +356,7 @@ def _collect_table(records: Iterator[FaceRecord], labels: Sequence[str]) -> pd.D
 
 
 def describe(report: EngineReport) -> str:
-    """How much was done, how fast, and who waited for whom, in a few lines."""
+    """How much was done, how fast, and which stage waited for which, in a few lines."""
     lines = [
         f"{report.num_frames} frames, {report.num_faces} faces, {report.num_errors} errors in "
         f"{report.seconds:.1f} s: {report.frames_per_second:.1f} frames/s"

@@ -46,7 +46,7 @@ class FrameResult:
 
 @dataclass
 class EngineReport:
-    """How much was done, and who waited for whom.
+    """How much was done, and which stage waited for which.
 
     Attributes:
         num_frames: Frames that gave records.
@@ -57,7 +57,7 @@ class EngineReport:
         seconds: Wall-clock time, from the first frame to the last.
         work: For each stage the seconds of work per second, over all its threads: "decode" (videos), "faces"
             (finding, tracking and aligning them, decoding photos) and "model" (and all that is done with its results).
-        waits: Who waited for whom, as a share of the time: `{("decode", "faces"): 0.6, ...}`.
+        waits: Which stage waited for which, as a share of the time: `{("decode", "faces"): 0.6, ...}`.
     """
 
     num_frames: int = 0
