@@ -71,7 +71,7 @@ def test_a_model_with_an_adapter_is_fused_with_it_or_not_at_all(detector_dir, fa
         if settings["target_modules"] == "all-linear":
             torch.testing.assert_close(model.base_model.model.fuse()(faces).logits, expected, atol=1e-4, rtol=1e-4)
             return
-    with pytest.raises(ValueError, match="adapters on layers that are folded"):
+    with pytest.raises(ValueError, match="adapters on layers to be folded"):
         model.base_model.model.fuse()
     assert not model.base_model.model.is_fused
 

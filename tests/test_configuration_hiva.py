@@ -138,8 +138,8 @@ def test_labels_saved_as_strings_come_back_in_order():
         ({"text_memory_length": -1}, "`text_memory_length` is -1"),
         ({"text_level": "sentence", "text_memory_length": 2}, "one key per AU"),
         ({"description_pieces": ["a"], "text_memory_length": 9}, "`description_pieces` has 1 entries.*12 AUs"),
-        ({"description_pieces": ["a b c"] * 12, "text_memory_length": 3}, "a line of 3 word pieces.*has room for 2"),
-        ({"description_pieces": ["a"] * 12}, "a line of 1 word pieces.*has room for 0"),
+        ({"description_pieces": ["a b c"] * 12, "text_memory_length": 3}, "an entry of 3 word pieces.*has room for 2"),
+        ({"description_pieces": ["a"] * 12}, "an entry of 1 word pieces.*has room for 0"),
         ({"problem_type": "single_label_classification"}, "AUs occur together"),
         ({"text_config": DistilBertConfig()}, "'distilbert'.*BERT's layout.*bert, roberta"),
         ({"text_level": "word"}, "text_level"),
@@ -156,7 +156,7 @@ def test_contradictions_are_refused(settings, message):
 @pytest.mark.parametrize(
     ("id2label", "message"),
     [
-        ({1: "AU1", 2: "AU2"}, r"`id2label` has the keys \[1, 2\], but logits are counted from 0"),
+        ({1: "AU1", 2: "AU2"}, r"`id2label` has the keys \[1, 2\], but the logits are numbered from 0"),
         ({"a": "AU1"}, r"`id2label` has the keys \['a'\]"),
         ({0: "AU1", 1: "AU1"}, "`id2label` names an AU twice: AU1, AU1"),
     ],

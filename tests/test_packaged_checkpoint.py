@@ -121,5 +121,5 @@ def test_a_detector_is_a_folder_a_repository_or_the_starter(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("name", ["hiva", "./hiva", "runs/first/hiva", "/hiva/first", "../org/hiva", "~/hiva"])
 def test_a_folder_that_is_not_there_is_told(name):
-    with pytest.raises(FileNotFoundError, match="There is no folder '.*hiva.*a repository ORG/NAME"):
+    with pytest.raises(FileNotFoundError, match="There is no folder '.*hiva.*a Hub repository ORG/NAME"):
         packaged_checkpoint.find_checkpoint(name)

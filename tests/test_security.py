@@ -188,7 +188,7 @@ SWIN = {"model_type": "timm_wrapper", "architecture": "swin_tiny_patch4_window7_
         ({"backbone_config": {"num_hidden_layers": 10**8}}, r"`backbone_config\.num_hidden_layers` is"),
         ({"backbone_config": SWIN | {"model_args": {"depths": [2, 10**9]}}}, r"`backbone_config\.model_args\.depths`"),
         ({"backbone_config": SWIN | {"model_args": {"checkpoint_path": "evil.pth"}}}, "has a `checkpoint_path`"),
-        ({"backbone_config": SWIN | {"architecture": "hf-hub:evil/model"}}, "names an architecture of timm"),
+        ({"backbone_config": SWIN | {"architecture": "hf-hub:evil/model"}}, "must name a timm architecture"),
     ],
 )
 def test_absurd_configs_are_refused_before_they_take_memory(tiny_model_dir, tmp_path, entries, message):

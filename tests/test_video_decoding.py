@@ -151,8 +151,8 @@ def test_pictures_are_freed_when_they_were_read(tmp_path):
     ("ending", "options", "message"),
     [
         ("mp4", {"container": {"movflags": "faststart"}}, "decoding failed|seconds before"),
-        ("avi", {"codec": "mpeg4"}, "seconds before the time that its header tells"),
-        ("mkv", {}, "seconds before the time that its header tells"),
+        ("avi", {"codec": "mpeg4"}, "seconds before the end that its header states"),
+        ("mkv", {}, "seconds before the end that its header states"),
     ],
 )
 def test_a_truncated_video_gives_its_pictures_up_to_the_damage(tmp_path, ending, options, message):
@@ -404,7 +404,7 @@ def test_music_with_a_cover_picture_is_no_video(tmp_path):
         container.mux(cover.encode())
     pictures, error = read(path)
     assert pictures == []
-    assert "holds no video" in str(error)
+    assert "contains no video" in str(error)
 
 
 def test_a_video_with_absurd_dimensions_is_refused_before_it_is_decoded(tmp_path, monkeypatch):

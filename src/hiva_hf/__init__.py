@@ -1,7 +1,7 @@
 """HiVA and VL-FAU: facial Action Unit detection with vision and language, for the Hugging Face ecosystem.
 
-Importing the package makes transformers' Auto classes know the model types `"hiva"` and `"vl_fau"`, and
-`transformers.pipeline` the task `"au-detection"`. It is quick: what the package offers is imported when it is used.
+Importing the package registers the model types `"hiva"` and `"vl_fau"` with transformers' Auto classes, and the task
+`"au-detection"` with `transformers.pipeline`. It is quick: the package's modules are imported when they are used.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Files and folders that are there as a whole or not at all, also after a crash or a power cut."""
+"""Files and folders that are written completely or not at all, even after a crash or a power cut."""
 
 import errno
 import os
@@ -13,24 +13,24 @@ _IS_WINDOWS = os.name == "nt"
 
 
 def write_text(path: Path, text: str):
-    """Writes a file of UTF-8 in one step, and the folders above it; one of that name is replaced."""
+    """Writes a UTF-8 file in one step, replacing an existing one; creates missing parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def write_bytes(path: Path, data: bytes):
-    """Writes a file in one step; one of that name is replaced. Its folder must be there."""
+    """Writes a file in one step, replacing an existing one. Its folder must exist."""
     write_file(path, lambda unfinished: unfinished.write_bytes(data))
 
 
 def write_file(path: Path, write: Callable[[Path], object]):
-    """Writes a file aside, puts it on the disk, then gives it its name; one of that name is replaced.
+    """Writes a file under a temporary name, flushes it to disk, then renames it, replacing an existing one.
 
-    If it can't be written, as on a full disk, nothing of it stays.
+    If it can't be written, as on a full disk, nothing of it is left.
 
     Args:
-        path: What it is called in the end; its folder must be there.
-        write: Writes the file of the name that it is given; what it returns is ignored.
+        path: Its final name; its folder must exist.
+        write: Writes a file of the name that it is given; what it returns is ignored.
     """
     unfinished = path.with_name(path.name + UNFINISHED_SUFFIX)
     try:
@@ -128,16 +128,16 @@ def remove_unfinished(parent: Path):
 
 
 def _flush(path: Path):
-    """Waits until a file or the names in a folder are on the disk."""
+    """Waits until a file, or the names in a folder, are on disk."""
     if _IS_WINDOWS and path.is_dir():
-        # Windows opens no folders, and writes their names through.
+        # Windows can't open folders, and writes their names through.
         return
-    # Windows flushes for those who may write.
+    # Windows flushes only files that are opened for writing.
     descriptor = os.open(path, os.O_RDWR if _IS_WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network disks flush files, but no folders.
+        # Some network disks flush files, but not folders.
         if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP) or not path.is_dir():
             raise
     finally:

@@ -11,11 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Why a detector says what it says of a face, in plain English: facts of one face in, sentences and figures out.
+"""Explains a detector's results for a face in plain English: evidence for one face in, sentences and figures out.
 
-Nothing here is learned, looked up or random: the same facts give the same sentences. What the sentences may not do is
-to claim more than the facts show, so a map that lies on the same place whatever the AU is, or nowhere in particular,
-is called not specific.
+Nothing here is learned, looked up or random: the same evidence gives the same sentences. The sentences must not claim
+more than the evidence shows, so a map that lies on the same place for every AU, or nowhere in particular, is called
+not specific.
 """
 
 import math
@@ -31,7 +31,7 @@ from .facs_states import NEUTRAL_FACE_SENTENCE, face_sentence, state_clause, sta
 from .word_pieces import mean_word_weights
 
 
-# Parts of a face that a map can lie on, those of `facs.Region` but for the jaw, of which a crop shows the chin.
+# Parts of a face that a map can lie on: those of `facs.Region` except the jaw, of which a crop shows the chin.
 REGIONS = ("brows", "eyes", "nose", "cheeks", "mouth", "chin")
 # Regions of the catalogue that are not in `REGIONS`: a dropped jaw shows at the chin and the mouth.
 _PLACES_OF_REGION = {"jaw": ("chin", "mouth")}
@@ -53,18 +53,18 @@ CLOSE_CALL = 0.5
 
 @dataclass(frozen=True, eq=False)
 class FaceEvidence:
-    """What is known of one face; all that is None was not measured, or the detector does not have it.
+    """The evidence for one face; what is None was not measured, or the detector does not provide it.
 
     Attributes:
         labels: The N AUs, such as "AU12", in the order of everything else.
         probabilities: [N].
         thresholds: [N], from which an AU is active.
-        experimental: Labels of AUs that the detector is known to be unreliable at on real photos.
+        experimental: Labels of AUs for which the detector is known to be unreliable on real photos.
         maps: [N, h, w], not negative, each summing to 1: where in the view the evidence for each AU lies. An AU whose
             map is 0 has none.
         kind: What the maps show: "sensitivity", what the probability depends on, or "attention", where the AU's
-            description looked.
-        landmarks: [5, 2], the places of a `DetectedFace`'s landmarks within the view, which runs from 0 to 1.
+            description attended.
+        landmarks: [5, 2], the landmarks of a `DetectedFace` in coordinates of the view, from 0 to 1.
         word_weights: [N, 1 + L], the attention to the keys of each AU's text memory, summing to 1.
         description_pieces: N lines in the format of `word_pieces`.
         graph: [N, N], row i marks the AUs that AU i is most similar to; its diagonal is left out.
@@ -110,7 +110,7 @@ class MapPlace:
 
 
 def explain_face(evidence: FaceEvidence) -> dict[str, Any]:
-    """Explains what a detector says of a face.
+    """Explains a detector's results for a face.
 
     Returns:
         `summary` (`str`), `warnings` (`list[str]`) and `explanations`, for each AU a dict:
@@ -123,7 +123,7 @@ def explain_face(evidence: FaceEvidence) -> dict[str, Any]:
         - **side** (`str` or `None`) -- "left" or "right" of the image, if nearly all of that lies there.
         - **region_agrees** (`bool` or `None`) -- Whether the AU shows in that region.
         - **words** (`list[dict]` or `None`) -- The words of its description with the most attention, each with
-          `word` and `attention`, a multiple of what evenly spread attention would be.
+          `word` and `attention`, as a multiple of uniform attention.
         - **related** (`list[str]` or `None`) -- The AUs most similar to it on this face.
     """
     places = map_places(evidence)
@@ -154,13 +154,13 @@ def explain_face(evidence: FaceEvidence) -> dict[str, Any]:
 
 
 def summarize(evidence: FaceEvidence) -> str:
-    """One sentence of what the face shows, and one that lists the active AUs with their probabilities."""
+    """One sentence on what the face shows, and one that lists the active AUs with their probabilities."""
     rows = [row for row, is_active in enumerate(evidence.active) if is_active]
     known = [evidence.labels[row] for row in rows if find_action_unit(evidence.labels[row]) is not None]
     if not rows:
         sentence = face_sentence([]) if evidence.face_text is None else evidence.face_text
         return f"{sentence} None of {len(evidence.labels)} AUs is active."
-    # AUs that the catalogue does not know have no clause, but are on the list.
+    # AUs that the catalogue lacks have no clause, but are listed.
     sentence = f"{face_sentence(known)} " if known else ""
     if evidence.face_text is not None:
         sentence = f"{evidence.face_text} "
@@ -171,7 +171,7 @@ def summarize(evidence: FaceEvidence) -> str:
 def rule_warnings(evidence: FaceEvidence) -> list[str]:
     """One sentence for each pair of active AUs that contradict each other by `ActionUnit.exclusions`.
 
-    It says which of the two is the less sure: that whose probability is nearer to its threshold, in logits.
+    It says which of the two is less certain: the one whose probability is nearer to its threshold, in logits.
     """
     rows = {
         unit.number: row
@@ -187,7 +187,7 @@ def rule_warnings(evidence: FaceEvidence) -> list[str]:
 
 
 def contradicting_sentences(evidence: FaceEvidence) -> list[str]:
-    """One sentence for each AU of which the detector wrote the opposite of what its probability says."""
+    """One sentence for each AU about which the detector wrote the opposite of what its probability says."""
     warnings = []
     for row, sentence in enumerate(evidence.sentences or ()):
         label, is_active = evidence.labels[row], evidence.active[row]
@@ -200,10 +200,10 @@ def contradicting_sentences(evidence: FaceEvidence) -> list[str]:
 
 
 def contradictions_of_face_text(evidence: FaceEvidence) -> list[str]:
-    """One sentence for each AU that the detector's text about the face has otherwise than its probability.
+    """One sentence for each AU whose state in the detector's text about the face contradicts its probability.
 
-    The text is read by the clauses that it is made of, see [`face_sentence`]. One without any of them is in other
-    words: nothing is said of it.
+    The text is searched for the clauses of [`face_sentence`]. A text without any of them is worded differently, and
+    gives no sentences.
     """
     if evidence.face_text is None:
         return []
@@ -264,15 +264,15 @@ def map_places(evidence: FaceEvidence) -> list[MapPlace | None] | None:
 
 
 def places_of(region: str) -> tuple[str, ...]:
-    """The `REGIONS` of a crop where an AU shows whose `ActionUnit.region` is `region`."""
+    """The `REGIONS` of a crop in which AUs whose `ActionUnit.region` is `region` show."""
     return _PLACES_OF_REGION.get(region, (region,))
 
 
 def region_cells(landmarks: NDArray[np.floating], height: int, width: int) -> NDArray[np.float64]:
     """How much of each token of a map belongs to each region of the face.
 
-    Regions are drawn around the landmarks in the face's own measures: along the line between the eyes in distances of
-    the eyes, across it in distances from the eyes to the mouth.
+    Regions are defined relative to the landmarks: along the line between the eyes in units of the distance between the
+    eyes, across it in units of the distance from the eyes to the mouth.
 
     Args:
         landmarks: [5, 2], see [`FaceEvidence`].
@@ -280,7 +280,7 @@ def region_cells(landmarks: NDArray[np.floating], height: int, width: int) -> ND
         width: Tokens from left to right.
 
     Returns:
-        Array `[len(REGIONS), height, width]` of shares; what is left over of a token is hair, neck and background.
+        Array `[len(REGIONS), height, width]` of shares; the rest of a token is hair, neck and background.
     """
     rows, columns = (
         (np.arange(size * _POINTS_PER_TOKEN) + 0.5) / (size * _POINTS_PER_TOKEN) for size in (height, width)
@@ -305,8 +305,8 @@ def attended_words(evidence: FaceEvidence) -> list[list[tuple[str, float]]] | No
     """The `NUM_WORDS` words of each AU's description with the most attention; None if they are not known.
 
     Returns:
-        For each AU pairs of a word and its attention, where 1 is what each key of the AU's text memory would have if
-        all had the same.
+        For each AU, pairs of a word and its attention, where 1 is uniform attention over the keys of the AU's text
+        memory.
     """
     if evidence.word_weights is None or evidence.description_pieces is None:
         return None
@@ -336,7 +336,7 @@ def _sentence(
     words: list[list[tuple[str, float]]] | None,
     related: list[list[str]] | None,
 ) -> str:
-    """All that is said of one AU."""
+    """The whole explanation of one AU."""
     if evidence.sentences is not None:
         return evidence.sentences[index]
     parts = [_statement(evidence, index)]
@@ -402,7 +402,7 @@ def _warning(evidence: FaceEvidence, number: int, other: int, rows: dict[int, in
 
 
 def _side(values: NDArray[np.floating], landmarks: NDArray[np.floating]) -> str | None:
-    """The side of the image's face on which nearly all of `values` `[h, w]` lies."""
+    """The side of the face, as seen in the image, on which nearly all of `values` `[h, w]` lies."""
     height, width = values.shape
     rows, columns = ((np.arange(size) + 0.5) / size for size in (height, width))
     along, _ = _face_coordinates(landmarks, *np.meshgrid(columns, rows))
@@ -417,14 +417,14 @@ def _side(values: NDArray[np.floating], landmarks: NDArray[np.floating]) -> str 
 def _face_coordinates(
     landmarks: NDArray[np.floating], x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Places in the view -> places on the face: (0, 0) between the eyes, (+-0.5, 0) the eyes, (0, 1) the mouth."""
+    """Positions in the view -> on the face: (0, 0) between the eyes, (+-0.5, 0) the eyes, (0, 1) the mouth."""
     points = np.asarray(landmarks, dtype=np.float64)
     center, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
     eye_line = points[1] - points[0]
     distance = max(float(np.hypot(*eye_line)), 1e-6)
     direction = eye_line / distance
     normal = np.array([-direction[1], direction[0]])
-    # A face that looks up or down shortens the way to the mouth, but never to nothing.
+    # If a face looks up or down, the distance to the mouth shrinks, but is kept from vanishing.
     to_mouth = max(float((mouth - center) @ normal), 0.5 * distance)
     along = ((x - center[0]) * direction[0] + (y - center[1]) * direction[1]) / distance
     across = ((x - center[0]) * normal[0] + (y - center[1]) * normal[1]) / to_mouth
@@ -447,7 +447,7 @@ def _logit(probability: float) -> float:
 
 
 def _round(probability: float) -> str:
-    """Two digits; three where two would say 0 or 1 of what is neither."""
+    """Two decimals; three where two might read as 0 or 1."""
     return f"{probability:.2f}" if 0.01 <= probability <= 0.99 else f"{probability:.3f}"
 
 

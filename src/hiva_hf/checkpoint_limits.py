@@ -11,10 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How large a checkpoint may claim to be: files from strangers are refused before they take memory.
+"""How large a network a checkpoint may declare: untrusted files are rejected before they take memory.
 
-The limits lie far above all that was ever published (the paper's network has 0.5 billion weights with its text
-encoder) and far below what takes a machine down.
+The limits are far above anything published (the paper's network has 0.5 billion weights with its text encoder) and far
+below what brings a machine down.
 """
 
 import re
@@ -49,9 +49,9 @@ _MIN_FIELDS = {
     "max_position_embeddings": 1,
     "encoder_hidden_size": 1,
 }
-# Any network as a whole: weights and buffers, 8 GiB in single precision.
+# Weights and buffers of a whole network, 8 GiB in fp32.
 MAX_NUM_ELEMENTS = 2**31
-# Numbers in the configurations of towers, by what their names hold; an ImageNet has 21,841 classes.
+# Numbers in the configurations of towers, by parts of their names; the full ImageNet has 21,841 classes.
 _MAX_TOWER_COUNTS = {
     re.compile("layer|depth|block|stage"): 1_000,
     re.compile("num_labels|num_classes"): 100_000,
@@ -60,7 +60,7 @@ _MAX_TOWER_COUNTS = {
 
 
 def check_num_labels(num_labels: int) -> None:
-    """Raises a ValueError for more AUs than there can be; to be called before anything is made for each of them."""
+    """Raises a ValueError for more AUs than are supported; call it before anything is built for each of them."""
     if num_labels > MAX_NUM_LABELS:
         raise ValueError(f"The configuration has {num_labels} AUs, but at most {MAX_NUM_LABELS} are supported.")
 
@@ -79,7 +79,7 @@ def check_tower(name: str, content: Any) -> None:
     """Raises a ValueError if a number in the configuration of a tower is absurd.
 
     Args:
-        name: What messages call it.
+        name: Its name in messages.
         content: Its dictionary, or a value within.
     """
     if isinstance(content, Mapping):
@@ -96,23 +96,23 @@ def check_tower(name: str, content: Any) -> None:
 
 
 def check_timm_tower(content: Mapping[str, Any]) -> None:
-    """Raises a ValueError if a timm backbone would be fetched from elsewhere, or read a file of its own choice."""
+    """Raises a ValueError if a timm backbone would be fetched from elsewhere, or would read another file."""
     architecture = content.get("architecture") or ""
     # timm: "hf-hub:ORG/NAME" and "local-dir:FOLDER".
     if ":" in architecture:
         raise ValueError(
-            f"`backbone_config.architecture` is {architecture!r}, but a checkpoint names an architecture of timm and "
-            "holds the weights itself."
+            f"`backbone_config.architecture` is {architecture!r}, but a checkpoint must name a timm architecture and "
+            "hold the weights itself."
         )
     if "checkpoint_path" in (content.get("model_args") or {}):
         raise ValueError(
-            "`backbone_config.model_args` has a `checkpoint_path`, but a checkpoint holds the weights itself: nothing "
-            "else is read."
+            "`backbone_config.model_args` has a `checkpoint_path`, but a checkpoint must hold the weights itself: no "
+            "other file is read."
         )
 
 
 def check_num_elements(model: Any) -> None:
-    """Raises a ValueError if a network is too large. While it is loaded its tensors have no memory yet."""
+    """Raises a ValueError if a network is too large. During loading, its tensors have no memory yet."""
     num_elements = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
     if num_elements > MAX_NUM_ELEMENTS:
         raise ValueError(
@@ -122,7 +122,7 @@ def check_num_elements(model: Any) -> None:
 
 
 def check_sides(**sizes: Any) -> None:
-    """Raises a ValueError if an image processor would blow pictures up.
+    """Raises a ValueError if an image processor would make images too large.
 
     Args:
         sizes: `SizeDict`s by name, or None.

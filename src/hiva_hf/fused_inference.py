@@ -13,11 +13,11 @@
 # limitations under the License.
 """HiVA folded for inference: the same outputs from less arithmetic, where the descriptions don't change.
 
-At inference, every key, value and query that comes from the text is a constant, and so is what batch norms do.
-Attention between a map and constants needs no projection of the map: its scores are the map times one small matrix,
-and its values are projected after they were pooled. This is algebra, not approximation: only rounding differs.
+At inference, every key, value and query that comes from the text is constant, and so are the batch norms. Attention
+between a map and constants needs no projection of the map: its scores are the map times one small matrix, and its
+values are projected after pooling. This is algebra, not approximation: only rounding differs.
 
-All of it is in buffers that are not part of the state dict. Shapes: B images, N AUs, T visual tokens, K keys of an
+Folded weights are buffers that are not part of the state dict. Shapes: B images, N AUs, T visual tokens, K keys of an
 AU's text memory, d = `config.hidden_size`. Maps of AUs are `(N, B * T, d)` here, a block of tokens for each AU.
 """
 
@@ -30,8 +30,8 @@ from .fused_swin import FusedSwin
 from .packed_linear import PackedLinear, PackedLinears
 
 
-# The score of a key that is padding: nothing is left of it after a softmax, in half precision as well, and exporters
-# that look for ranges meet no infinity.
+# The score of padding keys: 0 after a softmax, in half precision as well, but not infinite, for exporters that compute
+# value ranges.
 _PADDING_SCORE = -1e4
 
 
@@ -47,7 +47,7 @@ def constant(tensor: torch.Tensor, like: torch.Tensor) -> nn.Buffer:
 
 
 def fold_batch_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """A 1x1 convolution and the batch norm behind it -> weight `(out_channels, in_channels)` and bias."""
+    """A 1x1 convolution and the batch norm after it -> weight `(out_channels, in_channels)` and bias."""
     scale = _exact(norm.weight) / (_exact(norm.running_var) + norm.eps).sqrt()
     weight = _exact(convolution.weight).flatten(1) * scale[:, None]
     bias = 0 if convolution.bias is None else _exact(convolution.bias)
@@ -64,7 +64,7 @@ class FusesForInference:
 
     @property
     def is_fused(self) -> bool:
-        """Whether the model runs folded: see its `fuse`."""
+        """Whether the model is fused, see its `fuse`."""
         return self.fused_detector is not None
 
     def unfuse(self) -> "FusesForInference":
@@ -79,7 +79,7 @@ class FusesForInference:
         return super().train(mode)
 
     def load_state_dict(self, state_dict, *args, **kwargs):
-        """See [`torch.nn.Module.load_state_dict`]; what was folded from other weights is dropped."""
+        """See [`torch.nn.Module.load_state_dict`]; weights that were folded before are dropped."""
         self.unfuse()
         return super().load_state_dict(state_dict, *args, **kwargs)
 
@@ -91,13 +91,13 @@ class FusesForInference:
             )
         if any(has_folded_adapters(part) for part in parts):
             raise ValueError(
-                "A model with adapters on layers that are folded can't be fused: call `merge_and_unload()` first."
+                "A model with adapters on layers to be folded can't be fused: call `merge_and_unload()` first."
             )
         devices = {parameter.device for part in parts for parameter in part.parameters()}
         is_offloaded = hasattr(self, "hf_device_map") and torch.device("meta") in devices
         if len(devices) > 1 or is_offloaded:
             raise ValueError(
-                "A model that lies on several devices, or was offloaded, can't be fused: load it without "
+                "A model that is spread over several devices or offloaded can't be fused: load it without "
                 "`device_map`, or onto one device."
             )
 
@@ -122,9 +122,9 @@ class _Projections:
         self.scaling = attention.scaling
 
     def score_constant_queries(self, queries: torch.Tensor) -> torch.Tensor:
-        """Queries `(groups, Q, d)` -> `(groups, d, Q)`: maps times it are scores, up to a constant of each query."""
-        # A score is (W_Q z + b_Q) (W_K f + b_K): its part with b_K is the same for all tokens f, and a softmax over
-        # them drops it.
+        """Queries `(groups, Q, d)` -> `(groups, d, Q)`: a map times it gives scores, up to a constant per query."""
+        # A score is (W_Q z + b_Q) (W_K f + b_K): its part with b_K is the same for all tokens f, and cancels in a
+        # softmax over them.
         queries = queries @ self.q_weight + self.q_bias
         return self.k_weight @ queries.transpose(1, 2) * self.scaling
 
@@ -196,7 +196,7 @@ class FusedDDCA(nn.Module):
 
     @staticmethod
     def shift(ddca: nn.Module) -> torch.Tensor:
-        """What both layer norms add, `(N, 1, d)`: it is left to the bias of the fusion layer."""
+        """The summed biases of both layer norms, `(N, 1, d)`: the bias of the fusion layer takes them over."""
         return _exact(ddca.text_to_vision.norm.bias) + _exact(ddca.vision_to_text.norm.bias)
 
     def forward(
@@ -236,7 +236,7 @@ class FusedCDCA(nn.Module):
         looked_for = textual.score_constant_queries(context)
         weight, bias = visual.score_constant_keys(context)
         self.num_labels = context.shape[1]
-        # Both directions read the map by one linear layer: N scores each.
+        # One linear layer on the map gives the scores of both directions, N each.
         self.score_weight = constant(torch.cat([looked_for, weight], dim=2)[0].T, like)
         self.score_bias = constant(torch.cat([torch.zeros_like(bias), bias], dim=2).flatten(), like)
         self.values = constant(visual.values(context)[0], like)
@@ -247,7 +247,7 @@ class FusedCDCA(nn.Module):
 
     @staticmethod
     def shift(cdca: nn.Module) -> torch.Tensor:
-        """What both layer norms add, `(1, 1, d)`."""
+        """The summed biases of both layer norms, `(1, 1, d)`."""
         return _exact(cdca.text_to_vision.norm.bias) + _exact(cdca.vision_to_text.norm.bias)
 
     def forward(self, global_map: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -322,9 +322,9 @@ class FusedInteraction(nn.Module):
 
 class FusedDetector(nn.Module):
     """
-    All of a [`HiVAForAUDetection`] for inference, see [`HiVAForAUDetection.fuse`].
+    A whole [`HiVAForAUDetection`] for inference, see [`HiVAForAUDetection.fuse`].
 
-    The backbone's weights are not copied: [`~FusedDetector.forward`] is given the vision model that they belong to.
+    The backbone's weights are not copied: [`~FusedDetector.forward`] takes the vision model that they belong to.
 
     Args:
         vision_model (`HiVAVisionModel`):
@@ -345,7 +345,7 @@ class FusedDetector(nn.Module):
         text: tuple[torch.Tensor, torch.Tensor] | None,
     ):
         super().__init__()
-        # CODEPATH: backbones other than timm's Swin run as they are, by faster kernels where there are some.
+        # CODEPATH: backbones other than timm's Swin run as they are, with faster kernels where there are any.
         self.swin = FusedSwin.of(vision_model.backbone)
         self.packed_linears = PackedLinears()
         self.maps = FusedMaps(vision_model)
@@ -355,7 +355,7 @@ class FusedDetector(nn.Module):
         """
         Args:
             vision_model (`HiVAVisionModel`):
-                The one that was folded.
+                The model that was folded.
             pixel_values (`torch.Tensor` of shape `(B, 3, image_size, image_size)`).
 
         Returns:

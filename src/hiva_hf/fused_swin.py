@@ -13,14 +13,14 @@
 # limitations under the License.
 """timm's Swin with less copying, for inference.
 
-A Swin block partitions its map into windows and puts it together again; every second one shifts it as well, there and
-back. But all of a block works on single tokens, except for its attention, which works on the tokens of a window: so
-tokens may stay in the order of the windows, and one permutation from a block to the next is all that is copied. The
-2x2 tokens that are merged between stages come by the same kind of permutation. Biases of relative positions and masks
-of shifted windows are constants, added up once.
+A Swin block partitions its map into windows and reassembles it; every second one also shifts it, there and back. But
+everything in a block works on single tokens, except attention, which works on the tokens of a window. So tokens can
+stay in window order, and are copied only by one permutation from a block to the next. The 2x2 tokens that are merged
+between stages are gathered by the same kind of permutation. Relative position biases and masks of shifted windows are
+constants, added up once.
 
-Weights stay where they are, in timm's model; what is here are index lists and attention biases, and on processors the
-copies of weights that their kernels want (`packed_linear.py`).
+Weights stay in timm's model; this module adds index lists and attention biases, and on CPUs the packed copies of
+weights that the kernels there need (`packed_linear.py`).
 Shapes: B images, T tokens, W windows of M tokens, H heads, c channels.
 """
 
@@ -33,31 +33,31 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from .packed_linear import PackedLinear
 
 
-# What is added to the score of a token that is not to be read. timm adds -100, whose exponential is a subnormal number
-# in fp32: exact products of such numbers take a processor ten times as long.
+# Added to the scores of masked tokens. timm adds -100, whose exponential is a subnormal number in fp32: exact products
+# of such numbers take a CPU ten times as long.
 _MASKED = -1e4
-# Queries and keys that one program of a generated attention kernel holds, and its least width of a head.
+# Block size of a generated attention kernel over queries and keys, and its smallest head dimension.
 _KERNEL_BLOCK, _LEAST_HEAD_DIM = 64, 16
-# Vector units of x86 and no matrix units, where attention in either form was timed.
+# x86 with vector units but no matrix units, on which both forms of attention were timed.
 _IS_VECTOR_PROCESSOR = (
     torch.backends.cpu.get_cpu_capability().startswith("AVX") and not torch.cpu._is_amx_tile_supported()
 )
 
 
 def _is_compiled_for_inference() -> bool:
-    # `is_exporting` can't be asked: while PyTorch 2.11 compiles, it is always true.
+    # Not by `is_exporting`, which is always true while PyTorch 2.11 compiles.
     return torch.compiler.is_dynamo_compiling() and not torch.is_grad_enabled()
 
 
 def _positions(num_tokens: int) -> torch.Tensor:
-    # Index lists are worked out where their values can be read, whatever device a model is built on.
+    # Index lists are computed where their values can be read, whatever device a model is built on.
     return torch.arange(num_tokens, device="cpu")
 
 
 def _window_order(block: nn.Module) -> torch.Tensor:
     """
-    The tokens of a map, by their row-major position, in the order in which a block's windows hold them, `(W * M,)`;
-    the position T stands for padding, where windows reach over the edge.
+    The row-major positions of a map's tokens in the order of a block's windows, `(W * M,)`; position T stands for
+    padding, where windows extend beyond the edge.
     """
     height, width = block.input_resolution
     window_height, window_width = block.window_size
@@ -69,7 +69,7 @@ def _window_order(block: nn.Module) -> torch.Tensor:
 
 
 def _merging_order(resolution: tuple[int, int]) -> torch.Tensor:
-    """The four positions that `PatchMerging` makes each of its tokens of, `(T / 4, 4)`; the position T is padding."""
+    """The four positions that `PatchMerging` merges into each of its tokens, `(T / 4, 4)`; position T is padding."""
     height, width = resolution
     positions = _positions(height * width).view(height, width)
     positions = nn.functional.pad(positions, (0, width % 2, 0, height % 2), value=height * width)
@@ -78,7 +78,7 @@ def _merging_order(resolution: tuple[int, int]) -> torch.Tensor:
 
 
 def _places(order: torch.Tensor, num_tokens: int) -> torch.Tensor:
-    """Where the positions 0 to T stand in an order, `(T + 1,)`; padding has the place T."""
+    """The inverse of an order: the places of positions 0 to T in it, `(T + 1,)`; padding has place T."""
     places = torch.full((num_tokens + 1,), num_tokens, device="cpu")
     is_token = order < num_tokens
     places[order[is_token]] = _positions(len(order))[is_token]
@@ -87,8 +87,8 @@ def _places(order: torch.Tensor, num_tokens: int) -> torch.Tensor:
 
 def _resident_order(block: nn.Module) -> torch.Tensor:
     """
-    The order in which tokens stand outside of a block's attention: that of its windows. Padding takes part in the
-    attention alone: around windows that hold some, tokens stand row-major.
+    The order of tokens outside a block's attention: that of its windows, or row-major if windows hold padding, which
+    takes part in the attention only.
     """
     height, width = block.input_resolution
     windows = _window_order(block)
@@ -105,7 +105,7 @@ def blocks_of(swin: nn.Module) -> list[nn.Module]:
 
 
 def _timm_swin(backbone: nn.Module) -> nn.Module | None:
-    """The timm Swin inside of a backbone; None if it is another one."""
+    """The timm Swin inside a backbone; None for other backbones."""
     swin = getattr(backbone, "timm_model", None)
     # Compared by name, so that checkpoints with other backbones need no timm.
     is_swin = (type(swin).__module__, type(swin).__name__) == ("timm.models.swin_transformer", "SwinTransformer")
@@ -118,8 +118,8 @@ def _lowered(mask: torch.Tensor) -> torch.Tensor:
 
 def lower_masks(backbone: nn.Module):
     """
-    Has a timm Swin mask its shifted windows by a number whose exponential is zero, in place; other backbones stay as
-    they are. To be called whenever timm has made the masks anew: no checkpoint holds them.
+    Makes a timm Swin mask its shifted windows with a number whose exponential is zero, in place; other backbones stay
+    as they are. Call it whenever timm has rebuilt the masks, which no checkpoint holds.
 
     Args:
         backbone (`PreTrainedModel`):
@@ -133,11 +133,11 @@ def lower_masks(backbone: nn.Module):
 
 class Reordering(nn.Module):
     """
-    Takes tokens in one order to another; an index of T, the number of tokens, makes a token of zeros.
+    Reorders tokens; index T, the number of tokens, gives a token of zeros.
 
     Args:
         indices (`torch.LongTensor` of shape `(new_T,)`):
-            For each new token the place of an old one.
+            For each new token, the index of an old one.
         num_tokens (`int`):
             T.
         device (`torch.device`).
@@ -157,7 +157,7 @@ class Reordering(nn.Module):
 
 
 class FusedSwinAttention(nn.Module):
-    """Attention within windows, of tokens that come window by window."""
+    """Attention within windows, over tokens in window order."""
 
     def __init__(self, block: nn.Module):
         super().__init__()
@@ -175,15 +175,16 @@ class FusedSwinAttention(nn.Module):
 
     @staticmethod
     def _is_generated_for(query: torch.Tensor) -> bool:
-        # CODEPATH: in half precision, windows are attended to by the kernel that PyTorch generates for them when it
-        # compiles for a GPU: on an H200 about five times as fast as the one it has at hand, which is for long
-        # sequences. Without a compiler it would be slow, and gradients are left to the usual one.
+        # CODEPATH: compiled for a GPU in half precision, attention uses a kernel that PyTorch generates for the
+        # windows: on an H200 about five times as fast as the built-in one, which is made for long sequences. Without
+        # compilation it would be slow; with gradients, the built-in one is used.
         is_half = query.dtype in (torch.bfloat16, torch.float16)
         return _is_compiled_for_inference() and query.is_cuda and is_half and query.shape[-1] >= _LEAST_HEAD_DIM
 
     @staticmethod
     def _is_written_out_for(query: torch.Tensor) -> bool:
-        # CODEPATH: compiled for vector units, scores, bias and softmax are as fast written out, in bfloat16 faster.
+        # CODEPATH: compiled for vector units, explicit scores, bias and softmax are as fast as the fused kernel, in
+        # bfloat16 faster.
         return _is_compiled_for_inference() and query.is_cpu and _IS_VECTOR_PROCESSOR
 
     def _attend_by_generated_kernel(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -195,10 +196,10 @@ class FusedSwinAttention(nn.Module):
         one_block = BlockMask.from_kv_blocks(
             self.num_key_blocks,
             self.key_blocks,
-            # Longer than any window, whose length is then not compared with these: as PyTorch's own for no mask.
+            # Longer than any window, as PyTorch's own for no mask, so that the length of windows is not compared.
             BLOCK_SIZE=1 << 30,
             seq_lengths=(1, 1),
-            # They are for gradients.
+            # Needed for gradients only.
             compute_q_blocks=False,
         )
         options = {"BACKEND": "TRITON", "BLOCK_M": _KERNEL_BLOCK, "BLOCK_N": _KERNEL_BLOCK}
@@ -238,7 +239,7 @@ class FusedSwinBlock(nn.Module):
         block (`timm.models.swin_transformer.SwinTransformerBlock`):
             The block, which keeps its weights.
         order (`torch.LongTensor` of shape `(T,)`):
-            The row-major positions of the tokens that come, in their order.
+            The row-major positions of the incoming tokens, in their order.
     """
 
     def __init__(self, block: nn.Module, order: torch.Tensor):
@@ -280,7 +281,7 @@ class FusedSwin(nn.Module):
         self.patch_size = swin.patch_embed.patch_size
         device, num_tokens = _device(swin), swin.patch_embed.num_patches
         order = _positions(num_tokens)
-        # The first list takes patches to where the first block wants them, the others those that are merged.
+        # The first one brings patches into the order of the first block, the others gather tokens to be merged.
         self.gatherings, self.blocks, self.to_rows = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         self.reductions = nn.ModuleList(PackedLinear() for _ in swin.layers)
         for stage in swin.layers:
@@ -299,7 +300,7 @@ class FusedSwin(nn.Module):
     @classmethod
     def of(cls, backbone: nn.Module) -> "FusedSwin | None":
         """
-        The fused form of a backbone; None if it isn't a timm Swin that reads images of one size.
+        The fused form of a backbone; None if it isn't a timm Swin with a fixed image size.
 
         Args:
             backbone (`PreTrainedModel`):
@@ -324,7 +325,7 @@ class FusedSwin(nn.Module):
                 The model that was fused.
             pixel_values (`torch.Tensor` of shape `(B, 3, height, width)`).
             indices (`Sequence[int]`):
-                The stages whose tokens are wanted, from 0.
+                The stages whose tokens to return, counted from 0.
 
         Returns:
             A list of `torch.Tensor` of shape `(B, T, c)`: the tokens of each of these stages, row-major; those of the

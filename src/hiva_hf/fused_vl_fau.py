@@ -11,9 +11,9 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""VL-FAU's look at a face folded for inference: batch norms in their convolutions, timm's Swin with fewer copies.
+"""VL-FAU's visual side folded for inference: batch norms in their convolutions, timm's Swin with fewer copies.
 
-What is behind it (refinement, heads, decoders) runs as it is: it has no constants to fold. Shapes: B images, N AUs,
+What follows it (refinement, heads, decoders) has no constants to fold and runs as it is. Shapes: B images, N AUs,
 T = h * w tokens of the stem's grid, d = `config.hidden_size`.
 """
 
@@ -29,12 +29,12 @@ from .packed_linear import PackedLinear, PackedLinears
 
 class FoldedConvolution(nn.Module):
     """
-    A 1x1 convolution, the batch norm behind it and a ReLU, over tokens.
+    A 1x1 convolution, the batch norm after it and a ReLU, over tokens.
 
     Args:
         convolution (`nn.Conv2d`).
         norm (`nn.BatchNorm2d`):
-            In evaluation mode: what it learned is folded.
+            In evaluation mode: its statistics and weights are folded.
     """
 
     def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d):
@@ -52,7 +52,7 @@ class FusedVLFAUVision(nn.Module):
     """
     A [`VLFAUVisionModel`] for inference, see [`VLFAUForAUDetection.fuse`].
 
-    The backbone's weights are not copied: [`~FusedVLFAUVision.forward`] is given the vision model that they belong to.
+    The backbone's weights are not copied: [`~FusedVLFAUVision.forward`] takes the vision model that they belong to.
 
     Args:
         vision_model (`VLFAUVisionModel`):
@@ -61,7 +61,7 @@ class FusedVLFAUVision(nn.Module):
 
     def __init__(self, vision_model: nn.Module):
         super().__init__()
-        # CODEPATH: backbones other than timm's Swin run as they are, by faster kernels where there are some.
+        # CODEPATH: backbones other than timm's Swin run as they are, with faster kernels where there are any.
         self.swin = FusedSwin.of(vision_model.backbone)
         self.packed_linears = PackedLinears()
         self.scales = nn.ModuleList(FoldedConvolution(scale.projection, scale.norm) for scale in vision_model.scales)
@@ -79,7 +79,7 @@ class FusedVLFAUVision(nn.Module):
         """
         Args:
             vision_model (`VLFAUVisionModel`):
-                The one that was folded.
+                The model that was folded.
             pixel_values (`torch.Tensor` of shape `(B, 3, image_size, image_size)`).
 
         Returns:

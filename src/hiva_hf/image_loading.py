@@ -35,7 +35,7 @@ MAX_PIXELS = 128_000_000
 MAX_FILE_BYTES = 256 * 2**20
 # Formats that are programs: decoding them means running Ghostscript, or Windows' own player of drawing commands.
 PROGRAM_FORMATS = ("EPS", "WMF")
-# Of files that hold one picture each (ISO/IEC 23008-12); sequences have others.
+# Brands of files with a single image (ISO/IEC 23008-12); sequences have others.
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif"))
 _HEIF_PLUGIN = "pillow_heif"
 _TIFF_SUBFILE_TYPE = 254
@@ -64,16 +64,16 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS, timeout: float
 
     The EXIF orientation is applied, and of several frames the first is taken. Transparent parts become white, as in a
     browser. 16-bit values are scaled from 0..65535 to 0..255, floating point values from 0..1 to 0..255; floating
-    point values outside 0..1 are refused, because their range could only be guessed.
+    point values outside 0..1 are rejected, because their range could only be guessed.
 
     Args:
         source: A path, a URL (`http`, `https` or `data`), the bytes of an image file, a PIL image, an array of
             shape `[height, width]`, `[height, width, 1]`, `[height, width, 3]` (RGB) or `[height, width, 4]` (RGBA)
             and of type `uint8`, `uint16`, `bool` or floating point, or a dict with `"bytes"` or `"path"`, as
-            `datasets` holds an image that it did not decode.
-        max_pixels: Larger images are refused before they are decoded. Pillow has a limit of its own, twice
+            `datasets` represents an image that it has not decoded.
+        max_pixels: Larger images are rejected before they are decoded. Pillow has its own limit, twice
             `PIL.Image.MAX_IMAGE_PIXELS`.
-        timeout: Seconds that a URL may take to answer; `None` waits for ever.
+        timeout: Seconds that a URL may take to answer; `None` waits indefinitely.
 
     Returns:
         A PIL image in mode RGB.
@@ -106,12 +106,12 @@ def image_name(source: ImageSource) -> str:
 
 
 def _is_undecoded(source: ImageSource) -> bool:
-    """Whether `source` is what `datasets` has for an image that it did not decode."""
+    """Whether `source` is an image that `datasets` has not decoded."""
     return isinstance(source, Mapping) and bool(source) and source.keys() <= {"bytes", "path"}
 
 
 def _encoded(source: ImageSource) -> ImageSource:
-    """Take the bytes or, without them, the path out of an image that `datasets` did not decode."""
+    """Take the bytes or, without them, the path out of an image that `datasets` has not decoded."""
     if not _is_undecoded(source):
         return source
     return source.get("path") if source.get("bytes") is None else source["bytes"]
@@ -129,11 +129,11 @@ def _open(source: ImageSource, timeout: float | None) -> Image.Image:
     if not data:
         raise ImageLoadError("it is empty (0 bytes). Get another copy of the file.")
     if _is_heif(data[:12]) and _has_heif_plugin():
-        # By name: code that is loaded from the Hub is searched for imports, which then have to be there.
+        # By name: transformers requires all imports of code from the Hub to be installed.
         importlib.import_module(_HEIF_PLUGIN).register_heif_opener()
     try:
         with warnings.catch_warnings():
-            # `_check_size` refuses large images, or lets them pass on request.
+            # `_check_size` rejects large images, or accepts them on request.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(BytesIO(data))
     except UnidentifiedImageError as error:
@@ -178,7 +178,7 @@ def _read(source: ImageSource, timeout: float | None) -> bytes:
         return bytes(source)
     try:
         if isinstance(source, str) and source.startswith(URL_SCHEMES):
-            # Some servers refuse clients without a name.
+            # Some servers reject clients that don't identify themselves.
             request = urllib.request.Request(_encoded_address(source), headers={"User-Agent": "hiva-hf"})
             with urllib.request.urlopen(request, timeout=timeout) as response:
                 data = response.read(MAX_FILE_BYTES + 1)
@@ -196,14 +196,16 @@ def _read(source: ImageSource, timeout: float | None) -> bytes:
             # It holds the connection open.
             error.close()
         reason = getattr(error, "strerror", None) or error
-        raise ImageLoadError(f"reading it failed ({reason}). Check the address and your rights to read it.") from error
+        raise ImageLoadError(
+            f"reading it failed ({reason}). Check the address and your permission to read it."
+        ) from error
     if len(data) > MAX_FILE_BYTES:
         raise ImageLoadError(f"the file is larger than {MAX_FILE_BYTES // 2**20} MiB. Shrink it.")
     return data
 
 
 def _encoded_address(url: str) -> str:
-    """Encodes the letters beyond ASCII and the blanks of an address, which browsers show; leaves all else."""
+    """Encodes spaces and non-ASCII letters in an address, which browsers show decoded; leaves all else."""
     if url.startswith("data:"):
         return url
     parts = urllib.parse.urlsplit(url)
@@ -230,7 +232,7 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
 
 
 def _is_preview(image: Image.Image) -> bool:
-    """Whether it is a reduced picture of a TIFF file: camera raws are such files, and Pillow takes their first one."""
+    """Whether it is a reduced image of a TIFF file: camera raw files have one first, which is what Pillow reads."""
     kind = image.tag_v2.get(_TIFF_SUBFILE_TYPE, 0) if hasattr(image, "tag_v2") else 0
     # Damaged files may have several values.
     return isinstance(kind, int) and bool(kind & 1)
@@ -245,7 +247,7 @@ def _decode(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except Exception:
-        # Its pixels are whole; as other viewers do, it is taken as it is stored.
+        # Its pixels are intact: like image viewers, take them as they are stored.
         return image
 
 
@@ -272,13 +274,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
         if image.mode == "I":
-            # 32-bit integers are how PIL holds some 16-bit files.
+            # PIL holds some 16-bit files as 32-bit integers.
             if values.min() < 0 or values.max() > 65535:
                 raise ImageLoadError("its integers go beyond 16 bits. Convert it to 8 or 16 bits per channel.")
             values = values.astype(np.uint16)
         return _from_array(values).convert("RGB")
     if image.mode == "La":
-        # The one mode that Pillow takes to a single other one.
+        # Pillow converts this mode to LA only.
         image = image.convert("LA")
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -296,7 +298,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
         raise ImageLoadError("expected the shape [height, width], optionally followed by 1, 3 (RGB) or 4 (RGBA).")
-    # Files of the other byte order, such as ImageJ's 16-bit TIFF.
+    # Files may have the other byte order, such as ImageJ's 16-bit TIFF.
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype == np.uint16:
         array = _TO_8_BITS[array]

@@ -24,7 +24,7 @@ from .remote_code import PushesRemoteCode
 @auto_docstring(
     custom_intro="""
     Aligned face crops -> `pixel_values`: resize to 256, centre crop of 224, ImageNet mean and standard deviation, as
-    the paper evaluates. Training augmentation is not part of it.
+    in the paper's evaluation. Training augmentation is not part of it.
     """
 )
 class HiVAImageProcessor(PushesRemoteCode, TorchvisionBackend):

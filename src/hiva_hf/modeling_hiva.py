@@ -59,8 +59,8 @@ logger = logging.get_logger(__name__)
 EXPORT_MANIFEST_FILE = "export.json"
 # Arguments of `from_pretrained` for downloading from the Hub.
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
-# Arguments of `from_pretrained` that exports ignore: how a network would be computed, what Auto classes add, and trust in
-# a repository's code, which does not extend to pickled programs.
+# Arguments of `from_pretrained` that don't apply to exports: how a network is computed, what Auto classes add, and
+# trust in the code of repositories, which does not extend to pickled programs.
 IGNORED_BY_EXPORTS = (
     "dtype",
     "torch_dtype",
@@ -104,24 +104,23 @@ class HiVAForPreTrainingOutput(ModelOutput):
 class HiVAAUDetectionOutput(ModelOutput):
     r"""
     loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is provided):
-        `L_au + lambda L_diff`; `L_diff` enters where the text encoder ran, with the cached memory it is a constant
-        and left out.
+        `L_au + lambda L_diff`. `L_diff` is included only if the text encoder ran: with the cached text memory it is
+        constant.
     logits (`torch.FloatTensor` of shape `(batch_size, num_labels)`):
         AU scores before the sigmoid, in the order of `config.id2label`.
     au_features (`torch.FloatTensor` of shape `(batch_size, num_labels, hidden_size)`):
         The fused AU features that the heads read.
     ddca_attentions (`torch.FloatTensor` of shape `(batch_size, num_labels, num_tokens)`, *optional*, returned when `output_attentions=True`):
-        Where each AU's description looks on that AU's own feature map, row-major over the token grid; sums to 1.
+        Attention of each AU's description over that AU's own feature map, row-major over the token grid; sums to 1.
     cdca_attentions (`torch.FloatTensor` of shape `(batch_size, num_labels, num_tokens)`, *optional*, returned when `output_attentions=True`):
-        Where each AU's description looks on the feature map of the whole face (Eq. 6), row-major; sums to 1.
+        Attention of each AU's description over the feature map of the whole face (Eq. 6), row-major; sums to 1.
     word_attentions (`torch.FloatTensor` of shape `(batch_size, num_labels, num_keys)`, *optional*, returned when `output_attentions=True`):
-        What each AU's own feature map looks for in its text memory: the weights of DDCA's other direction, averaged
-        over the visual tokens as `D` averages them. Key 0 is `Z_i`, the rest are the word pieces that
-        `config.description_pieces` names; padding gets 0; sums to 1. None at the sentence level, whose one key says
-        nothing.
+        Attention of each AU's own feature map over its text memory, the other direction of DDCA, averaged over the
+        visual tokens as in `D`. Key 0 is `Z_i`, the rest are the word pieces that `config.description_pieces` names;
+        padding gets 0; sums to 1. None at the sentence level, where the only key always gets 1.
     visual_features (`torch.FloatTensor` of shape `(batch_size, num_labels, hidden_size)`):
-        AU features `U` of the face alone, before the descriptions: those of which [`adjacency`] makes the graph of
-        Figure 7.
+        AU features `U` of the face alone, before the descriptions are read. [`adjacency`] builds the graph of Figure 7
+        from them.
     """
 
     loss: torch.FloatTensor | None = None
@@ -136,7 +135,7 @@ class HiVAAUDetectionOutput(ModelOutput):
 @dataclass
 class HiVATextMemory:
     """
-    What the visual side reads of the descriptions.
+    The encoded descriptions, as the visual side attends to them.
 
     Args:
         memory (`torch.FloatTensor` of shape `(num_labels, num_keys, hidden_size)`):
@@ -234,11 +233,11 @@ def adjacency(au_features: torch.Tensor, num_neighbors: int) -> torch.Tensor:
     r"""
     The dynamic AU graph of Figure 7: each AU keeps its `K` most similar AUs by inner product, itself first.
 
-    Equal similarities are decided by AU order (the lower index wins), so every row has exactly `K` ones.
+    Ties are broken by AU order (the lower index wins), so every row has exactly `K` ones.
 
     Args:
         au_features (`torch.Tensor` of shape `(batch_size, num_labels, hidden_size)`):
-            `U`. No gradient flows through the choice.
+            `U`. No gradient flows through the selection.
         num_neighbors (`int`):
             `K`, between 1 and `num_labels`.
 
@@ -302,8 +301,8 @@ def check_pixel_values(pixel_values: torch.Tensor, image_size: int):
 def backbone_refusal(model_type: str) -> str:
     """The message for a backbone whose configuration in transformers does not give the width of its feature maps."""
     return (
-        f"The configuration of transformers' {model_type!r} does not give the width of its feature maps (`hidden_size`): "
-        "use timm's version, with `backbone_config={'model_type': 'timm_wrapper', 'architecture': ...}`."
+        f"The configuration of transformers' {model_type!r} does not give the width of its feature maps "
+        "(`hidden_size`): use timm's version, `backbone_config={'model_type': 'timm_wrapper', 'architecture': ...}`."
     )
 
 
@@ -400,9 +399,9 @@ class HiVAVisionBackbone(nn.Module):
         return backbone_config.hidden_size
 
     def _choose_timm_attention(self):
-        # timm chooses the attention of its models: all are fused but Swin's, which needs a process-wide switch (timm 1.0).
-        # CODEPATH: processors have no fused attention for a bias that learns. PyTorch then computes in steps as timm
-        # does, but in fp32, whatever autocast asks for.
+        # timm fuses the attention of all its models but Swin's, which needs a process-wide switch (timm 1.0).
+        # CODEPATH: CPUs have no fused attention with a trainable bias. PyTorch then computes the same steps as timm,
+        # but in fp32, even under autocast.
         is_trained_on_cpu = self.training and next(self.backbone.parameters()).device.type == "cpu"
         for module in self.backbone.modules():
             if hasattr(module, "fused_attn"):
@@ -415,7 +414,7 @@ class HiVAVisionBackbone(nn.Module):
         return self
 
     def _apply(self, *args, **kwargs) -> "HiVAVisionBackbone":
-        # The network may be moved to another device.
+        # The choice depends on the device, which may change here.
         super()._apply(*args, **kwargs)
         self._choose_timm_attention()
         return self
@@ -433,7 +432,7 @@ class HiVAVisionBackbone(nn.Module):
         return hidden_state
 
     def check_pixel_values(self, pixel_values: torch.Tensor):
-        """Raises a `ValueError` if a batch has not the shape that the model reads."""
+        """Raises a `ValueError` if a batch does not have the shape that the model reads."""
         check_pixel_values(pixel_values, self.image_size)
 
 
@@ -579,7 +578,7 @@ class HiVATextModel(nn.Module):
     @torch.no_grad()
     def encode_frozen(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """
-        Hidden states after the last frozen layer: constants of a sentence, without gradient and without dropout.
+        Hidden states after the last frozen layer: constant for a sentence, without gradients and without dropout.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(num_sentences, sequence_length)`).
@@ -597,7 +596,7 @@ class HiVATextModel(nn.Module):
         Args:
             text_hidden_states (`torch.FloatTensor` of shape `(num_labels, sequence_length, text_hidden_size)`):
                 Output of [`~HiVATextModel.encode_frozen`], one description for each AU in the order of the labels;
-                None where fixed random vectors take the place of descriptions.
+                None if fixed random vectors replace the descriptions.
             attention_mask (`torch.LongTensor` of shape `(num_labels, sequence_length)`):
                 1 for real tokens, 0 for padding.
         """
@@ -606,7 +605,7 @@ class HiVATextModel(nn.Module):
             attention_mask = torch.ones(token_states.shape[:2], device=token_states.device)
         else:
             if self.gradient_checkpointing and self.training:
-                # Reentrant checkpointing drops the gradients of a layer none of whose inputs needs one.
+                # Reentrant checkpointing drops a layer's gradients if none of its inputs requires one.
                 text_hidden_states = text_hidden_states.detach().requires_grad_()
             trained_layers = self.encoder.encoder.layer[self.num_frozen_layers :]
             token_states = self._run_layers(text_hidden_states, attention_mask, trained_layers)
@@ -624,7 +623,7 @@ class HiVATextModel(nn.Module):
         # Z: [N, 1, d]
         memory = context.squeeze(0).unsqueeze(1)
         mask = is_token.new_ones(memory.shape[:2])
-        # CODEPATH: checkpoints trained at the sentence level (Eq. 5 to the letter) keep Z alone.
+        # CODEPATH: checkpoints trained at the sentence level (Eq. 5 as written) keep Z alone.
         if self.config.text_level == "token":
             memory = torch.cat([memory, self.projection(token_states)], dim=1)
             mask = torch.cat([mask, is_token], dim=1)
@@ -657,7 +656,7 @@ class HiVACrossAttention(nn.Module):
         """
         Args:
             hidden_states (`torch.Tensor` of shape `(batch_size or 1, num_groups, query_len, hidden_size)`):
-                Queries, and what the attended values are added to.
+                Queries, to which the attended values are added.
             memory (`torch.Tensor` of shape `(batch_size or 1, num_groups, key_len, hidden_size)`):
                 Keys and values. A side that is the same for the whole batch has a batch size of 1: it is projected once.
             memory_mask (`torch.BoolTensor` of shape `(num_groups, key_len)`, *optional*):
@@ -704,8 +703,9 @@ class HiVADisentangledDualCrossAttention(nn.Module):
         self, au_maps: torch.Tensor, text: HiVATextMemory, **kwargs: Unpack[TransformersKwargs]
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """
-        Returns `D` of shape `(batch_size, num_labels, hidden_size)`, the maps `(batch_size, num_labels, num_tokens)`
-        and the mean attention to the keys of the text memory, `(batch_size, num_labels, num_keys)`.
+        Returns `D` of shape `(batch_size, num_labels, hidden_size)`, the attention maps
+        `(batch_size, num_labels, num_tokens)`, and the mean attention to the keys of the text memory,
+        `(batch_size, num_labels, num_keys)`.
         """
         memory = text.memory.unsqueeze(0)
         visual, word_attentions = self.vision_to_text(au_maps, memory, memory_mask=text.mask, **kwargs)
@@ -777,7 +777,7 @@ class HiVAInteraction(nn.Module):
 
 
 def _name_in(names: set[str], name: str, renamings: list[WeightRenaming]) -> str:
-    """What a weight of a checkpoint is called in the network; its own name if the network has none for it."""
+    """The network's name for a weight of a checkpoint; the given name if the network has no such weight."""
     renamed = name if name in names else rename_source_key(name, renamings, [])[0]
     return renamed if renamed in names else name
 
@@ -797,7 +797,7 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *model_args, use_safetensors=None, **kwargs):
-        """Loads safetensors alone; pickles (`.bin`, `.pth`) are refused, see [`PreTrainedModel.from_pretrained`]."""
+        """Loads safetensors only; pickles (`.bin`, `.pth`) are rejected. See [`PreTrainedModel.from_pretrained`]."""
         if use_safetensors is False:
             raise ValueError(f"`use_safetensors=False` asks for a pickle. {_PICKLE_ADVICE}")
         try:
@@ -810,9 +810,9 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
             if "ignore_mismatched_sizes" not in str(error):
                 raise
             raise RuntimeError(
-                f"{error}\n{pretrained_model_name_or_path} was made for other AUs, or with other layer sizes, than this "
-                "configuration has: leave out `id2label`, `num_labels` and whatever else differs, or pass "
-                "`ignore_mismatched_sizes=True`, which gives the layers that don't fit new random weights to be trained."
+                f"{error}\n{pretrained_model_name_or_path} has other AUs or layer sizes than this configuration: "
+                "leave out `id2label`, `num_labels` and whatever else differs, or pass `ignore_mismatched_sizes=True` "
+                "to start the layers that don't fit from random weights, which must then be trained."
             ) from error
 
     @staticmethod
@@ -830,8 +830,8 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
 
     def load_state_dict(self, state_dict, *args, **kwargs):
         """
-        See [`torch.nn.Module.load_state_dict`]. Names may be those of the network, or those of its checkpoints: Trainer
-        restores a state by them, and those of a DINOv2 differ.
+        See [`torch.nn.Module.load_state_dict`]. Accepts the names of the network and those of its checkpoints, which
+        Trainer restores a state by and which differ for DINOv2.
         """
         names = set(self.state_dict())
         if not names.issuperset(state_dict):
@@ -863,7 +863,7 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
             init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
             init.zeros_(module.bias)
         elif isinstance(module, HiVATextModel) and module.encoder is None:
-            # "Fixed": the same vectors whatever the global seed is, and whatever device tensors are made on.
+            # The same vectors for every global seed and default device.
             generator = torch.Generator("cpu").manual_seed(0)
             states = torch.randn(module.random_states.shape, generator=generator, device="cpu")
             init.copy_(module.random_states, states)
@@ -885,14 +885,14 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
                 f"image and one column for each of this model's {self.config.num_labels} AUs "
                 f"({', '.join(self.config.au_labels)}), with {MISSING_LABEL} where a label is unknown."
             )
-        # Checking labels on an accelerator would force a synchronization.
+        # Checking labels on an accelerator would force a synchronisation.
         if labels.device.type == "cpu" and not torch.compiler.is_compiling():
             known = labels[labels != MISSING_LABEL]
-            # NaN is neither.
+            # Negated, so that NaN counts as wrong.
             wrong = known[~((known >= 0) & (known <= 1))]
             if len(wrong):
                 raise ValueError(
-                    f"`labels` has {wrong[0].item():g}, but 1 (present), 0 (absent), a share between them or "
+                    f"`labels` has {wrong[0].item():g}, but 1 (present), 0 (absent), a value between them or "
                     f"{MISSING_LABEL} (unknown) is needed."
                 )
 
@@ -904,7 +904,7 @@ class HiVAPreTrainedModel(PushesRemoteCode, PreTrainedModel):
 
 
 @auto_docstring(
-    custom_intro="HiVA's stage 1: the visual side with the dynamic AU graph. Its vision weights start stage 2."
+    custom_intro="HiVA's stage 1: the visual side with the dynamic AU graph. Stage 2 starts from its vision weights."
 )
 class HiVAForPreTraining(HiVAPreTrainedModel):
     input_modalities = ("image",)
@@ -943,7 +943,7 @@ class HiVAForPreTraining(HiVAPreTrainedModel):
     HiVA's stage 2, the detector: faces and descriptions of what each AU looks like -> one score for each AU.
 
     Without text inputs the model reads its cached text memory, which [`~HiVAForAUDetection.encode_descriptions`] fills.
-    With `output_attentions=True` it also returns the maps of Figure 6: where each AU's description looks.
+    With `output_attentions=True` it also returns the attention maps of Figure 6: where each AU's description looks.
     [`~HiVAForAUDetection.fuse`] makes inference faster.
     """
 )
@@ -975,7 +975,7 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
         cls, vision_model_name_or_path: str, text_model_name_or_path: str, token: str | bool | None = None, **kwargs
     ) -> "HiVAForAUDetection":
         """
-        A new detector from two pretrained towers; everything between them is randomly initialized.
+        A new detector from two pretrained towers; everything else is randomly initialised.
 
         Args:
             vision_model_name_or_path (`str`):
@@ -983,7 +983,7 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
             text_model_name_or_path (`str`):
                 Folder or Hub id of a BERT or RoBERTa.
             token (`str` or `bool`, *optional*):
-                For towers in private repositories; by default the one that `hf auth login` stored.
+                Access token for towers in private repositories; defaults to the one that `hf auth login` stored.
             kwargs:
                 Fields of [`HiVAConfig`], such as `id2label` and `image_size`.
         """
@@ -1004,7 +1004,7 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
-        """Loads a checkpoint, or what [`~HiVAForAUDetection.from_exported`] loads, where there are no weights."""
+        """Loads a checkpoint, or an export ([`~HiVAForAUDetection.from_exported`]) where there are no weights."""
         try:
             return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         except OSError:
@@ -1029,16 +1029,16 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
     @classmethod
     def from_exported(cls, name_or_path, **kwargs) -> "PreTrainedModel":
         """
-        Loads what `hiva-hf export` wrote: a program of OpenVINO, ONNX Runtime or torch.export in place of this class's
-        network, called in the same way and with the same outputs. It needs the installed package.
+        Loads an export of `hiva-hf export`: an OpenVINO, ONNX Runtime or torch.export program that is called in the
+        same way as this class and has the same outputs. Needs the installed package.
 
         Args:
             name_or_path (`str` or `os.PathLike`):
-                The folder, or a repository of the Hub that holds it.
+                The folder, or a Hub repository that holds it.
             kwargs:
-                See `hiva_hf.export.load_exported`: `trust_remote_code=True` for programs of torch.export, which are
-                pickles, `num_threads`, for repositories `revision`, `token` and the like, and `config` or single fields
-                of it that are not part of the program, such as `label_thresholds`.
+                See `hiva_hf.export.load_exported`: `trust_remote_code=True` for torch.export programs, which are
+                pickles; `num_threads`; `revision`, `token` and the like for repositories; and `config`, or single
+                fields of it that are not part of the program, such as `label_thresholds`.
         """
         try:
             export = importlib.import_module("hiva_hf.export")
@@ -1049,8 +1049,8 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
     def freeze_text_encoder(self):
         """
         Turns off the gradients of the text encoder's embeddings and all but its last
-        `config.num_trainable_text_layers` layers. To be called after loading: `from_pretrained` rebuilds every
-        parameter as a trainable one.
+        `config.num_trainable_text_layers` layers. Call it after loading, because `from_pretrained` makes every
+        parameter trainable.
         """
         if self.text_model is not None:
             for module in self.text_model.frozen_modules:
@@ -1064,7 +1064,7 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
     def _check_descriptions(self, tokenizer, descriptions: Sequence[str] | None) -> list[str]:
         if tokenizer is None:
             raise ValueError(
-                "Descriptions are read through the text encoder's tokenizer: pass `tokenizer`, for example "
+                "Descriptions need the text encoder's tokenizer: pass `tokenizer`, for example "
                 '`AutoTokenizer.from_pretrained("google-bert/bert-large-uncased")`.'
             )
         descriptions = self._default_descriptions() if descriptions is None else list(descriptions)
@@ -1091,11 +1091,11 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
 
     def keep_text_memory(self, text: HiVATextMemory, tokenizer=None, descriptions: Sequence[str] | None = None):
         """
-        Keeps a text memory as buffers, and in the configuration which words it was made of.
+        Stores a text memory in buffers, and its word pieces in the configuration.
 
         Args:
             text ([`HiVATextMemory`]):
-                What the text side made of the descriptions.
+                The text side's output for the descriptions.
             tokenizer ([`PreTrainedTokenizerBase`], *optional*):
                 Tokenizer of the text encoder. Not needed by variants that read no descriptions.
             descriptions (`Sequence[str]`, *optional*):
@@ -1119,8 +1119,8 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
     @torch.no_grad()
     def encode_descriptions(self, tokenizer=None, descriptions: Sequence[str] | None = None):
         """
-        Computes the text memory once and keeps it as buffers, which are saved with the model. To be called again when
-        the text side has been trained further.
+        Computes the text memory once and stores it in buffers, which are saved with the model. Call it again after
+        further training of the text side.
 
         Args:
             tokenizer ([`PreTrainedTokenizerBase`], *optional*):
@@ -1156,12 +1156,12 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
 
     @property
     def has_text_memory(self) -> bool:
-        """Whether descriptions were encoded: buffers made by another model's configuration, or for AUs that a
-        checkpoint has no memory of, are there, but empty."""
+        """Whether descriptions have been encoded. The buffers exist but are empty if they come from another model's
+        configuration, or are for AUs that the checkpoint has no memory of."""
         if self.text_memory is None:
             return False
         # Values can't be read while the network is compiled or exported; otherwise they are read only once, since
-        # that synchronizes with an accelerator.
+        # that synchronises with an accelerator.
         if not (self._found_text_memory or torch.compiler.is_compiling() or self.text_memory_mask.is_meta):
             # Key 0, the AU's contextual embedding, is always real.
             self._found_text_memory = bool(self.text_memory_mask[:, 0].all())
@@ -1173,22 +1173,22 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
     @torch.no_grad()
     def fuse(self) -> "HiVAForAUDetection":
         """
-        Makes inference faster, in place: batch norms and the constant text are folded into the layers that read them,
-        and timm's Swin runs with fewer copies. Outputs are those of the plain network, but for rounding. On an x86
-        processor, calls without gradients (`torch.no_grad()` or `torch.inference_mode()`) in fp32 and bf16 run faster
-        still, and keep a second copy of most linear layers in memory, arranged for that processor.
+        Makes inference faster, in place: batch norms and the constant text memory are folded into the layers next to
+        them, and timm's Swin runs with fewer copies. Outputs equal those of the plain network up to rounding. On an
+        x86 CPU, calls without gradients (`torch.no_grad()` or `torch.inference_mode()`) in fp32 and bf16 run faster
+        still, and keep a second copy of most linear layers in memory, packed for that CPU.
 
-        What is folded is not saved: `save_pretrained` writes the same checkpoint as before. It moves with the model
-        (`to`, `half`, `copy.deepcopy`). `train`, `load_state_dict` and `encode_descriptions` drop it; after other
-        changes of the weights, such as assignments to single parameters or merging an adapter, call `fuse` again.
-        Calls with text inputs run the plain network, and so must training: what is folded passes gradients to the
-        image, not to the weights.
+        The folded weights are not saved: `save_pretrained` writes the same checkpoint as before. They move with the
+        model (`to`, `half`, `copy.deepcopy`). `train`, `load_state_dict` and `encode_descriptions` drop them; after
+        other changes of the weights, such as assignments to single parameters or merging an adapter, call `fuse`
+        again. Calls with text inputs run the plain network. So must training, because folded weights pass gradients to
+        the image, not to the parameters.
 
         Returns:
             The model itself.
 
         Raises:
-            ValueError: if the model is in training mode, lies on several devices, has adapters on layers that are
+            ValueError: if the model is in training mode, is spread over several devices, has adapters on layers to be
                 folded, or reads text and has no text memory.
 
         Example:
@@ -1213,7 +1213,7 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
 
     def drop_text_encoder(self):
         """
-        Turns the model into an inference checkpoint: the whole text side goes, its cached output stays.
+        Turns the model into an inference checkpoint: removes the whole text side and keeps its cached output.
         """
         if self.config.uses_text and not self.has_text_memory:
             logger.warning(

@@ -15,8 +15,8 @@
 
 "Towards End-to-End Explainable Facial Action Unit Recognition via Vision-Language Joint Learning" (2024). Its abstract
 names the parts: a stem of several scales, AU features refined by attention at several levels, a language model that
-writes about each AU, and one that writes about the face. Everything below that is this package's reading, and said to
-be so where it stands. Shapes: B images, N AUs, T = h * w visual tokens, L words, d = `config.hidden_size`.
+writes about each AU, and one that writes about the face. Everything else is this package's interpretation, and marked
+as such in its place. Shapes: B images, N AUs, T = h * w visual tokens, L words, d = `config.hidden_size`.
 """
 
 import copy
@@ -54,9 +54,9 @@ from .modeling_hiva import (
 )
 
 
-# Tokens that carry no loss, as everywhere in transformers.
+# Label of tokens without loss, as elsewhere in transformers.
 IGNORED_TOKEN = -100
-# What transformers calls the cache of keys and values: `past_key_values` up to 5.23.
+# transformers' name for the cache of keys and values: `past_key_values` up to 5.23.
 _CACHE_NAME = "cache" if "cache" in inspect.signature(create_causal_mask).parameters else "past_key_values"
 
 
@@ -65,14 +65,14 @@ _CACHE_NAME = "cache" if "cache" in inspect.signature(create_causal_mask).parame
 class VLFAUAUDetectionOutput(ModelOutput):
     r"""
     loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is provided):
-        `L_au`, with `local_labels` plus `config.local_loss_weight * L_local`, with `global_labels` plus
-        `config.global_loss_weight * L_global`.
+        `L_au`, plus `config.local_loss_weight * L_local` with `local_labels`, plus
+        `config.global_loss_weight * L_global` with `global_labels`.
     logits (`torch.FloatTensor` of shape `(batch_size, num_labels)`):
         AU scores before the sigmoid, in the order of `config.id2label`.
     local_logits (`torch.FloatTensor` of shape `(batch_size, num_labels, sequence_length, vocab_size)`, *optional*, returned when `local_labels` is provided):
-        Scores of each next word in the sentence about each AU.
+        Next-word scores of the sentence about each AU.
     global_logits (`torch.FloatTensor` of shape `(batch_size, sequence_length, vocab_size)`, *optional*, returned when `global_labels` is provided):
-        Scores of each next word in the sentence about the face.
+        Next-word scores of the sentence about the face.
     au_features (`torch.FloatTensor` of shape `(batch_size, num_labels, hidden_size)`):
         The refined AU features that the heads read.
     au_maps (`torch.FloatTensor` of shape `(batch_size, num_labels, num_tokens, hidden_size)`):
@@ -95,11 +95,11 @@ class VLFAUAUDetectionOutput(ModelOutput):
 
 def sentence_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """
-    Cross entropy of each next word, averaged over the words that are not -100; 0 if there is none.
+    Next-word cross entropy, averaged over the words that are not -100; 0 if there are none.
 
     Args:
         logits (`torch.Tensor` of shape `(..., sequence_length, vocab_size)`):
-            Scores of the word after each one.
+            Next-word scores.
         labels (`torch.LongTensor` of shape `(..., sequence_length)`):
             The sentence itself, not shifted.
     """
@@ -206,8 +206,8 @@ class VLFAUTextLayer(GradientCheckpointingLayer):
 
 @auto_docstring(
     custom_intro="""
-    The light language decoder of VL-FAU: features of a face -> a sentence. [`VLFAUForAUDetection`] has two, and its
-    `generate` calls theirs.
+    The lightweight language decoder of VL-FAU: features of a face -> a sentence. [`VLFAUForAUDetection`] has two, and
+    its `generate` calls that of one of them.
     """
 )
 class VLFAUTextForCausalLM(PreTrainedModel, GenerationMixin):
@@ -264,7 +264,7 @@ class VLFAUTextForCausalLM(PreTrainedModel, GenerationMixin):
         cache (`Cache`, *optional*):
             Keys and values of the words before `input_ids`.
         past_key_values (`Cache`, *optional*):
-            What transformers called `cache` up to 5.23.
+            The name of `cache` in transformers up to 5.23.
         labels (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
             The sentences themselves, not shifted, with -100 for words without loss.
         """
@@ -272,7 +272,7 @@ class VLFAUTextForCausalLM(PreTrainedModel, GenerationMixin):
         if use_cache is None:
             use_cache = self.config.use_cache and labels is None and not self.training
         if use_cache and not isinstance(cache, EncoderDecoderCache):
-            # `generate` prepares a cache for the words alone.
+            # `generate` prepares a cache for self-attention only.
             words = DynamicCache(config=self.config) if cache is None else cache
             cache = EncoderDecoderCache(words, DynamicCache(config=self.config))
 
@@ -331,7 +331,7 @@ class VLFAUVisionModel(HiVAVisionBackbone):
         self.activation = nn.ReLU()
 
     def _num_channels_of_maps(self) -> list[int]:
-        """Width of the map behind each stage, or each layer, of the backbone."""
+        """Number of channels of the map after each stage, or each layer, of the backbone."""
         timm_model = getattr(self.backbone, "timm_model", None)
         if timm_model is not None:
             channels = [stage["num_chs"] for stage in timm_model.feature_info]
@@ -364,7 +364,7 @@ class VLFAUVisionModel(HiVAVisionBackbone):
 
     def feature_maps(self, backbone: Callable, pixel_values: torch.Tensor) -> list[torch.Tensor]:
         """
-        The three maps `(batch_size, num_channels, height, width)`, each in its own grid; `backbone` is called for them.
+        The three maps `(batch_size, num_channels, height, width)`, each in its own grid, computed by `backbone`.
         """
         if hasattr(self.backbone, "timm_model"):
             outputs = backbone(pixel_values, output_hidden_states=self.out_indices)
@@ -411,9 +411,9 @@ class VLFAURefinement(nn.Module):
     """
     The dual-level refinement of each AU's map, with weights of that AU: which channels, then which places.
 
-    The levels are those of CBAM (Woo et al., 2018). Channels: mean and maximum over the face pass one two-layer
-    network, and the sigmoid of the sum weighs the channels. Places: a convolution over mean and maximum of the
-    channels, and its sigmoid weighs the places.
+    The levels are those of CBAM (Woo et al., 2018). Channels: mean and maximum over the face pass through one
+    two-layer network, and the sigmoid of the sum weights the channels. Places: the sigmoid of a convolution over mean
+    and maximum of the channels weights the places.
     """
 
     def __init__(self, config: VLFAUConfig):
@@ -445,7 +445,7 @@ class VLFAURefinement(nn.Module):
         channel_scores = self._channel_scores(au_maps.mean(dim=2, keepdim=True))
         channel_scores = channel_scores + self._channel_scores(au_maps.amax(dim=2, keepdim=True))
         au_maps = au_maps * channel_scores.sigmoid()
-        # An AU's two planes stand side by side, as the grouped convolution reads them.
+        # An AU's two planes are adjacent, as the grouped convolution expects.
         planes = torch.stack([au_maps.mean(dim=-1), au_maps.amax(dim=-1)], dim=2)
         attentions = self.spatial(planes.flatten(1, 2).unflatten(-1, grid)).sigmoid().flatten(2)
         return au_maps * attentions.unsqueeze(-1), attentions
@@ -458,7 +458,7 @@ class VLFAUPreTrainedModel(HiVAPreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     _no_split_modules = ["VLFAUVisionModel", "VLFAURefinement", "VLFAUTextForCausalLM"]
-    # The backbone's hidden states are gathered by hooks, which leave the graph.
+    # The backbone's hidden states are collected by hooks, which break the graph.
     _can_compile_fullgraph = False
 
 
@@ -466,10 +466,10 @@ class VLFAUPreTrainedModel(HiVAPreTrainedModel):
     custom_intro="""
     VL-FAU: a face -> a score for each AU, a sentence about each AU, and one about the face.
 
-    `forward` computes the scores; it writes nothing, and text costs nothing until it is asked for. `generate` writes:
-    it runs transformers' generation in one of the two language decoders, [`VLFAUTextForCausalLM`], as BLIP does. The
-    local one is shared by all AUs and knows the AU by an embedding added to that AU's features; the global one reads
-    the stem and the features of all AUs. [`~VLFAUForAUDetection.fuse`] makes the look at the face faster.
+    `forward` computes the scores and writes no text, which costs nothing until it is requested. `generate` writes: it
+    runs transformers' generation in one of the two language decoders, [`VLFAUTextForCausalLM`], as BLIP does. The
+    local one is shared by all AUs and identifies the AU by an embedding added to its features; the global one reads
+    the stem and the features of all AUs. [`~VLFAUForAUDetection.fuse`] makes the visual side faster.
     """
 )
 class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMixin):
@@ -494,7 +494,7 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
         cls, vision_model_name_or_path: str, tokenizer, token: str | bool | None = None, **kwargs
     ) -> "VLFAUForAUDetection":
         """
-        A new detector on a pretrained vision tower; everything behind it is randomly initialized.
+        A new detector on a pretrained vision tower; everything else is randomly initialised.
 
         Args:
             vision_model_name_or_path (`str`):
@@ -503,7 +503,7 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
                 The tokenizer of the sentences (see [`~hiva_hf.language.tokenizer.build_state_tokenizer`]): the
                 decoders get its vocabulary.
             token (`str` or `bool`, *optional*):
-                For a tower in a private repository; by default the one that `hf auth login` stored.
+                Access token for a tower in a private repository; defaults to the one that `hf auth login` stored.
             kwargs:
                 Fields of [`VLFAUConfig`], such as `id2label` and `image_size`. `text_config` is a [`VLFAUTextConfig`]
                 or a dictionary of its fields.
@@ -539,20 +539,20 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
     @torch.no_grad()
     def fuse(self) -> "VLFAUForAUDetection":
         """
-        Makes the look at a face faster, in place, as [`HiVAForAUDetection.fuse`] does: batch norms are folded into the
-        convolutions before them, timm's Swin runs with fewer copies, and on an x86 processor, in calls without
-        gradients, linear layers have their weights arranged once. Outputs are those of the plain network, but for
-        rounding; decoders stay as they are.
+        Makes the visual side faster, in place, as [`HiVAForAUDetection.fuse`] does: batch norms are folded into the
+        convolutions before them, timm's Swin runs with fewer copies, and on an x86 CPU, in calls without gradients,
+        linear layers have their weights packed once. Outputs equal those of the plain network up to rounding; decoders
+        stay as they are.
 
-        What is folded is not saved. `train` and `load_state_dict` drop it; after other changes of the weights, such as
-        merging an adapter, call `fuse` again.
+        The folded weights are not saved. `train` and `load_state_dict` drop them; after other changes of the weights,
+        such as merging an adapter, call `fuse` again.
 
         Returns:
             The model itself.
 
         Raises:
-            ValueError: if the model is in training mode, its visual side lies on several devices, or it has adapters
-                on layers that are folded.
+            ValueError: if the model is in training mode, its visual side is spread over several devices, or it has
+                adapters on layers to be folded.
         """
         self._check_fusible([self.vision_model])
         self.fused_detector = FusedVLFAUVision(self.vision_model).eval()
@@ -565,7 +565,7 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
         return self.vision_model(pixel_values)
 
     def _au_vectors(self, features: torch.Tensor) -> torch.Tensor:
-        """The embeddings of all AUs `(num_labels, hidden_size)`, where the features lie."""
+        """The embeddings of all AUs `(num_labels, hidden_size)`, on the device of the features."""
         # Called rather than indexed: Accelerate moves offloaded weights when their module is called.
         indices = torch.arange(self.config.num_labels, device=features.device)
         return self.au_embeddings(indices).to(features.device)
@@ -582,7 +582,7 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
     def _read_sentences(
         self, decoder: nn.Module | None, name: str, labels: torch.Tensor, memory: torch.Tensor
     ) -> torch.Tensor:
-        """Scores of each next word of given sentences, `(rows, sequence_length, vocab_size)`."""
+        """Next-word scores of given sentences, `(rows, sequence_length, vocab_size)`."""
         if decoder is None:
             raise ValueError(
                 f"`{name}_labels` were passed to a model without a {name} decoder (`variant` is "
@@ -631,7 +631,7 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
         >>> outputs.logits.shape
         torch.Size([1, 12])
 
-        >>> # One sentence for each AU, from the same look at the face
+        >>> # One sentence for each AU, from the same forward pass
         >>> model.generate(encoder_outputs=outputs, max_new_tokens=8).shape
         torch.Size([12, 9])
         ```"""
@@ -693,15 +693,15 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
             pixel_values (`torch.FloatTensor` of shape `(batch_size, 3, image_size, image_size)`, *optional*):
                 Face crops.
             encoder_outputs ([`VLFAUAUDetectionOutput`], *optional*):
-                In place of `pixel_values`: what `forward` gave for them, so that scores and both kinds of sentences
-                come from one look at the faces.
+                In place of `pixel_values`: the outputs of `forward` for them, so that scores and both kinds of
+                sentences come from one forward pass.
             level (`str`, *optional*, defaults to `"local"`):
                 `"local"` writes about each AU, `"global"` about the face.
             generation_config ([`GenerationConfig`], *optional*):
                 Defaults to `model.generation_config`.
             kwargs:
                 Everything that [`~transformers.GenerationMixin.generate`] takes, such as `num_beams` and
-                `max_new_tokens`. Without a limit sentences end at the last position of the decoder.
+                `max_new_tokens`. Without a limit, sentences end at the decoder's last position at the latest.
 
         Returns:
             Token ids for the tokenizer's `batch_decode`, `(batch_size * num_labels, sequence_length)` at the local

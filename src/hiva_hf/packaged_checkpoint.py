@@ -1,4 +1,4 @@
-"""The starter checkpoint that comes with the package, so that the first photo needs neither training nor a network."""
+"""The starter checkpoint that comes with the package, so that the first photo needs no training and no download."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 # `model.safetensors` (in half precision, computed in float32), `config.json` and `preprocessor_config.json`.
 STARTER_FOLDER = Path(__file__).parent / "starter"
-# What people call it where a detector is named.
+# Its name wherever a detector can be named.
 STARTER = "starter"
 _REPOSITORY = re.compile(r"\w[\w.-]*/[\w.-]+")
 
@@ -19,24 +19,24 @@ def starter_checkpoint() -> str:
         The path of its folder, for any `from_pretrained` or `pipeline("au-detection", model=...)`.
 
     Raises:
-        FileNotFoundError: This copy of the package came without it.
+        FileNotFoundError: This copy of the package lacks it.
     """
     if not (STARTER_FOLDER / "model.safetensors").is_file():
         raise FileNotFoundError(
-            f"There is no starter checkpoint in {STARTER_FOLDER}: this copy of hiva-hf is incomplete. Install it "
-            'anew, or pass a checkpoint of your own, as in `pipeline("au-detection", model="path/to/checkpoint")`.'
+            f"There is no starter checkpoint in {STARTER_FOLDER}: this copy of hiva-hf is incomplete. "
+            'Reinstall it, or pass your own checkpoint, as in `pipeline("au-detection", model="path/to/checkpoint")`.'
         )
     return str(STARTER_FOLDER)
 
 
 def find_checkpoint(name: str | os.PathLike | None = None) -> str:
-    """What somebody calls a detector -> what any `from_pretrained` takes.
+    """Resolves the name of a detector to what any `from_pretrained` takes.
 
     Args:
-        name: A folder, a repository `ORG/NAME` of the Hub, or `"starter"`, which `None` stands for as well.
+        name: A folder, a Hub repository `ORG/NAME`, or `"starter"`, which is also the meaning of `None`.
 
     Raises:
-        FileNotFoundError: It is no folder and can't be a repository.
+        FileNotFoundError: It is not a folder and can't be a repository.
     """
     if name is None:
         return starter_checkpoint()
@@ -47,7 +47,7 @@ def find_checkpoint(name: str | os.PathLike | None = None) -> str:
         return starter_checkpoint()
     if _REPOSITORY.fullmatch(name) is None:
         raise FileNotFoundError(
-            f"There is no folder {name!r}. A detector is a folder, a repository ORG/NAME of the Hub, or {STARTER!r}, "
+            f"There is no folder {name!r}. A detector is a folder, a Hub repository ORG/NAME, or {STARTER!r}, "
             "the one that comes with the package."
         )
     return name

@@ -11,11 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Linear layers for inference on a processor, by the kernels that PyTorch's compiler takes for them.
+"""Linear layers for inference on a CPU, with the kernels that PyTorch's compiler uses.
 
-A matrix product wants its weights in blocks. PyTorch's usual linear layer arranges them anew in every call, or, in
-fp32, leaves that to a library that is slow on processors of other makers than its own. oneDNN, which comes with
-PyTorch, takes weights that were arranged once, and applies a GELU while it has the results at hand.
+A matrix product needs its weights in blocks. PyTorch's usual linear layer packs them again in every call, or, in
+fp32, leaves that to a library that is slow on CPUs of other makers than its own. oneDNN, which comes with PyTorch,
+takes weights that were packed once, and applies a GELU in the same pass.
 """
 
 import platform
@@ -48,7 +48,7 @@ if _HAS_KERNELS and torch.ops.mkldnn._linear_pointwise not in flop_registry:
 
 
 def _is_inference() -> bool:
-    """Without gradients, and neither compiled nor exported: compilers choose kernels themselves."""
+    """Without gradients or autocast, and neither compiled nor exported: compilers choose kernels themselves."""
     return not (
         torch.is_grad_enabled()
         or torch.is_autocast_enabled("cpu")
@@ -69,7 +69,7 @@ def _has_kernel_for(hidden_states: torch.Tensor, weight: torch.Tensor) -> bool:
 
 
 class _PackedWeights:
-    """Weights as the processor wants them, arranged when they are first needed and whenever they have changed."""
+    """Weights packed for the CPU, when they are first needed and whenever they have changed."""
 
     def __init__(self):
         self._by_id = {}
@@ -80,7 +80,7 @@ class _PackedWeights:
 
     @staticmethod
     def _state(weight: torch.Tensor) -> tuple[int, int]:
-        """Differs after the weight was replaced, or changed in place in a way that PyTorch counts (not by `.data`)."""
+        """Changes if the weight is replaced, or changed in place in a way that PyTorch tracks (not by `.data`)."""
         return weight.data_ptr(), 0 if weight.is_inference() else weight._version
 
     def _packed(self, weight: torch.Tensor) -> torch.Tensor:
@@ -116,12 +116,12 @@ class _HoldsPackedWeights(nn.Module):
 
 class PackedLinear(_HoldsPackedWeights):
     """
-    Runs one linear layer, which keeps its weights; a copy of them is arranged for the processor in the first call for
-    which there are kernels. Other calls, those with gradients, compiled or exported ones among them, run it as it is.
+    Runs one linear layer, which keeps its weights; the first call for which there is a kernel packs a copy of them for
+    the CPU. Other calls, such as those with gradients and compiled or exported ones, run the layer as it is.
     """
 
     def _can_pack(self, hidden_states: torch.Tensor, weight: torch.Tensor) -> bool:
-        # CODEPATH: on an x86 processor, in fp32 and bf16.
+        # CODEPATH: on an x86 CPU, in fp32 and bf16.
         return _is_inference() and _has_kernel_for(hidden_states, weight)
 
     def forward(
@@ -135,10 +135,10 @@ class PackedLinear(_HoldsPackedWeights):
         Args:
             hidden_states (`torch.Tensor` of shape `(..., in_features)`).
             weight (`torch.Tensor` of shape `(out_features, in_features)`):
-                Always the same one.
+                The same one in every call.
             bias (`torch.Tensor` of shape `(out_features,)`, *optional*).
             activation (`nn.Module`, *optional*):
-                What follows.
+                Applied to the result.
 
         Returns:
             `torch.Tensor` of shape `(..., out_features)`.
@@ -159,7 +159,7 @@ class PackedLinear(_HoldsPackedWeights):
 
 
 class _PackedCalls(TorchFunctionMode):
-    """Has calls of `nn.functional.linear` computed with packed weights."""
+    """Computes calls of `nn.functional.linear` with packed weights."""
 
     def __init__(self, weights: _PackedWeights):
         super().__init__()
@@ -177,22 +177,22 @@ class _PackedCalls(TorchFunctionMode):
 
 
 class PackedLinears(_HoldsPackedWeights):
-    """Runs a network, with all its linear layers as [`PackedLinear`] runs one."""
+    """Runs a network, each of whose linear layers is run as by [`PackedLinear`]."""
 
     def forward(self, network: nn.Module, inputs: torch.Tensor, **kwargs) -> object:
         """
         Args:
             network (`nn.Module`):
-                Always the same one.
+                The same one in every call.
             inputs (`torch.Tensor`):
-                What it is called with.
+                Its input.
             kwargs:
-                What else.
+                Its further arguments.
 
         Returns:
-            What it returns.
+            Its output.
         """
-        # CODEPATH: on an x86 processor, in fp32 and bf16. Elsewhere nothing is gained by looking at every call.
+        # CODEPATH: on an x86 CPU, in fp32 and bf16. Elsewhere nothing is gained by intercepting every call.
         if not (_is_inference() and _has_kernel_for(inputs, next(network.parameters()))):
             return network(inputs, **kwargs)
         with _PackedCalls(self._weights):

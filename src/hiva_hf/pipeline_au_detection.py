@@ -56,7 +56,7 @@ EVIDENCE = ("sensitivity", "ddca_attentions", "spatial_attentions", "word_attent
 # Keys of a face with `return_features`, and the model outputs that they come from.
 FEATURES = {"features": "au_features", "visual_features": "visual_features"}
 MODEL_TYPES = ("hiva", "vl_fau")
-# More faces than a photo of a crowd has that are large enough to be read; each needs up to 1 MB on its way.
+# More than the faces of a useful size in a photo of a crowd; each takes up to 1 MB of memory on its way.
 MAX_FACES = 256
 # Types that count as one input although some are iterable.
 SINGLE_INPUTS = (str, bytes, bytearray, os.PathLike, Image.Image, np.ndarray, torch.Tensor, Mapping)
@@ -64,9 +64,10 @@ SINGLE_INPUTS = (str, bytes, bytearray, os.PathLike, Image.Image, np.ndarray, to
 
 @dataclass(frozen=True)
 class _NumberedInput:
-    """One of several inputs: its place among them, counted from 0, and how to get at it.
+    """One of several inputs: its index, counted from 0, and a function that fetches it.
 
-    It is fetched where it is prepared, so that an error in fetching it (a row that does not decode) is its own.
+    It is fetched where it is preprocessed, so that an error in fetching it (a row that does not decode) is attributed
+    to it.
     """
 
     number: int
@@ -76,11 +77,11 @@ class _NumberedInput:
 class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     """Detect facial Action Units in photos.
 
-    Every face is found, aligned, and given to the model; `batch_size` counts faces, which are batched across photos.
-    `num_workers` counts threads that load photos and find faces while the model runs.
+    Every face is found, aligned, and given to the model. `batch_size` is the number of faces in a batch, across
+    photos. `num_workers` is the number of threads that load photos and find faces while the model runs.
 
-    Without a model, the starter checkpoint of the package is taken, which needs no network. It learned from rendered
-    faces only; those of its AUs that fail on real photos are marked experimental.
+    Without a model, the package's starter checkpoint is used, which needs no internet connection. It was trained on
+    rendered faces only; its AUs that fail on real photos are marked experimental.
 
     Example:
 
@@ -96,33 +97,33 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     ['Cheek Raiser', 'Lip Corner Puller']
     ```
 
-    Any of these can be given to `pipeline(...)`, as a default, or to a single call:
+    These arguments can be given to `pipeline(...)`, as defaults, or to a single call:
 
     Args:
         threshold (`float`, `list[float]`, `np.ndarray` or `dict[str, float]`, *optional*):
-            An AU is active from this probability on. A list gives one threshold for each AU in the model's order, a
-            dict those of single AUs, as in `{"AU12": 0.4}`. The default, also of AUs that a dict leaves out, is
-            `config.label_thresholds`, and 0.5 in checkpoints without it.
+            An AU is active if its probability reaches this threshold. A list gives one threshold for each AU in the
+            model's order, a dict those of single AUs, as in `{"AU12": 0.4}`. The default, also for AUs that a dict
+            leaves out, is `config.label_thresholds`, or 0.5 in checkpoints without it.
         detect_faces (`bool`, *optional*, defaults to `True`):
-            `False` takes the whole image for one face that was cropped and aligned before.
+            `False` treats the whole image as one face that is already cropped and aligned.
         face_detector ([`FaceDetector`], *optional*):
             Finds the faces; [`CenterFaceDetector`] by default, which needs `pip install "hiva-hf[faces]"`. With
             `num_workers` it is called from several threads.
         max_faces (`int`, *optional*, defaults to 256):
-            Only so many faces of a photo are read, the largest; a warning tells if there were more.
+            At most this many faces of a photo are read, the largest ones; a warning is logged if there are more.
         max_pixels (`int`, *optional*, defaults to 128,000,000):
-            Larger images are refused before they are decoded.
+            Larger images are rejected before they are decoded.
         on_error (`str`, *optional*, defaults to `"raise"`):
-            What happens at an image that can't be used. `"raise"`: an exception names it. `"return"`: in its place
-            among the results stands `{"error": message}`, the message names it, and the others are read.
+            What happens if an image can't be used. `"raise"`: an exception names it. `"return"`: its result is
+            `{"error": message}`, where the message names it, and the other images are read.
         return_attention (`bool`, *optional*, defaults to `False`):
             Whether to return the attention maps.
         return_features (`bool`, *optional*, defaults to `False`):
             Whether to return the features of each AU.
         explain (`bool`, *optional*, defaults to `False`):
-            Whether to explain the results in plain English. For a HiVA no language model is involved; a VL-FAU is
-            quoted, which writes about each AU and about the face itself. The same photo always gives the same
-            sentences. Each active AU costs about as much as two more forward passes.
+            Whether to explain the results in plain English. HiVA's explanations use no language model; those of VL-FAU
+            quote the sentences that it writes about each AU and about the face. The same photo gives the same
+            sentences. Each active AU costs about two more runs of the network.
         timeout (`float`, *optional*, defaults to 30):
             Seconds that a URL may take to answer.
     """
@@ -145,7 +146,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         _check_sides(self.image_processor)
         # Loaded models already are; a model that was just trained would update its batch statistics from the photos.
         self.model.eval()
-        # It loads its network at the first photo.
+        # It loads its network only when the first photo comes.
         self.default_face_detector = CenterFaceDetector()
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
@@ -153,55 +154,55 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
 
         Args:
             inputs: An image, as a path, URL, bytes of a file, PIL image or RGB array (see `load_image`), or several: a
-                list, tuple, `datasets` column (`dataset["image"]`), data set whose rows are images or have a column
-                `image`, generator, or any other iterable. Folders and videos are read by `hiva-hf detect`.
+                list, tuple, `datasets` column (`dataset["image"]`), dataset whose rows are images or have a column
+                `image`, generator, or any other iterable. For folders and videos, use `hiva-hf detect`.
             **kwargs: The parameters of the class, `batch_size` and `num_workers`.
 
         Returns:
-            The faces of the image, the largest first, and an empty list if there is none. For a list, tuple or column
-            of images a list of such lists, for data sets, generators and other iterables an iterator over them that
-            works as it is read; both in the order of the images. A face is a dict:
+            A list of the faces in the image, the largest first, empty if there is none. For a list, tuple or column of
+            images, a list of such lists; for datasets, generators and other iterables, a lazy iterator over such
+            lists. Both are in the order of the images. A face is a dict:
 
             - **box** (`dict[str, int]`) -- `xmin`, `ymin`, `xmax`, `ymax` in pixels of the upright image.
             - **score** (`float`) -- The face detector's confidence; `None` without face detection.
-            - **landmarks** (`list[list[float]]`) -- Five times (x, y) in pixels of the upright image: the eye on the
+            - **landmarks** (`list[list[float]]`) -- Five points (x, y) in pixels of the upright image: the eye on the
               image's left, the eye on its right, the tip of the nose, the mouth corner on its left, the one on its
               right; `None` without face detection.
             - **aus** (`list[dict]`) -- In the model's order, for each AU its `label` ("AU12"), `name` ("Lip Corner
-              Puller"), `score` (the probability that it is there), `active` (whether that reaches the threshold) and
-              `experimental` (whether the checkpoint is known to be unreliable at it on real photos).
+              Puller"), `score` (the probability that it is present), `active` (whether that reaches the threshold) and
+              `experimental` (whether the checkpoint is known to be unreliable for it on real photos).
             - **ddca_attention**, **cdca_attention** (`np.ndarray`) -- With `return_attention`, and if the model has
               them: maps `[num_aus, height, width]`, each of which sums to 1.
-            - **spatial_attention** (`np.ndarray`) -- The same of a VL-FAU, whose weights lie between 0 and 1 each.
-            - **view_matrix** (`np.ndarray`) -- Beside attention maps: `[2, 3]`, so that `view_matrix @ (x, y, 1)` is
-              the place of a pixel within the maps, both coordinates running from 0 to 1.
-            - **sensitivity** (`np.ndarray`) -- Beside attention maps, with `explain`, and if the model has gradients:
-              maps `[num_aus, height, width]` of what each active AU depends on, each of which sums to 1; 0 for the
-              other AUs. Their sides may differ from those of the attention maps; `view_matrix` is the same.
+            - **spatial_attention** (`np.ndarray`) -- The same for VL-FAU, where each weight lies between 0 and 1.
+            - **view_matrix** (`np.ndarray`) -- With attention maps: `[2, 3]`, so that `view_matrix @ (x, y, 1)` is
+              the position of a pixel of the image in the maps, in coordinates from 0 to 1.
+            - **sensitivity** (`np.ndarray`) -- With attention maps and `explain`, if the model has gradients: maps
+              `[num_aus, height, width]` of what each active AU depends on, each of which sums to 1; 0 for the other
+              AUs. They may have another size than the attention maps; `view_matrix` is the same.
             - **features** (`np.ndarray`) -- With `return_features`: `[num_aus, hidden_size]`, the fused features that
               the AUs are read from.
-            - **visual_features** (`np.ndarray`) -- The same before the descriptions were read (a VL-FAU reads none):
-              what the graph over the AUs is made of.
+            - **visual_features** (`np.ndarray`) -- The same before the descriptions are read (VL-FAU reads none). The
+              graph over the AUs is built from them.
             - **summary** (`str`) -- With `explain`: what the face shows, and the active AUs.
             - **warnings** (`list[str]`) -- With `explain`: one sentence for each pair of active AUs that contradict
-              each other, such as pressed and parted lips. Nothing is changed because of them.
+              each other, such as pressed and parted lips. The results are left as they are.
 
             With `explain` each AU also has an `explanation`, a dict (see [`explain_face`]):
 
             - **sentence** (`str`) -- Its state, and the evidence in words.
             - **evidence** (`str` or `None`) -- What its map shows. "sensitivity": what its probability depends on (see
-              [`read_with_sensitivity`]), known of active AUs. "attention": its DDCA map, in detectors without
+              [`read_with_sensitivity`]), known for active AUs. "attention": its DDCA map, in detectors without
               gradients. `None` without a map.
             - **region** (`str` or `None`) -- The part of the face that this map lies on ("brows", "eyes", "nose",
               "cheeks", "mouth" or "chin"); `None` if it is not specific. With **region_share** (`float`), how much of
               the map lies there, **side** ("left" or "right" of the image, if nearly all of that does) and
               **region_agrees** (`bool`), whether the AU shows there.
-            - **words** (`list[dict]` or `None`) -- The words of its description with the most attention, the largest
-              first, each with `word` and `attention`, a multiple of evenly spread attention; `None` if the model reads
-              no words or does not know them.
+            - **words** (`list[dict]` or `None`) -- The words of its description with the most attention, the highest
+              first, each with `word` and `attention`, as a multiple of uniform attention; `None` if the model reads no
+              words or does not know them.
             - **related** (`list[str]`) -- The AUs whose features are the most similar on this face.
 
-            With `on_error="return"` an image that can't be used has a dict `{"error": message}` in place of its list.
+            With `on_error="return"`, an image that can't be used gives a dict `{"error": message}` in place of a list.
 
         Raises:
             ImageLoadError: An image cannot be used. The message says which and why.
@@ -225,9 +226,9 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     ) -> Iterator[list[dict[str, Any]] | dict[str, str]]:
         """Run the three steps over `inputs`, lazily and in order.
 
-        This replaces the base class's loader, which has at most one process for photos and fills batches with photos
-        that show nobody. Here threads prepare photos (decoding, face detection and alignment release the GIL), and
-        batches are full of faces.
+        This replaces the base class's loader, which prepares photos in one process at most and counts photos without
+        faces towards a batch. Here threads prepare photos (decoding, face detection and alignment release the GIL),
+        and batches are full of faces.
         """
         chunks = self._chunks(inputs, num_workers, preprocess_params)
         return self.read_chunks(chunks, batch_size, forward_params, postprocess_params)
@@ -242,13 +243,13 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         """Read faces that were found and aligned: the part of the pipeline after `preprocess`.
 
         Args:
-            chunks: What `preprocess` yields, for one image after the other.
+            chunks: What `preprocess` yields, image after image.
             batch_size: How many faces the model reads at a time, across images.
-            forward_params: Parameters of the model's step, as from `_sanitize_parameters`.
-            postprocess_params: Those of the last step.
+            forward_params: Parameters of `_forward`, as from `_sanitize_parameters`.
+            postprocess_params: Parameters of `postprocess`.
 
         Yields:
-            The result of each image, in order. It comes when the batch of its last face is full, or no more come.
+            The result of each image, in order, as soon as the batch with its last face has run.
         """
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
@@ -261,7 +262,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
                     outputs = []
 
     def _chunks(self, inputs: Iterable[Any], num_workers: int, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Chain the chunks of all inputs. Not more than `num_workers` photos are prepared ahead of the model."""
+        """Chain the chunks of all inputs. At most `num_workers` photos are prepared ahead of the model."""
         if num_workers < 1:
             for image in inputs:
                 yield from self.preprocess(image, **params)
@@ -315,11 +316,11 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         }
         postprocess_params = {"thresholds": thresholds, "explain": explain}
         steps = (preprocess_params, forward_params, postprocess_params)
-        # What is not given here must not replace what was given to `pipeline(...)`.
+        # Parameters that are not given here must not override those given to `pipeline(...)`.
         return tuple({name: value for name, value in params.items() if value is not None} for params in steps)
 
     def merged_parameters(self, **parameters: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """The parameters of `preprocess`, `forward` and `postprocess`: those of the pipeline with those of a call."""
+        """The pipeline's parameters of `preprocess`, `forward` and `postprocess`, overridden by those of a call."""
         own = (self._preprocess_params, self._forward_params, self._postprocess_params)
         given = self._sanitize_parameters(**parameters)
         return tuple(mine | others for mine, others in zip(own, given, strict=True))
@@ -334,10 +335,10 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         timeout: float = 30.0,
         on_error: Literal["raise", "return"] = "raise",
     ) -> Iterator[dict[str, Any]]:
-        """Yield one chunk per face. Threads may call it side by side.
+        """Yield one chunk per face. Several threads may call it at once.
 
-        A photo without a face gives one chunk whose `face` is `None`. An image that can't be used ends, with
-        `on_error="return"`, in a chunk whose `face` is `None` and whose `error` is the message.
+        A photo without a face gives one chunk whose `face` is `None`. An image that can't be used gives, with
+        `on_error="return"`, a last chunk whose `face` is `None` and whose `error` is the message.
         """
         try:
             photo = _load(inputs, max_pixels, timeout)
@@ -350,7 +351,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
             if not faces:
                 yield _chunk(None, self._no_pixels())
         except ImportError:
-            # Not the image's fault: it would fail with every other one.
+            # Not the image's fault: every other image would fail as well.
             raise
         except Exception as error:
             message = _error_message(inputs, error)
@@ -395,7 +396,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     def _run(
         self, pixel_values: torch.Tensor, return_attention: bool, explain: bool, thresholds: list[float] | None
     ) -> tuple[Any, torch.Tensor | None]:
-        """Run the model; returns its outputs, and with `explain` maps of what active AUs depend on, if it can tell."""
+        """Run the model; with `explain`, also return maps of what active AUs depend on, if it has gradients."""
         if not explain:
             return self.model(pixel_values=pixel_values, output_attentions=return_attention), None
         thresholds = torch.tensor(self.model.config.au_thresholds if thresholds is None else thresholds)
@@ -417,11 +418,11 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         return faces
 
     def _write_sentences(self, outputs: Any) -> dict[str, list[Any]]:
-        """What the model writes about each face, from the look at it that gave `outputs`.
+        """Generate sentences about each face from the model's `outputs` for it.
 
         Returns:
-            `"local"`: for each face one sentence about each AU, and `"global"`: one about the face; without those that
-            the model has no decoder for.
+            `"local"`: for each face one sentence about each AU, and `"global"`: one about the face. A level that the
+            model has no decoder for is left out.
         """
         config, tokenizer = self.model.config, self._writing_tokenizer()
         written = {}
@@ -438,12 +439,12 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         return written
 
     def _writing_tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer of the model's sentences, which lies beside it; loaded when it is first needed."""
+        """The tokenizer of the model's sentences, which is saved with it; loaded when it is first needed."""
         if self.tokenizer is None:
             config = self.model.config
             if not self.model.name_or_path:
                 raise ValueError(
-                    "The model writes sentences and was not loaded from a folder that holds their tokenizer: pass "
+                    "The model writes sentences, but was not loaded from a folder that holds their tokenizer: pass "
                     "`tokenizer=` to the pipeline."
                 )
             # Passing the configuration avoids loading it again, which would ask again to trust published code.
@@ -455,8 +456,8 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save the model, its image processor, and the tokenizer of a model that writes.
 
-        The base class would also add the pipeline's code. Here `push_to_hub` does that, for all of the code at once,
-        but for a pipeline whose code came by `trust_remote_code=True`: that goes with it.
+        The base class would also add the pipeline's code. Here `push_to_hub` adds all of the code at once; only the
+        code of a pipeline that was loaded with `trust_remote_code=True` is saved with it.
         """
         self.model.save_pretrained(save_directory, **kwargs)
         self.image_processor.save_pretrained(save_directory, **kwargs)
@@ -488,7 +489,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     def _find(
         self, photo: np.ndarray, face_detector: FaceDetector | None, max_faces: int, inputs: Any
     ) -> list[tuple[dict[str, Any], np.ndarray]]:
-        """Find the faces of a photo `[height, width, 3]`; returns what is known of them and how to align them."""
+        """Find the faces of a photo `[height, width, 3]`; returns each face with the matrix that aligns it."""
         detections = sorted((face_detector or self.default_face_detector)(photo), key=lambda face: -face.area)
         if len(detections) > max_faces:
             logger.warning(
@@ -506,7 +507,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         return faces
 
     def error_chunk(self, message: str) -> dict[str, Any]:
-        """What stands for an image that can't be used, among the chunks of `preprocess`."""
+        """The chunk for an image that can't be used."""
         return _chunk(None, self._no_pixels(), error=message)
 
     def _no_pixels(self) -> torch.Tensor:
@@ -516,7 +517,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         return torch.zeros(1, dtype=self.dtype, device="cpu").expand(1, 3, size["height"], size["width"])
 
     def _view_matrix(self, matrix: np.ndarray, height: int, width: int) -> np.ndarray:
-        """Continue a `[2, 3]` transform, from a photo to a crop, to the part of the crop that the model sees."""
+        """Extend a `[2, 3]` transform from photo to crop to the part of the crop that the model sees."""
         processor = self.image_processor
         resized = np.array([width, height], dtype=np.float64)
         if processor.do_resize:
@@ -552,7 +553,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         for key, name in FEATURES.items():
             if name in output:
                 face[key] = output[name][0].numpy()
-        # CODEPATH: VL-FAU reads no descriptions, so what its AUs are read from is what was seen.
+        # CODEPATH: VL-FAU reads no descriptions, so its AU features are visual features.
         if "features" in face and self.model.config.model_type == "vl_fau":
             face["visual_features"] = face["features"]
         return face
@@ -617,7 +618,7 @@ def _square(tokens: torch.Tensor) -> np.ndarray:
 
 
 def _landmarks_in_view(face: dict[str, Any]) -> np.ndarray:
-    """Where the landmarks `[5, 2]` of a face lie within its maps; in an aligned face, where alignment puts them."""
+    """The landmarks `[5, 2]` of a face in the coordinates of its maps; without any, those that alignment aims at."""
     if face["landmarks"] is None:
         box = face["box"]
         points = TEMPLATE * (box["xmax"] - box["xmin"], box["ymax"] - box["ymin"])
@@ -628,7 +629,7 @@ def _landmarks_in_view(face: dict[str, Any]) -> np.ndarray:
 
 
 def _is_single(inputs: Any) -> bool:
-    """Whether `inputs` is one image (or nothing that could be several, to be refused as an image)."""
+    """Whether `inputs` is one image (or no collection either, and will be rejected as an image)."""
     # Open files are iterable, but over their lines.
     if isinstance(inputs, SINGLE_INPUTS) or hasattr(inputs, "read"):
         return True
@@ -636,8 +637,8 @@ def _is_single(inputs: Any) -> bool:
 
 
 def _numbered(inputs: Any) -> Iterator[_NumberedInput]:
-    """Number several inputs, and leave it to whoever prepares them to fetch those that have an index."""
-    # Data sets of torch and of `datasets`; other types may have indices that are not numbers.
+    """Number several inputs; those that can be indexed are fetched later, when they are preprocessed."""
+    # Sequences and the datasets of torch and `datasets`; the indices of other types may not be numbers.
     is_indexed = isinstance(inputs, (Sequence, Dataset)) or hasattr(inputs, "column_names")
     if is_indexed and hasattr(inputs, "__len__") and not isinstance(inputs, IterableDataset):
         for number in range(len(inputs)):
@@ -657,7 +658,7 @@ def _source(inputs: Any) -> Any:
     if isinstance(inputs, _NumberedInput):
         try:
             source = inputs.fetch()
-        # Data sets decode images while they fetch them.
+        # Datasets decode images while they fetch them.
         except Exception as error:
             raise ImageLoadError(f"Fetching it failed ({type(error).__name__}: {error}).") from error
     if isinstance(source, Mapping) and not source.keys() <= {"bytes", "path"}:
@@ -687,7 +688,7 @@ def _input_name(inputs: Any) -> str:
 
 
 def _error_message(inputs: Any, error: Exception) -> str:
-    """Tell what went wrong with which input."""
+    """Say which input failed and why."""
     if not isinstance(error, ImageLoadError):
         return f"{_input_name(inputs)}: reading its AUs failed ({type(error).__name__}: {error})."
     # The error names the image, but an image without a name can only be identified by its number.
@@ -697,12 +698,12 @@ def _error_message(inputs: Any, error: Exception) -> str:
 def _chunk(
     face: dict[str, Any] | None, pixel_values: torch.Tensor, is_last: bool = True, error: str | None = None
 ) -> dict[str, Any]:
-    """What goes through the steps: a face, or one chunk that stands for a photo without a face or for an error."""
+    """What goes through the steps: a face, or a placeholder for a photo without a face or for an error."""
     return {"face": face, "error": error, "is_last": is_last, "pixel_values": pixel_values}
 
 
 def _batches(chunks: Iterable[dict[str, Any]], batch_size: int) -> Iterator[list[dict[str, Any]]]:
-    """Cut chunks into batches of `batch_size` faces, in order. Chunks without a face lie between them for nothing."""
+    """Cut chunks into batches of `batch_size` faces, in order. Chunks without a face don't count."""
     batch, num_faces = [], 0
     for chunk in chunks:
         batch.append(chunk)
@@ -731,7 +732,7 @@ def _rows(batch: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:
 
 
 def _whole(image: np.ndarray) -> tuple[dict[str, Any], None]:
-    """Take an image `[height, width, 3]` for a face that needs no alignment."""
+    """Treat an image `[height, width, 3]` as a face that needs no alignment."""
     height, width = image.shape[:2]
     return _face(image, (0, 0, width, height), None, None), None
 

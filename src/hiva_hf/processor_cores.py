@@ -1,11 +1,11 @@
-"""How many of a machine's cores are there for this process."""
+"""How many CPU cores this process may use."""
 
 import math
 import os
 from pathlib import Path
 
 
-# Of Linux; containers see their own limits there.
+# On Linux, where containers see their own limits.
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 
@@ -24,6 +24,6 @@ def _granted_time() -> float | None:
             quota, period = " ".join((_CONTROL_GROUPS / file).read_text(encoding="ascii") for file in files).split()
             return int(quota) / int(period) if int(quota) > 0 else None
         except (OSError, ValueError):
-            # No such limits here; "max" is none.
+            # No such files, or "max", which is no limit.
             continue
     return None

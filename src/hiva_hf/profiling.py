@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from .modeling_hiva import HiVAForAUDetection, HiVAPreTrainedModel, evaluation_mode
 
 
-# Word pieces of a text memory that stands in for a missing one: as many as BERT's tokenizer makes of the longest
-# canonical description.
+# Word pieces of the placeholder for a missing text memory: as many as BERT's tokenizer makes of the longest canonical
+# description.
 STAND_IN_TEXT_LENGTH = 24
 
 
@@ -24,7 +24,7 @@ class ModelProfile:
     Attributes:
         name: Class of the model.
         total_parameters: All parameters, the frozen text encoder included.
-        trainable_parameters: Those that training moves.
+        trainable_parameters: Those that training updates.
         inference_parameters: Those that detection needs: all but the text side.
         macs_per_image: Multiply-adds of matrix products, convolutions and attention for one image.
         batch_size: Images in a timed batch.
@@ -62,9 +62,9 @@ def profile(
     """Measures a model on its own device and in its own dtype, with random images and cached text.
 
     Args:
-        model: Either stage's network; it is left as it was. On the meta device everything but time is measured.
-        batch_size: Images in a batch whose time is taken.
-        num_batches: Batches whose time is taken, after one to warm up.
+        model: A network of either stage; it is left as it was. On the meta device everything but time is measured.
+        batch_size: Images in a timed batch.
+        num_batches: Timed batches, after one for warm-up.
         verbose: Whether to print the result.
 
     Raises:
@@ -137,7 +137,7 @@ def _synchronize(device: torch.device):
 def _count_trainable_parameters(model: HiVAPreTrainedModel) -> int:
     text_model = getattr(model, "text_model", None)
     frozen_modules = [] if text_model is None else text_model.frozen_modules
-    # Frozen whether or not `freeze_text_encoder` was called: they run without gradient.
+    # Frozen whether or not `freeze_text_encoder` was called: they run without gradients.
     frozen = {id(parameter) for module in frozen_modules for parameter in module.parameters()}
     return sum(p.numel() for p in model.parameters() if p.requires_grad and id(p) not in frozen)
 

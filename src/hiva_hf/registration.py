@@ -1,7 +1,7 @@
-"""Makes transformers' Auto classes and pipelines know our models, without importing transformers before its user does.
+"""Registers our models with transformers' Auto classes and pipelines, without importing transformers before the user.
 
-When a registry of transformers is imported, the module of ours that belongs to it follows, and when a module of ours
-is complete, its classes are registered. So it works in every order of imports, and who uses neither pays for neither.
+When a registry of transformers is imported, our corresponding module is imported too, and when a module of ours is
+complete, its classes are registered. So it works in every order of imports, and costs nothing if neither is used.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from wrapt import when_imported
 
 def register_with_transformers() -> None:
     """Registers every class, now if transformers' registries are imported already, or else as soon as they are."""
-    # First of all: a module of ours that is being imported must find its registration waiting at its end.
+    # First, because a module of ours that is being imported must find its registration waiting when it is complete.
     when_imported("hiva_hf.configuration_hiva")(_register_config)
     when_imported("hiva_hf.configuration_vl_fau")(_register_vl_fau_config)
     when_imported("hiva_hf.modeling_hiva")(_register_models)
@@ -21,17 +21,17 @@ def register_with_transformers() -> None:
     when_imported("hiva_hf.pipeline_au_detection")(_register_pipeline)
     _tie("transformers.models.auto.configuration_auto", "hiva_hf.configuration_hiva")
     _tie("transformers.models.auto.configuration_auto", "hiva_hf.configuration_vl_fau")
-    # `modeling_layers`, which our model needs, may be what imports `modeling_auto`, half-way: wait for its end.
+    # `modeling_layers`, which our model needs, may be importing `modeling_auto` before it is complete: wait for it.
     _tie("transformers.models.auto.modeling_auto", "transformers.modeling_layers")
     _tie("transformers.modeling_layers", "hiva_hf.modeling_hiva")
-    # It is built on parts of HiVA: were it to follow transformers itself, HiVA might be half-way.
+    # VL-FAU is built on parts of HiVA, which might be incomplete if VL-FAU followed transformers itself.
     _tie("hiva_hf.modeling_hiva", "hiva_hf.modeling_vl_fau")
     _tie("transformers.models.auto.image_processing_auto", "hiva_hf.image_processing_hiva")
     _tie("transformers.pipelines", "hiva_hf.pipeline_au_detection")
 
 
 def _tie(imported: str, follower: str) -> None:
-    """Imports `follower` after `imported`; nothing happens where `follower` is being imported already."""
+    """Imports `follower` after `imported`; nothing happens if `follower` is being imported already."""
     when_imported(imported)(lambda _: importlib.import_module(follower))
 
 

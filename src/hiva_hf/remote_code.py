@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a repository needs so that people without this package can use it by `trust_remote_code=True`."""
+"""What a repository needs so that people without this package can use it with `trust_remote_code=True`."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from transformers.dynamic_module_utils import custom_object_save, get_relative_i
 
 CONFIG_FILE, IMAGE_PROCESSOR_FILE = "config.json", "preprocessor_config.json"
 
-# Parts of the model's configuration that say where they came from.
+# Parts of the model's configuration that record where they were loaded from.
 TOWERS = ("backbone_config", "text_config")
 
 # Configuration and module of each model type.
@@ -44,10 +44,10 @@ IMAGE_PROCESSORS = ("image_processing_pil_hiva.HiVAImageProcessorPil", "image_pr
 
 
 def add_remote_code(folder: str | os.PathLike) -> None:
-    """Completes a folder that `save_pretrained` wrote: the code, and the entries of its configurations that name it.
+    """Adds the code to a folder that `save_pretrained` wrote, and the entries that name it to its configurations.
 
-    Users of the installed package are served by the same folder without `trust_remote_code`: their Auto classes know
-    the model already, and their configuration drops the entry `custom_pipelines`.
+    With the installed package, the same folder works without `trust_remote_code`: the Auto classes know the model
+    already, and the configuration drops the entry `custom_pipelines`.
 
     Args:
         folder: A folder with `config.json`, `preprocessor_config.json`, or both.
@@ -67,7 +67,7 @@ def add_remote_code(folder: str | os.PathLike) -> None:
 
 
 def keep_pipeline_code(pipeline: Any, folder: str | os.PathLike) -> None:
-    """Has a saved pipeline that came by `trust_remote_code=True` bring its code, as transformers does for the model's.
+    """Saves the code of a pipeline that was loaded with `trust_remote_code=True`, as transformers does for models.
 
     Args:
         pipeline: The pipeline.
@@ -75,12 +75,12 @@ def keep_pipeline_code(pipeline: Any, folder: str | os.PathLike) -> None:
     """
     custom_object_save(pipeline, folder)
     path = Path(folder) / CONFIG_FILE
-    # In place of an entry that names the repository which the code came from.
+    # In place of an entry that names the repository that the code came from.
     path.write_text(json.dumps(_read(path) | _pipeline_entry(), indent=2) + "\n", encoding="utf-8")
 
 
 def drop_local_towers(folder: str | os.PathLike) -> None:
-    """Forgets the folders that the towers were read from, which are of interest on no other machine.
+    """Removes the local folders that the towers were read from, which mean nothing on other machines.
 
     Args:
         folder: A folder; nothing happens if it has no `config.json`.
@@ -98,7 +98,7 @@ def drop_local_towers(folder: str | os.PathLike) -> None:
 
 
 def code_files(model_type: str = "hiva") -> list[Path]:
-    """The files of this package that stand flat and serve a checkpoint of a model type, sorted."""
+    """The top-level files of this package that a checkpoint of a model type needs, sorted."""
     here = Path(__file__).parent
     roots = [
         CONFIGS[model_type].split(".")[0],
@@ -136,10 +136,10 @@ def _image_processor_entries(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class PushesRemoteCode:
-    """Base class of what has `push_to_hub`: the code goes along, so that nobody needs this package to load it."""
+    """A mixin for classes with `push_to_hub`: uploads the code too, so that nobody needs this package to load it."""
 
     def _upload_modified_files(self, working_dir: str | os.PathLike, *args: Any, **kwargs: Any):
-        # CODEPATH: objects made by `trust_remote_code=True` point to the repository that their code came from.
+        # CODEPATH: objects loaded with `trust_remote_code=True` point to the repository that their code came from.
         if not __name__.startswith("transformers_modules."):
             add_remote_code(working_dir)
         return super()._upload_modified_files(working_dir, *args, **kwargs)

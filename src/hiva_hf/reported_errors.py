@@ -10,7 +10,7 @@ REPORTED_ERRORS = (ValueError, OSError, ImportError, FloatingPointError, StrictD
 
 
 def message_of(error: BaseException) -> str:
-    """What an error says, without what a library wraps around the checks of a configuration."""
+    """The message of an error, without what a library wraps around the checks of a configuration."""
     if isinstance(error, StrictDataclassError) and error.__cause__ is not None:
         error = error.__cause__
     return str(error) or type(error).__name__

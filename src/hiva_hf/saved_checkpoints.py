@@ -11,8 +11,8 @@ def save_checkpoint(folder: Path, model: PreTrainedModel, *processors: PushToHub
     """Saves a model with its processors, and gives its weights the permissions of its configuration.
 
     Args:
-        folder: Where to; made if there is none.
-        model: Its weights become safetensors.
+        folder: The output folder; created if it does not exist.
+        model: Its weights are saved as safetensors.
         processors: An image processor, a tokenizer.
     """
     for part in (model, *processors):

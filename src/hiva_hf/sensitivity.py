@@ -13,9 +13,10 @@
 # limitations under the License.
 """Gradient saliency: which parts of the face a probability depends on.
 
-Attention tells where a network looked, which need not be what it decided by. The squared gradient of an AU's score
-with respect to the pixels does (Simonyan et al., "Deep Inside Convolutional Networks", arXiv 1312.6034, take its
-absolute value; the square keeps the many small ones from adding up). `examples/map_agreement.py` measures both.
+Attention shows where a network looked, which need not be what its decision depends on. The squared gradient of an AU's
+score with respect to the pixels shows that (Simonyan et al., "Deep Inside Convolutional Networks", arXiv 1312.6034,
+take its absolute value; the square keeps the many small ones from adding up). `examples/map_agreement.py` measures
+both.
 """
 
 from typing import Any
@@ -24,7 +25,7 @@ import torch
 from torch import nn
 
 
-# Cells along each side of a map, whatever network it is of.
+# Cells along each side of a map, for every network.
 GRID = 14
 
 
@@ -33,8 +34,8 @@ def read_with_sensitivity(
 ) -> tuple[Any, torch.Tensor | None]:
     """Runs a detector, and finds what each active AU of each face depends on.
 
-    A face with an active AU is read once more, and each of its active AUs costs a backward pass. One face after the
-    other, because the memory of a large batch with all its gradients is more than most machines have to spare.
+    A face with an active AU costs another forward pass, and each of its active AUs a backward pass. Faces are
+    processed one at a time, because a large batch with all its gradients needs more memory than most machines have.
 
     Args:
         model: In evaluation mode.
@@ -52,7 +53,7 @@ def read_with_sensitivity(
     active = logits.float().sigmoid() >= thresholds.to(logits.device)
     maps = torch.zeros(*active.shape, GRID, GRID, device=logits.device)
     for row, is_active in enumerate(active):
-        # The first face also tells whether there are gradients at all.
+        # The first face is always read, to find out whether there are gradients at all.
         if row > 0 and not is_active.any():
             continue
         with torch.enable_grad():
@@ -68,7 +69,7 @@ def read_with_sensitivity(
 
 
 def _energy(gradient: torch.Tensor) -> torch.Tensor:
-    """The squares of a gradient `[3, height, width]`, by cells: `[GRID, GRID]` that sum to 1, or 0 if all are 0."""
+    """The squared gradient `[3, height, width]`, pooled to `[GRID, GRID]`; sums to 1, or is 0 if the gradient is."""
     # Scaled by the largest entry, so that squares don't underflow.
     scaled = gradient.float() / gradient.float().abs().max().clamp(min=torch.finfo(torch.float32).tiny)
     # Apple's GPUs only support adaptive pooling by integer factors.

@@ -1,4 +1,4 @@
-"""Times of a video's pictures, where its format tells none or its decoder loses them."""
+"""Times of a video's pictures, where its format stores none or its decoder loses them."""
 
 from bisect import insort
 from typing import TYPE_CHECKING
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 class AviSlots:
-    """Gives the pictures of an AVI file their times of presentation.
+    """Gives the pictures of an AVI file their presentation times.
 
-    The format holds none: its packets stand in the order of decoding, one for each slot of the frame rate, and the
-    decoder puts the pictures in order. What FFmpeg makes up for them is wrong for H.264, whose times it shuffles.
+    The format stores none: its packets are in decoding order, one for each slot of the frame rate, and the decoder
+    puts the pictures in order. The times that FFmpeg makes up are wrong for H.264, where it shuffles them.
 
     Args:
-        decoder: Of the stream.
+        decoder: The stream's decoder.
     """
 
     def __init__(self, decoder: "av.VideoCodecContext"):
@@ -29,22 +29,22 @@ class AviSlots:
             insort(self._slots, packet.dts)
 
     def fill(self, picture: "av.VideoFrame") -> "av.VideoFrame":
-        """Gives the next picture in the order of presentation the first slot that is open."""
+        """Gives the next picture in presentation order the first open slot."""
         if picture.pts is not None and (picture.key_frame or not self._decoder.has_b_frames):
-            # What stood before it in the file has come before it, too, or never will, as it is damaged or was left out
-            # by the encoder.
+            # Pictures before it in the file have come out already, or never will, because they are damaged or were
+            # left out by the encoder.
             self._slots = [slot for slot in self._slots if slot >= picture.pts]
         picture.pts = self._slots.pop(0) if self._slots else None
         return picture
 
 
 class Clock:
-    """Tells when a picture is shown; one that has no time of its own comes a frame after the one before it.
+    """Tells when a picture is shown; one without a time comes one frame after the previous one.
 
-    Program streams tell the time of the first picture of a packet alone, raw H.264 none at all.
+    Program streams store the time of the first picture of a packet only, raw H.264 none at all.
 
     Args:
-        stream: What the pictures are from.
+        stream: The stream of the pictures.
     """
 
     def __init__(self, stream: "av.VideoStream"):
@@ -55,12 +55,12 @@ class Clock:
         """Seconds in the stream; `None` if it has neither times nor a frame rate.
 
         Args:
-            picture: In the order of presentation.
+            picture: In presentation order.
             number: Its number.
         """
         if picture.pts is not None and picture.time_base is not None:
             self._number, self._seconds = number, float(picture.pts * picture.time_base)
             return self._seconds
-        # The average one of a raw stream is FFmpeg's own, whatever the stream says.
+        # The average rate of a raw stream is FFmpeg's default, whatever the stream says.
         rate = self._stream.guessed_rate or self._stream.average_rate
         return self._seconds + (number - self._number) / float(rate) if rate else None

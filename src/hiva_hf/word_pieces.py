@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Which word each key of the text memory stands for: written when descriptions are encoded, read to explain.
+"""Which word each key of the text memory stands for: stored when descriptions are encoded, read by explanations.
 
 The format is one line of text for each description, its pieces in order and separated by spaces, so that a checkpoint
 needs no tokenizer to name its words: "[CLS] lip ##s pu ##cker . [SEP]".
@@ -26,7 +26,7 @@ from transformers import PreTrainedTokenizerBase
 
 
 CONTINUATION = "##"
-# Words that say nothing about a face, whatever a network finds in them.
+# Words that say nothing about a face, however much attention they get.
 _STOP_WORDS = """
     a about across against all along also an and are as at be become becomes been being both but by can do does
     down each for from give gives has have her him his if in into is it its itself let like make makes may more
@@ -47,8 +47,8 @@ def name_word_pieces(tokenizer: PreTrainedTokenizerBase, descriptions: Sequence[
         descriptions: Sentences.
 
     Returns:
-        One line for each sentence; None for a tokenizer that does not know which piece comes from where in a sentence
-        (all that transformers calls "fast" do).
+        One line for each sentence; None for a tokenizer that can't map pieces to their positions in a sentence (all
+        that transformers calls "fast" can).
     """
     if not tokenizer.is_fast:
         return None
@@ -69,10 +69,10 @@ def _line(sentence: str, encoded, row: int) -> str:
 
 
 def mean_word_weights(pieces: str, weights: NDArray[np.floating]) -> list[tuple[str, float]]:
-    """Merges the weights of word pieces to those of words.
+    """Merges the weights of word pieces into those of words.
 
-    The weight of a word is the mean over its pieces, in all its occurrences: a rare word that falls into many pieces
-    weighs no more for it. Special tokens, punctuation, numbers and stop words are left out.
+    The weight of a word is the mean over its pieces, in all its occurrences: a rare word is not favoured for being
+    split into many pieces. Special tokens, punctuation, numbers and stop words are left out.
 
     Args:
         pieces: A line in the format of this file.
@@ -92,7 +92,7 @@ def mean_word_weights(pieces: str, weights: NDArray[np.floating]) -> list[tuple[
     merged: dict[str, list[float]] = {}
     for text, own in words:
         word = text.lower()
-        # A single letter is what an apostrophe leaves behind.
+        # Single letters are left over from apostrophes.
         if len(word) > 1 and _WORD.fullmatch(word) and word not in STOP_WORDS:
             merged.setdefault(word, []).extend(own)
     means = {word: float(np.mean(own)) for word, own in merged.items()}

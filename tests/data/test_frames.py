@@ -164,7 +164,7 @@ def test_a_video_that_was_cut_off_says_how_much_its_header_promises(tmp_path, vi
     assert good == list(range(1, len(good) + 1))
     assert 1 < len(good) < 12
     assert found[12].kind == "missing frame"
-    assert "seconds before the time that its header tells" in found[12].detail
+    assert "seconds before the end that its header states" in found[12].detail
 
 
 def test_damage_costs_frames_up_to_the_next_key_frame(tmp_path, video, levels):
@@ -225,7 +225,7 @@ def test_a_file_with_sound_only_is_unreadable(tmp_path, levels):
         container.mux(stream.encode())
     found = levels(VideoFile(tmp_path / "sound.avi"), [1])
     assert found[1].kind == "unreadable frame"
-    assert "holds no video" in found[1].detail
+    assert "contains no video" in found[1].detail
 
 
 def test_frames_of_a_video_are_asked_for_in_order(video):

@@ -183,7 +183,7 @@ def test_a_truncated_video_ends_in_an_error_that_names_it(tmp_path, make_video):
     *good, last = read_frames([str(path)])
     assert len([frame for frame in good if frame.error is None]) > 10
     assert last.number == len(good)
-    assert re.search(r"cut\.avi: the video ends .* seconds before the time that its header tells", last.error)
+    assert re.search(r"cut\.avi: the video ends .* seconds before the end that its header states", last.error)
 
 
 @pytest.mark.parametrize(
