@@ -43,17 +43,17 @@ def write_file(path: Path, write: Callable[[Path], object]):
 
 
 def write_folder(folder: Path, write: Callable[[Path], None], replace: bool = True):
-    """Fills a folder aside, puts it on the disk, then gives it its name; one of that name is replaced.
+    """Fills a folder under a temporary name, flushes it to disk, then renames it, replacing an existing one.
 
     Args:
-        folder: What it is called in the end.
+        folder: Its final name.
         write: Writes the content into the folder that it is given.
-        replace: Whether one of that name may be replaced.
+        replace: Whether an existing folder may be replaced.
 
     Raises:
-        FileExistsError: if it may not, and one that is not empty is there in the end.
+        FileExistsError: if it may not, and the folder exists and is not empty when the new one is complete.
     """
-    # Without replacing, another process may be at the same name.
+    # Without replacing, another process may be writing the same folder.
     owner = "" if replace else f".{os.getpid()}"
     unfinished = folder.with_name(f"{folder.name}{owner}{UNFINISHED_SUFFIX}")
     replaced = folder.with_name(folder.name + ".replaced")
@@ -68,7 +68,7 @@ def write_folder(folder: Path, write: Callable[[Path], None], replace: bool = Tr
         if not replace:
             _rename_if_free(unfinished, folder)
     except BaseException:
-        # On a full disk it would take the place of what comes next.
+        # On a full disk, it would take up the space of what comes next.
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     if replace:
@@ -80,15 +80,15 @@ def write_folder(folder: Path, write: Callable[[Path], None], replace: bool = Tr
 
 
 def fill_folder(folder: Path, write: Callable[[Path], None], last: str):
-    """As [`write_folder`], but an empty folder that is there stays: it may be a mounted one, or a link to another.
+    """As [`write_folder`], but keeps an existing empty folder, which may be a mount point or a link.
 
     Args:
-        folder: Empty, or not there.
+        folder: Empty, or not existing.
         write: Writes the files into the folder that it is given.
-        last: Name of the file without which the others are nothing: it comes last.
+        last: Name of the file without which the others are useless: it is moved last.
 
     Raises:
-        FileExistsError: if something came into it meanwhile.
+        FileExistsError: if something else was written to it in the meantime.
     """
     if not folder.exists():
         write_folder(folder, write, replace=False)
@@ -108,7 +108,7 @@ def _rename_if_free(unfinished: Path, folder: Path):
     try:
         unfinished.rename(folder)
     except OSError as error:
-        # Everywhere but on Windows, an empty one is no hindrance.
+        # An empty folder is replaced, except on Windows.
         if folder.exists():
             raise _came_meanwhile(folder) from error
         raise
@@ -119,7 +119,7 @@ def _came_meanwhile(folder: Path) -> FileExistsError:
 
 
 def remove_unfinished(parent: Path):
-    """Deletes what a killed process left half written."""
+    """Deletes unfinished files and folders that a killed process left behind."""
     for leftover in parent.glob(f"*{UNFINISHED_SUFFIX}"):
         if leftover.is_dir():
             shutil.rmtree(leftover)

@@ -405,7 +405,7 @@ def find_action_unit(label: str) -> ActionUnit | None:
 
 
 def au_name(label: str) -> str:
-    """The name of an Action Unit, "AU12" -> "Lip Corner Puller"; a label that is not in the catalogue stays."""
+    """The name of an Action Unit, "AU12" -> "Lip Corner Puller"; a label that is not in the catalogue is returned."""
     unit = find_action_unit(label)
     return label if unit is None else unit.name
 

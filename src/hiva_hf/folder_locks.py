@@ -1,4 +1,4 @@
-"""Folders and files that one process writes at a time."""
+"""Locks for folders and files that only one process may write at a time."""
 
 import errno
 import logging
@@ -12,18 +12,18 @@ from filelock import FileLock, Timeout
 logger = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"
-# What disks say that know no locks, such as some network disks.
+# Errors of disks without file locks, such as some network disks.
 _NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
 # A file may be writable in a folder that is not, such as one that is mounted into a container.
 _NO_LOCK_FILES = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 
 
 def lock_folder(folder: Path, timeout: float = 0.0) -> FileLock:
-    """Keeps other processes out of a folder until the lock is released, or this process ends, however it ends.
+    """Keeps other processes out of a folder until the lock is released or this process ends, even by a crash.
 
     Args:
-        folder: It must be there.
-        timeout: Seconds to wait for another process to end.
+        folder: An existing folder.
+        timeout: Seconds to wait for another process to release it.
 
     Raises:
         BlockingIOError: If another process holds it.
@@ -43,10 +43,10 @@ def locked_output(path: Path) -> Iterator[None]:
     """Keeps other writers away from a file or folder, in this process or another one, while the context is open.
 
     Args:
-        path: A folder, or a file, which need not be there; its folder must.
+        path: A folder, or a file, which need not exist, but whose folder must.
 
     Raises:
-        BlockingIOError: If somebody else writes it.
+        BlockingIOError: If another writer holds it.
     """
     lock_path = path / LOCK_FILE if path.is_dir() else path.with_name(f".{path.name}{LOCK_FILE}")
     # Tables may be closed by another thread than the one that opened them.
@@ -64,17 +64,17 @@ def locked_output(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Before it is released, so that it is nobody else's yet. Windows deletes no open files; filelock does, later.
+        # Before its release, so that nobody else has it yet. Windows can't delete open files; filelock does so later.
         with suppress(OSError):
             lock_path.unlink()
         lock.release()
 
 
 def _acquire(lock: FileLock, tolerated: frozenset[int], timeout: float = 0.0) -> bool:
-    """Acquires a lock; returns whether there can be one."""
+    """Acquires a lock; returns False if none can be had because of a tolerated error."""
     try:
         lock.acquire(timeout=timeout)
-    # filelock's word for ENOSYS, in its older versions.
+    # Older versions of filelock raise NotImplementedError for ENOSYS.
     except (OSError, NotImplementedError) as error:
         if isinstance(error, Timeout) or getattr(error, "errno", errno.ENOSYS) not in tolerated:
             raise

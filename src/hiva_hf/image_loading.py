@@ -256,7 +256,7 @@ def _damaged(error: Exception) -> ImageLoadError:
 
 
 def _scaled_to_16_bits(image: Image.Image, tags: Mapping) -> Image.Image:
-    """Values of a TIFF's 12 bits as those of 16, and white as the largest; Pillow gives both as they are stored."""
+    """Scale a TIFF's 12-bit values to 16 bits, and invert one that stores white as 0; Pillow does neither."""
     if not image.mode.startswith("I;16"):
         return image
     has_12_bits = tags.get(_TIFF_BITS_PER_SAMPLE) == (12,)

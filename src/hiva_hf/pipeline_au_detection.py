@@ -123,7 +123,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         explain (`bool`, *optional*, defaults to `False`):
             Whether to explain the results in plain English. HiVA's explanations use no language model; those of VL-FAU
             quote the sentences that it writes about each AU and about the face. The same photo gives the same
-            sentences. Each active AU costs about two more runs of the network.
+            sentences. Each active AU costs about as much as two more forward passes.
         timeout (`float`, *optional*, defaults to 30):
             Seconds that a URL may take to answer.
     """
