@@ -88,6 +88,7 @@ def test_a_checkpoint_of_another_model_is_refused(tiny_model_dir, tiny_vl_fau_di
         ({"spatial_kernel_size": 4}, "`spatial_kernel_size` is 4.*odd"),
         ({"local_loss_weight": -1.0}, "`local_loss_weight` is -1.0.*at least 0"),
         ({"global_loss_weight": float("nan")}, "`global_loss_weight` is nan"),
+        ({"global_loss_weight": float("inf")}, "`global_loss_weight` is inf"),
         ({"text_config": BertConfig()}, "`text_config` is a 'bert'.*VLFAUTextConfig"),
         ({"text_config": {"hidden_size": 100, "num_attention_heads": 3}}, r"`hidden_size` \(100\).*\(3\)"),
         ({"text_config": {"vocab_size": 2}}, "`eos_token_id` is 2.*2 words"),

@@ -14,6 +14,7 @@
 """VL-FAU model configuration"""
 
 import copy
+import math
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
@@ -280,8 +281,8 @@ class VLFAUConfig(AUDetectionConfigMixin, PreTrainedConfig):
             )
         for name in ("local_loss_weight", "global_loss_weight"):
             # NaN fails this test as well.
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"`{name}` is {getattr(self, name)}, but it must be at least 0.")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"`{name}` is {getattr(self, name)}, but it must be finite and at least 0.")
 
 
 __all__ = ["VLFAUConfig", "VLFAUTextConfig"]
