@@ -213,7 +213,7 @@ def test_ctrl_c_ends_in_a_message_that_says_how_to_go_on(long_release, tmp_path,
     threading.Thread(target=press_ctrl_c, daemon=True).start()
     assert prepare_custom(long_release, tmp_path) == 130
     message = capsys.readouterr().err
-    assert f"Stopped. {len(finished_shards(tmp_path))} of 18 shards are done. Give the same command again" in message
+    assert f"Stopped. {len(finished_shards(tmp_path))} of 18 shards are done. Run the same command again" in message
 
 
 @pytest.mark.slow

@@ -241,14 +241,14 @@ def test_all_bad_tables_are_named_at_once(make_tree):
     edit(tree.root / "AUCoding/AU_OCC/F003_T1.csv", "\n3,", "\n3.5,")
     with pytest.raises(RawDataError, match="The labels of BP4D can't be used") as error:
         read_bp4d(tree.root)
-    assert "F001_T1.csv, line 4: frame 2441 stands in line 3 already" in str(error.value)
+    assert "F001_T1.csv, line 4: frame 2441 already occurs in line 3" in str(error.value)
     assert "F003_T1.csv, line 4: expected a frame number, 0 or higher, found '3.5'" in str(error.value)
 
 
 def test_a_table_without_one_of_the_aus_is_refused_with_its_columns(make_tree):
     tree = make_tree()
     edit(tree.root / "AUCoding/AU_OCC/M003_T8.csv", ",17,", ",18,")
-    with pytest.raises(RawDataError, match="M003_T8.csv: there is no column of AU17. The columns are: '0', '1', '2'"):
+    with pytest.raises(RawDataError, match="M003_T8.csv: there is no column for AU17. The columns are: '0', '1', '2'"):
         read_bp4d(tree.root)
 
 
@@ -287,7 +287,7 @@ def test_two_pictures_of_one_frame_are_refused(make_tree):
     tree = make_tree()
     folder = tree.root / "Sequences(2D+3D)/F001/T1"
     shutil.copy(folder / "2440.jpg", folder / "02440.jpg")
-    with pytest.raises(RawDataError, match="T1 has two pictures of number 2440: 02440.jpg and 2440.jpg"):
+    with pytest.raises(RawDataError, match="T1 has two pictures with number 2440: 02440.jpg and 2440.jpg"):
         read_bp4d(tree.root)
 
 
@@ -333,7 +333,7 @@ def test_a_release_without_any_picture_is_refused(make_tree):
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(RawDataError, match="`data_dir` is to be the folder of a release, but .*nowhere is not there"):
+    with pytest.raises(RawDataError, match="`data_dir` must be the folder of a release, but .*nowhere is not there"):
         read_bp4d(tmp_path / "nowhere")
 
 

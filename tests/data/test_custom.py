@@ -237,14 +237,14 @@ def test_pictures_may_be_links_to_elsewhere(tmp_path, make_tree, assert_reads_as
 
 
 def test_a_picture_that_stands_twice_is_refused_with_both_lines(read_text):
-    with pytest.raises(RawDataError, match="line 4: './1.jpg' stands in line 2 already"):
+    with pytest.raises(RawDataError, match="line 4: './1.jpg' already occurs in line 2"):
         read_text("path,subject,AU1\n1.jpg,a,1\n2.jpg,a,1\n./1.jpg,b,1\n")
 
 
 @pytest.mark.parametrize("name", ["anna.mp4", "anna.AVI"])
 def test_videos_are_refused_with_the_remedy(read_text, name):
     with pytest.raises(
-        RawDataError, match=f"line 2: '{name}' is a video. Videos are not read here: extract the frames"
+        RawDataError, match=f"line 2: '{name}' is a video. Videos are not supported: extract the labelled frames"
     ):
         read_text(f"path,subject,AU1\n{name},anna,1\n")
 
@@ -279,7 +279,7 @@ def test_pictures_are_found_whose_names_write_their_accents_otherwise(tmp_path):
 
 
 def test_a_row_without_subject_is_refused(read_text):
-    with pytest.raises(RawDataError, match="labels.csv, line 3: there is no subject"):
+    with pytest.raises(RawDataError, match="labels.csv, line 3: the subject is missing"):
         read_text("path,subject,AU1\n1.jpg,a,1\n2.jpg,,1\n")
 
 
@@ -315,7 +315,7 @@ def test_accents_make_no_second_person(read_text):
         ("AU1,AU1_intensity", "1,6", "line 3: the intensity of AU1 is '6'"),
         ("AU1,frame", "1,x", "line 3: frame is 'x'"),
         ("AU1,frame", "1,-1", "line 3: frame is '-1'"),
-        ("AU1,frame", "1,0", "line 3: frame 0 of this subject and task stands in line 2 already"),
+        ("AU1,frame", "1,0", "line 3: frame 0 of this subject and task already occurs in line 2"),
         ("AU1,fold", "1,x", "line 3: fold is 'x', expected a number from 0 to 100"),
         ("AU1,fold", "1,-1", "line 3: fold is '-1'"),
         ("AU1,fold", "1,", "line 3: fold is ''"),
@@ -337,7 +337,7 @@ def test_a_bad_row_is_refused_with_file_and_line(read_text, header, row, message
         ("subject", "has no column path and no AU1"),
         ("path,subject,AU3", "AU3 of column 'AU3' is not a known Action Unit. Known are 1, 2, 4, 5"),
         ("path,subject,AU1,au01", "'AU1' and 'au01' are the same"),
-        ("path,subject,AU1,AU12L", "column 'AU12L' is not understood"),
+        ("path,subject,AU1,AU12L", "column 'AU12L' is not recognised"),
         ("path,subject,AU1,AU2_intensity", "has AU2's intensity, but no column AU2 with 0 and 1"),
     ],
 )
@@ -354,7 +354,7 @@ def test_other_columns_are_noted(read_text):
 
 @pytest.mark.parametrize("text", ["", "path,subject,AU1\n"])
 def test_an_empty_table_is_refused(read_text, text):
-    with pytest.raises(RawDataError, match="labels.csv has no row. Expected a header `path,subject,AU1,...`"):
+    with pytest.raises(RawDataError, match="labels.csv has no rows. Expected a header `path,subject,AU1,...`"):
         read_text(text)
 
 

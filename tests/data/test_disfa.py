@@ -87,7 +87,7 @@ def test_a_frame_that_one_au_file_lacks_has_a_missing_label(make_tree, assert_re
     assert tree.rows["SN001", "", 2].labels[2] == tree.rows["SN001", "", 2].intensities[2] == -100
     dataset = read_disfa(tree.root)
     assert_reads_as(dataset, tree)
-    assert dataset.notes == ["Frames of SN001 that stand in the files of some AUs only: 2."]
+    assert dataset.notes == ["Frames of SN001 that only some of its AU files contain: 2."]
 
 
 def test_a_video_one_frame_short_misses_its_last_frame(make_tree, assert_reads_as):
@@ -161,7 +161,7 @@ def test_pictures_that_do_not_tell_their_camera_are_used_with_a_note(make_tree, 
     tree = make_tree(pictures="BrightFrames/{subject}/{number}.png")
     dataset = read_disfa(tree.root)
     assert_reads_as(dataset, tree)
-    assert dataset.notes[0] == "Names such as BrightFrames/SN001 don't tell the camera: taken for left."
+    assert dataset.notes[0] == "Names such as BrightFrames/SN001 don't name the camera: assumed to be left."
 
 
 def test_two_videos_of_one_subject_are_refused(make_tree):
@@ -210,7 +210,7 @@ def test_a_sequence_without_its_first_picture_does_not_hide_that_others_count_fr
 def test_frames_that_tell_nothing_need_a_frame_base(make_tree, assert_reads_as):
     lost = [("SN001", "", 5), ("SN006", "", 4)]
     tree = make_tree(pictures=FRAMES, subjects={"SN001": 5, "SN006": 4}, missing=lost)
-    with pytest.raises(RawDataError, match="It can't be told .* SN001 has pictures 1 to 4 and .*`--frame_base 0`"):
+    with pytest.raises(RawDataError, match="It can't be inferred .* SN001 has pictures 1 to 4 and .*`--frame_base 0`"):
         read_disfa(tree.root)
     assert_reads_as(read_disfa(tree.root, frame_base=1), tree)
 
@@ -221,7 +221,9 @@ def test_frames_from_zero_that_all_lack_the_first_are_not_taken_for_frames_from_
     tree = make_tree(
         pictures=FRAMES, frame_base=0, subjects={"SN001": 9, "SN010": 9}, missing_line={"SN010": 9}, missing=lost
     )
-    with pytest.raises(RawDataError, match="It can't be told .* SN010 has pictures 1 to 8 and labels up to frame 8"):
+    with pytest.raises(
+        RawDataError, match="It can't be inferred .* SN010 has pictures 1 to 8 and labels up to frame 8"
+    ):
         read_disfa(tree.root)
     assert_reads_as(read_disfa(tree.root, frame_base=0), tree)
 
@@ -249,7 +251,10 @@ def test_a_frame_base_that_does_not_fit_is_obeyed_and_noted(make_tree):
     tree = make_tree(pictures=FRAMES, frame_base=0, subjects={"SN001": 5})
     dataset = read_disfa(tree.root, frame_base=1)
     assert dataset.settings["frame_base"] == 1
-    assert "were said to count from 1, which does not fit: SN001 has pictures 0 to 4" in dataset.notes[-1]
+    assert (
+        "Frame base 1 was used as requested, but the pictures suggest otherwise: SN001 has pictures 0 to 4"
+        in dataset.notes[-1]
+    )
     assert [path.name for path in dataset.sequences[0].source.files] == ["1.png", "2.png", "3.png", "4.png"]
 
 
@@ -282,7 +287,7 @@ def test_pictures_among_the_label_files_are_no_frames(make_tree, assert_reads_as
 def test_two_pictures_of_one_frame_are_refused(make_tree):
     tree = make_tree(pictures=FRAMES)
     shutil.copy(tree.root / "frames/SN001/1.png", tree.root / "frames/SN001/001.png")
-    with pytest.raises(RawDataError, match="SN001 has two pictures of number 1: 001.png and 1.png"):
+    with pytest.raises(RawDataError, match="SN001 has two pictures with number 1: 001.png and 1.png"):
         read_disfa(tree.root)
 
 
@@ -320,7 +325,7 @@ def test_bad_frames_are_left_out_if_asked_for(tmp_path, pictures):
         ("3,", "line 3: the intensity of AU12 is ''"),
         ("3,2.5", "line 3: the intensity of AU12 is '2.5'"),
         ("3", "line 3: expected 2 cells as in the first line, found 1"),
-        ("2,0", "line 3: frame 2 stands in line 2 already"),
+        ("2,0", "line 3: frame 2 already occurs in line 2"),
         ("0,0", "line 3: expected a frame number, 1 or higher, found '0'"),
         ("x,0", "line 3: expected a frame number, 1 or higher, found 'x'"),
     ],
@@ -409,8 +414,8 @@ def test_labels_and_pictures_of_different_subjects_are_an_error(make_tree):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"camera": "both"}, "`camera` is 'both', but there are left and right"),
-        ({"threshold": 0}, "`threshold` is 0, .* go from 1 to 5"),
+        ({"camera": "both"}, "`camera` is 'both', but it must be left or right"),
+        ({"threshold": 0}, "`threshold` is 0, .* an intensity from 1 to 5"),
         ({"threshold": 6}, "`threshold` is 6"),
         ({"frame_base": 2}, "`frame_base` is 2, expected 0, 1 or None"),
     ],

@@ -39,7 +39,7 @@ def test_a_fold_that_does_not_exist_is_refused_with_those_that_do():
 
 
 def test_an_unknown_split_is_refused_with_those_that_exist():
-    with pytest.raises(ValueError, match="`split` is 'dev', but there are train, validation, test"):
+    with pytest.raises(ValueError, match="`split` is 'dev', but it must be one of train, validation, test"):
         check_split("dev")
 
 

@@ -107,7 +107,7 @@ def test_without_a_frame_column_rows_are_counted_from_1_with_a_note(make_tree, a
 
 def test_a_column_that_may_hold_the_frames_is_not_ignored(make_tree):
     tree = make_tree(frame_header="Time")
-    with pytest.raises(RawDataError, match="001A_occ.csv: which column holds the frame .*about no AU are 'Time'"):
+    with pytest.raises(RawDataError, match="001A_occ.csv: no column of frame numbers .*not AUs are 'Time'"):
         read_gft(tree.root)
 
 
@@ -185,7 +185,7 @@ def test_frames_that_tell_nothing_are_counted_from_1_with_a_note(make_tree, asse
     tree = make_tree(pictures=FRAMES, subjects={"001A": 4}, missing=[("001A", "", 4)])
     dataset = read_gft(tree.root)
     assert_reads_as(dataset, tree)
-    assert "can't be told: 001A has pictures 1 to 3 and labels up to frame 4. They are counted" in dataset.notes[0]
+    assert "count from 0 or 1: 001A has pictures 1 to 3 and labels up to frame 4. 1 was assumed" in dataset.notes[0]
 
 
 def test_frames_that_contradict_each_other_are_refused(make_tree):
@@ -242,7 +242,7 @@ def test_an_absent_au_is_refused_with_the_columns_found(make_tree):
     tree = make_tree()
     path = tree.root / "labels/005C_occ.csv"
     path.write_text(path.read_text().replace("AU14", "AU16"))
-    with pytest.raises(RawDataError, match="005C_occ.csv: there is no column of AU14. .*: 'frame', 'AU1', .*'AU16'"):
+    with pytest.raises(RawDataError, match="005C_occ.csv: there is no column for AU14. .*: 'frame', 'AU1', .*'AU16'"):
         read_gft(tree.root)
 
 
@@ -262,7 +262,7 @@ def test_all_bad_tables_are_named_at_once(make_tree):
     for name in ("001A", "008B"):
         path = tree.root / f"labels/{name}_occ.csv"
         path.write_text(path.read_text().replace("\n3,", "\n2,"))
-    with pytest.raises(RawDataError, match="(?s)001A_occ.csv, line 4: frame 2 stands.*008B_occ.csv, line 4: frame 2"):
+    with pytest.raises(RawDataError, match="(?s)001A_occ.csv, line 4: frame 2 already.*008B_occ.csv, line 4: frame 2"):
         read_gft(tree.root)
 
 

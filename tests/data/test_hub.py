@@ -90,8 +90,8 @@ def test_a_second_push_of_the_same_sends_and_commits_nothing(seen):
 
 def test_an_interrupted_push_shows_nothing_and_is_resumed(seen):
     interrupted = seen["interrupted"]
-    assert "OSError: The upload to org/disfa stopped (Error while uploading 'data/" in interrupted["error"]
-    assert "shards that arrived are not sent again" in interrupted["error"]
+    assert "OSError: The upload to org/disfa failed (Error while uploading 'data/" in interrupted["error"]
+    assert "shards that were uploaded are not sent again" in interrupted["error"]
     assert interrupted["files"] == []
     assert (interrupted["sent"], interrupted["sent_again"]) == (3, 3)
 
@@ -167,7 +167,7 @@ def test_the_card_tells_the_hub_what_the_hub_wants_to_know(seen):
 def test_the_card_tells_people_what_they_need_to_know(seen):
     _, text = card_of(seen)
     assert "they are personal data" in text
-    assert "The authors of BP4D license its pictures and labels to research groups, who may not pass them on" in text
+    assert "The authors of BP4D license its pictures and labels to research groups, who may not share them" in text
     assert 'load_au_dataset("bp4d", "org/bp4d", fold=1, split="train")' in text
     assert "| `labels` | `int8[12]` |" in text
     assert "| `fold2` | test | 2 | 12 |" in text
@@ -183,7 +183,7 @@ def test_the_card_of_a_users_own_set_bears_the_name_of_the_repository(folders, r
     report = json.loads((folders / "custom/report.json").read_text())
     text = str(dataset_card(manifest, report, "org/smiles"))
     assert "# smiles, aligned faces with Action Units" in text
-    assert "ask before you pass them on" in text
+    assert "ask them before you share the faces" in text
 
 
 # Reading
@@ -221,7 +221,7 @@ def test_a_private_data_set_is_refused_without_the_right_token(seen):
     for who in ("anonymous", "anonymous_stream", "stranger", "nowhere"):
         complaint = seen["refused"][who]
         assert complaint.startswith("FileNotFoundError: There is no folder org/")
-        assert "If it is private, log in by `hf auth login` or pass `token`" in complaint
+        assert "If it is private, log in with `hf auth login` or pass `token`" in complaint
     assert "Invalid credentials" in seen["refused"]["wrong_token"]
 
 

@@ -164,7 +164,7 @@ def test_columns_are_found_in_the_order_of_the_aus(table):
 
 def test_an_absent_au_is_named_with_the_columns_found(table):
     with pytest.raises(
-        RawDataError, match=r"F001_T1.csv: there is no column of AU2, AU4. The columns .*: '0', 'AU1', 'x'"
+        RawDataError, match=r"F001_T1.csv: there is no column for AU2, AU4. The columns .*: '0', 'AU1', 'x'"
     ):
         find_au_columns(table("0,AU1,x\n1,0,0\n"), (1, 2, 4))
 
@@ -204,7 +204,7 @@ def test_frames_keep_the_order_of_the_file(table):
 
 
 def test_a_frame_that_stands_twice_is_refused_with_both_lines(table):
-    with pytest.raises(RawDataError, match="F001_T1.csv, line 4: frame 3 stands in line 2 already"):
+    with pytest.raises(RawDataError, match="F001_T1.csv, line 4: frame 3 already occurs in line 2"):
         parse_frames(table("0,1\n3,0\n4,0\n003,0\n"), 0)
 
 

@@ -85,7 +85,7 @@ def test_numbers_ascend(tmp_path, touch):
 def test_two_pictures_of_one_number_are_refused_by_name(tmp_path, touch):
     touch("1.jpg", "01.png")
     (folder,) = scan_folders(tmp_path, depth=0)
-    with pytest.raises(RawDataError, match="has two pictures of number 1: 01.png and 1.jpg. Remove one"):
+    with pytest.raises(RawDataError, match="has two pictures with number 1: 01.png and 1.jpg. Remove one"):
         number_pictures(folder, WHOLE_STEM)
 
 

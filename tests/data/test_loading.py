@@ -221,14 +221,14 @@ def test_an_empty_split_is_told_with_the_subjects_there_are(tmp_path, write_prep
     options = {"data_dir": tmp_path / "set", "cache_dir": tmp_path / "cache"}
     assert set(load_au_dataset("bp4d", split="test", **options)["subject"]) == {"F001"}
     assert set(load_au_dataset("bp4d", split="train", **options)["subject"]) == {"F003"}
-    complaint = r"The validation split of fold 1 is empty: .* BP4D: F001 \(part 1\), F003 \(part 2\). Validation takes"
+    complaint = r"The validation split of fold 1 is empty: .* BP4D: F001 \(part 1\), F003 \(part 2\). Validation needs"
     for streaming in (False, True):
         with pytest.raises(ValueError, match=complaint):
             load_au_dataset("bp4d", split="validation", streaming=streaming, **options)
 
 
 def test_an_unknown_split_is_refused_before_anything_is_read():
-    with pytest.raises(ValueError, match="`split` is 'dev', but there are train, validation, test"):
+    with pytest.raises(ValueError, match="`split` is 'dev', but it must be one of train, validation, test"):
         load_au_dataset("synthfacs", split="dev")
 
 
@@ -358,4 +358,4 @@ def test_a_cache_that_can_not_be_written_is_named_with_what_helps(tmp_path):
         [sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert result.returncode == 1
-    assert "Set HF_HOME to a folder of yours" in result.stderr
+    assert "Set HF_HOME to a writable folder" in result.stderr

@@ -394,7 +394,7 @@ def test_other_settings_are_refused_with_both_spelled_out(make_tree, tmp_path):
     prepare(read_bp4d(tree.root), tmp_path / "out", num_proc=1)
     before = contents(tmp_path / "out")
     raw = replace(read_bp4d(tree.root), settings={"frame_offset": 1})
-    with pytest.raises(OutputFolderError, match="begun with.*'frame_offset': 0.*now it is.*'frame_offset': 1"):
+    with pytest.raises(OutputFolderError, match="started with.*'frame_offset': 0.*this run has.*'frame_offset': 1"):
         prepare(raw, tmp_path / "out", num_proc=1)
     assert contents(tmp_path / "out") == before
 
@@ -525,7 +525,7 @@ def test_an_interruption_says_how_to_go_on(long_tree, long_files, tmp_path):
 def test_the_death_of_a_worker_is_told_and_ends_the_others(long_tree, tmp_path):
     with (
         once_workers_run(lambda workers: workers[0].kill()),
-        pytest.raises(PreparationError, match=r"worker process was ended.*\d+ of 18 shards are done.*--num_proc 1"),
+        pytest.raises(PreparationError, match=r"worker process was killed.*\d+ of 18 shards are done.*--num_proc 1"),
     ):
         prepare(read_bp4d(long_tree.root), tmp_path, num_proc=2)
     assert not multiprocessing.active_children()

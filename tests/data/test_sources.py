@@ -77,7 +77,7 @@ def test_a_missing_shard_is_named(folder):
 @pytest.mark.parametrize(
     "changes, complaint",
     [
-        ({"format": 2}, "has the format 2, this version reads 1"),
+        ({"format": 2}, "has the format 2, but this version reads 1"),
         ({"aus": [1, 2]}, "has the AUs 1, 2, but bp4d has 1, 2, 4, 6"),
         ({"shards": [{"file": "data/x.parquet"}]}, "dataset.json of .* is damaged .*subject"),
         ({"shards": [{"file": "../x", "subject": "A", "fold": 1, "num_rows": 1, "sha256": ""}]}, "outside the folder"),

@@ -207,7 +207,7 @@ def test_pickled_weights_are_not_published(make_run):
 @pytest.mark.parametrize("confirmation", [None, "org/other"])
 def test_licensed_faces_need_two_words_to_become_public(make_run, dataset, confirmation):
     """Before anything is sent: there is no Hub here."""
-    with pytest.raises(ValueError, match="say so twice: public=True and confirm_public='org/name'"):
+    with pytest.raises(ValueError, match="confirm it with public=True and confirm_public='org/name'"):
         push_run_to_hub(make_run(dataset), "org/name", public=True, confirm_public=confirmation)
 
 

@@ -35,7 +35,7 @@ _TABLE = re.compile(r"([FM]\d{3})_(T[1-8])", re.IGNORECASE)
 _INTENSITY_TABLE = re.compile(r"([FM]\d{3})_(T[1-8])_AU0*(\d+)", re.IGNORECASE)
 _OCCURRENCE_CODES = {"0": 0, "1": 1, "9": MISSING_LABEL}
 _INTENSITY_CODES = {**{str(level): level for level in range(6)}, "9": MISSING_LABEL}
-# Shifts of frame numbers that are tried to explain missing pictures.
+# Largest shift of frame numbers that is tried as an explanation of missing pictures.
 _MAX_SHIFT = 10
 
 
@@ -55,13 +55,13 @@ def read_bp4d(data_dir: str | Path, frame_offset: int = 0) -> RawDataset:
 
     Args:
         data_dir: Folder of the unpacked release.
-        frame_offset: Number of a frame's picture less the number of the frame in the label file.
+        frame_offset: Number of a frame's picture minus the frame's number in the label file.
 
     Returns:
-        Its sequences with labels and pictures, and what was found wrong.
+        The sequences with labels and pictures, and the problems found.
 
     Raises:
-        RawDataError: if labels or pictures can't be found, or can't be right.
+        RawDataError: if labels or pictures can't be found or are invalid.
     """
     folders = scan_folders(check_data_dir(data_dir), _DEPTH)
     root = folders[0].path
@@ -115,14 +115,14 @@ def _find_occurrence(folders: Sequence[Folder]) -> Folder:
 
 
 def _find_tables(folder: Folder, pattern: re.Pattern, example: str) -> dict[tuple[str, ...], Path]:
-    """CSV files of a folder by what is in their names."""
+    """CSV files of a folder by the subject, task and AU in their names."""
     tables: dict[tuple[str, ...], Path] = {}
     for path in folder.files_with((".csv",)):
         match = pattern.fullmatch(path.stem.strip())
         if match is None or match[1].upper() not in BP4D.parts:
             raise RawDataError(
                 f"{path} is not named after a subject of BP4D and one of the tasks T1 to T8, like {example}. Move it "
-                "elsewhere; recordings of your own are read as a `custom` data set."
+                "elsewhere; prepare your own recordings as a `custom` data set."
             )
         key = tuple(group.upper() for group in match.groups())
         if key in tables:
@@ -132,7 +132,7 @@ def _find_tables(folder: Folder, pattern: re.Pattern, example: str) -> dict[tupl
 
 
 def _find_intensity_tables(folders: Iterable[Folder]) -> dict[_Key, dict[int, Path]]:
-    """Tables of intensities: path by AU for each sequence."""
+    """Paths of the intensity tables, by sequence and AU."""
     tables: dict[_Key, dict[int, Path]] = {}
     for folder in folders:
         if "AU_INT" not in (part.upper() for part in folder.parts[-2:]):
@@ -174,7 +174,8 @@ def _read_sequence(path: Path, intensity_tables: Mapping[int, Path]) -> _Labels:
 def _read_intensities(
     occurrence: Path, frames: NDArray[np.int32], tables: Mapping[int, Path]
 ) -> tuple[NDArray[np.int8], int]:
-    """Intensities `[n, 12]` of `frames` (ascending), missing where the tables lack them; and rows of other frames."""
+    """Intensities `[n, 12]` of `frames` (ascending), missing where no table has them; and the number of unused rows
+    of the tables."""
     intensities = np.full((len(frames), len(BP4D.aus)), MISSING_LABEL, dtype=np.int8)
     num_unmatched = 0
     for au, path in tables.items():
@@ -191,7 +192,7 @@ def _read_intensities(
         if not len(rows):
             raise RawDataError(
                 f"{path} has none of the frames of {occurrence}: it begins with frame {coded_frames.min()}, the other "
-                f"with {frames[0]}. Bring both to the same frame numbers, or remove AU_INT to go without intensities."
+                f"with {frames[0]}. Renumber one of them, or remove AU_INT to prepare the set without intensities."
             )
         intensities[rows, BP4D.aus.index(au)] = codes[coded_rows]
         num_unmatched += len(coded_frames) - len(rows)
@@ -220,7 +221,7 @@ def _find_problem(
     pictures: Mapping[_Key, tuple[Path, Mapping[int, Path]]],
     occurrence: Folder,
 ) -> Problem | None:
-    """What keeps a whole sequence from being used, if anything."""
+    """Why a whole sequence can't be used; None if it can."""
     table = relative(occurrence.path / f"{'_'.join(key)}.csv", root)
     if key not in labels:
         return Problem("no labelled frame", relative(pictures[key][0], root), *key, detail=f"there is no {table}")
@@ -257,7 +258,7 @@ def _explain_missing_pictures(
     pictures: Mapping[_Key, tuple[Path, Mapping[int, Path]]],
     frame_offset: int,
 ) -> list[str]:
-    """Says so if another frame offset would give (nearly) every labelled frame a picture."""
+    """Suggests another frame offset if it would give (nearly) every labelled frame a picture."""
     numbers = {
         key: (set(labels[key].frames.tolist()), set(pictures[key][1])) for key in labels.keys() & pictures.keys()
     }

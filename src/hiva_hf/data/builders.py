@@ -23,17 +23,17 @@ from .views import arrange_table, check_aus
 
 logger = logging.getLogger(__name__)
 
-# The only split where no fold is asked for. `datasets` calls the union of splits "all", which thus can't be its name.
+# Name of the only split if no fold is requested. "all" is taken: `datasets` uses it for the union of all splits.
 ALL_FACES = "faces"
 
 
 @dataclass
 class AUFacesConfig(BuilderConfig):
-    """What [`AUFaces`] is asked for.
+    """Configuration of [`AUFaces`].
 
     Attributes:
-        fold: The part of the subjects that is tested; None for all faces in one split.
-        aus: The columns of the labels; None for those of the set.
+        fold: Fold that is tested; None for all faces in one split.
+        aus: AUs of the label columns; None for those of the set.
     """
 
     fold: int | None = None
@@ -43,14 +43,15 @@ class AUFacesConfig(BuilderConfig):
 class AUFaces(ArrowBasedBuilder):
     """Builds aligned faces with AU labels from prepared shards, with the splits train, validation and test of a fold.
 
-    Shards are files (row groups where a file has many subjects), so that `num_proc`, nodes and `DataLoader` workers
-    share them. The cache knows sizes and times of the shards: changed ones are built anew.
+    A shard is a file (a row group where a file has many subjects). Processes (`num_proc`), nodes and `DataLoader`
+    workers divide the shards among themselves. The cache key includes the shards' sizes and modification times:
+    changed data are built again.
 
     Args:
         name: A key of `AU_DATASETS`, or "custom".
         data_dir: As in [`open_source`].
-        fold: The part of the subjects that is tested; by default all faces are in one split, `as_dataset("all")`.
-        aus: Columns of the labels, -100 for AUs that the set lacks; by default those of the set.
+        fold: Fold that is tested; by default all faces are in one split, `as_dataset("all")`.
+        aus: AUs of the label columns, -100 for AUs that the set lacks; by default those of the set.
         revision: Branch, tag or commit on the Hub.
         token: For a private data set on the Hub.
         **builder_kwargs: Those of `datasets.DatasetBuilder`, such as `cache_dir`.
@@ -80,7 +81,7 @@ class AUFaces(ArrowBasedBuilder):
         self.source = open_source(name, data_dir, revision, token)
         self.aus = self.source.aus if aus is None else check_aus(aus)
         self.subjects = None if fold is None else split_set(name, self.source.subject_parts, fold)
-        # Not the folder: the fingerprint tells whether it is the same data.
+        # The folder is left out: the fingerprint identifies the data.
         config_id = "-".join([name, "all" if fold is None else f"fold{fold}", *map(str, () if aus is None else aus)])
         super().__init__(
             dataset_name="au_faces",
@@ -98,7 +99,7 @@ class AUFaces(ArrowBasedBuilder):
 
     def _split_generators(self, dl_manager: DownloadManager) -> list[SplitGenerator]:
         source = self.source
-        # Offline, what was downloaded before is streamed.
+        # Offline, streaming reads the shards that were downloaded before.
         if not dl_manager.is_streaming or is_offline_mode():
             source = download_shards(source, self.token)
         if not dl_manager.is_streaming:
@@ -120,7 +121,7 @@ class AUFaces(ArrowBasedBuilder):
         row_groups: list[tuple[int, ...] | None],
         subjects: list[tuple[str, ...] | None],
     ) -> Iterator[tuple[Key, pa.Table]]:
-        """Yields the faces of shards; of those with `subjects`, only theirs."""
+        """Yields the faces of each shard; only those of its entry in `subjects`, unless that is None."""
         for index, (address, groups, chosen) in enumerate(zip(addresses, row_groups, subjects, strict=True)):
             for number, table in enumerate(read_shard(address, groups, self.token)):
                 if chosen is not None:
@@ -133,7 +134,7 @@ class AUFaces(ArrowBasedBuilder):
         row_groups: list[tuple[int, ...] | None],
         subjects: list[tuple[str, ...] | None],
     ) -> Iterator[dict[str, list]]:
-        """Yields the same shards as one for each row group: what `IterableDataset.reshard` asks for."""
+        """Splits the shards into one for each row group, as `IterableDataset.reshard` requires."""
         for address, groups, chosen in zip(addresses, row_groups, subjects, strict=True):
             if groups is None:
                 with open_shard(address, self.token) as file:
@@ -146,7 +147,7 @@ class AUFaces(ArrowBasedBuilder):
 
 
 def _gen_kwargs(source: FaceSource, subjects: set[str]) -> dict[str, list]:
-    """The shards with faces of some subjects; lists of equal length, which `datasets` deals to processes."""
+    """The shards with faces of some subjects; lists of equal length, which `datasets` distributes over processes."""
     shards = [shard for shard in source.shards if shard.num_rows and subjects & shard.subjects]
     return {
         "addresses": [source.address(shard) for shard in shards],
@@ -156,5 +157,5 @@ def _gen_kwargs(source: FaceSource, subjects: set[str]) -> dict[str, list]:
 
 
 def _partly(shard: Shard, subjects: set[str]) -> tuple[str, ...] | None:
-    """Whose faces of a shard are wanted, or None for all of it."""
+    """The subjects of a shard whose faces are wanted, None for all of them."""
     return None if shard.subjects <= subjects else tuple(sorted(shard.subjects & subjects))

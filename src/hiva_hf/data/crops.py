@@ -30,7 +30,7 @@ Pictures = Iterator[tuple[int, NDArray[np.uint8] | FrameReadError]]
 
 @dataclass
 class StageClock:
-    """Adds up the seconds that each stage of the work takes."""
+    """Accumulates the seconds spent on each stage."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
@@ -44,17 +44,17 @@ class StageClock:
 
 
 def read_pictures(chunks: Sequence[Chunk]) -> Pictures:
-    """Reads the frames of chunks that follow each other in one source, which a video needs only one pass for."""
+    """Reads the frames of consecutive chunks of one source, so that a video is decoded in a single pass."""
     frames = [frame for chunk in chunks for frame in chunk.sequence.frames.tolist()]
     return chunks[0].sequence.source.read(frames)
 
 
 class ChunkPreparer:
-    """Makes shards. It can be pickled; each process finds faces with a network of its own.
+    """Makes shards. It can be pickled; each process runs its own face detector.
 
     Args:
-        folder: Where to.
-        root: Folder of the release, which the names of files are relative to.
+        folder: Folder that the shards are written to.
+        root: Folder of the release; problems name files relative to it.
         num_aus: Number of Action Units.
     """
 
@@ -65,11 +65,11 @@ class ChunkPreparer:
         self.detector = CenterFaceDetector()
 
     def __call__(self, chunk: Chunk, pictures: Pictures, after_frame: Callable[[], object]) -> ShardState:
-        """Makes the shard of a chunk and notes that it is finished.
+        """Makes the shard of a chunk and records that it is finished.
 
         Args:
-            chunk: Its frames.
-            pictures: From [`read_pictures`], with the chunk's first frame as the next one.
+            chunk: Frames of the shard.
+            pictures: From [`read_pictures`]; the next one must be the chunk's first frame.
             after_frame: Called after each frame.
         """
         self.folder.forget(chunk.name)
@@ -113,7 +113,7 @@ class ChunkPreparer:
         return _as_row(sequence, index, jpeg, faces[0])
 
     def _problem(self, sequence: RawSequence, frame: int, error: FrameReadError) -> Problem:
-        # Decoders quote the path that they were given; what is written must not depend on where the release lies.
+        # Messages of decoders contain the path; the stored text must not depend on where the release is.
         where = name_within(error.where, self.root)
         detail = error.detail.replace(str(error.where), where)
         return Problem(error.kind, where, sequence.subject, sequence.task, frame, detail)

@@ -27,8 +27,8 @@ _INTENSITY_HEADER = re.compile(r"AU[ _-]?0*([1-9]\d?)[ _-](?:int|intensity)", re
 _NUM_DEALT_PARTS = 3
 _MAX_PART = 100
 _MAX_NAME_BYTES = 200
-# Slashes and colons part paths; `datasets` takes brackets, asterisks and question marks for a pattern; Windows takes
-# none of the others.
+# Slashes and colons separate paths; `datasets` reads brackets, asterisks and question marks as a pattern; Windows
+# forbids the others.
 _NOT_IN_NAMES = r"""\/:[]*?"<>|"""
 
 _Key = tuple[str, str]  # subject, task
@@ -36,7 +36,7 @@ _Key = tuple[str, str]  # subject, task
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where things stand in the table; None where it has no such column."""
+    """Column indices in the table; None for a column that it lacks."""
 
     path: int
     subject: int
@@ -48,18 +48,18 @@ class _Columns:
 
 
 def read_custom(data_dir: str | Path, labels_file: str | Path | None = None) -> RawDataset:
-    """Reads pictures with labels that are none of the known releases.
+    """Reads a user's own pictures and labels.
 
     The table has one row for each picture and these columns, in any order:
 
-    - `path`: the picture, relative to `data_dir`; or `file_name`, relative to the table, as an ImageFolder has it;
-    - `subject`: who it shows. Folds and validation subjects are made from this;
-    - `AU1`, `AU2`, ...: 1 (present), 0 (absent); 9, -100, nan or nothing where it is not known;
-    - optional `AU1_intensity`, ...: 0 to 5, or missing in the same way;
-    - optional `task`: which recording of the subject; optional `frame`: the picture's number in it, in the order of
-      the table by default;
+    - `path`: the picture, relative to `data_dir`; or `file_name`, relative to the table, as in an ImageFolder;
+    - `subject`: the person it shows. Folds and validation subjects are split by it;
+    - `AU1`, `AU2`, ...: 1 (present) or 0 (absent); 9, -100, nan or an empty cell if unknown;
+    - optional `AU1_intensity`, ...: 0 to 5, with the same codes if unknown;
+    - optional `task`: the recording of the subject; optional `frame`: the picture's number in it, by default counted
+      in the order of the table;
     - optional `fold`: the fold in which the subject is tested, 0 for never. Without this column the sorted subjects
-      are dealt to three; with it, everybody needs one.
+      are assigned to three folds in turn; with it, every row needs a value.
 
     Args:
         data_dir: Folder with the pictures.
@@ -67,17 +67,17 @@ def read_custom(data_dir: str | Path, labels_file: str | Path | None = None) -> 
             `metadata.jsonl` there, or else the only CSV file.
 
     Returns:
-        The sequences. Pictures that don't exist come up when they are read.
+        The sequences. Pictures that don't exist are reported when they are read.
 
     Raises:
-        RawDataError: if there is no table or it can't be right; names the line.
+        RawDataError: if there is no table or it is invalid; the message names the line.
     """
     root = check_data_dir(data_dir)
     path = _find_table(root, labels_file)
     table = read_json_lines(path) if path.suffix.lower() == ".jsonl" else read_table(path)
     if not table.rows:
-        raise RawDataError(f"{path} has no row. Expected a header `path,subject,AU1,...` and a row for each picture.")
-    # Where the table lies on this machine is nobody's business.
+        raise RawDataError(f"{path} has no rows. Expected a header `path,subject,AU1,...` and a row for each picture.")
+    # Notes are published with the data set and must not contain paths of this machine.
     name = (_path_within(path, root) or Path(path.name)).as_posix()
     notes: list[str] = [f"Labels come from {name}."]
     columns = _find_columns(table, notes)
@@ -141,7 +141,7 @@ def _find_columns(table: Table, notes: list[str]) -> _Columns:
         if au is not None:
             _add_au(table, intensities if match else labels, au, column)
         elif _LIKE_AU_HEADER.match(cell):
-            raise RawDataError(f"{table.path}: column {cell!r} is not understood. Call it AU1 or AU1_intensity.")
+            raise RawDataError(f"{table.path}: column {cell!r} is not recognised. Rename it to AU1 or AU1_intensity.")
         elif cell and column not in known.values():
             ignored.append(cell)
     _check_columns(table, known, labels, intensities)
@@ -160,7 +160,7 @@ def _add_au(table: Table, columns: dict[int, int], au: int, column: int) -> None
         )
     if au in columns:
         first = table.header[columns[au]]
-        raise RawDataError(f"{table.path}: {first!r} and {table.header[column]!r} are the same. Keep one column.")
+        raise RawDataError(f"{table.path}: {first!r} and {table.header[column]!r} are the same AU. Keep one of them.")
     columns[au] = column
 
 
@@ -197,7 +197,7 @@ def _group_rows(table: Table, columns: _Columns) -> dict[_Key, list[int]]:
         if key not in rows_of:
             _check_key(table, row, key)
             _check_spelling(table, columns, row, first_rows.setdefault(key[0].casefold(), row))
-            # Some file systems take Anna and anna for one.
+            # Some file systems don't distinguish Anna from anna.
             other = key_of_name.setdefault("_".join(filter(None, key)).casefold(), key)
             if other != key:
                 raise RawDataError(
@@ -213,12 +213,12 @@ def _subject_of(columns: _Columns, cells: Sequence[str]) -> str:
 
 
 def _normalize(name: str) -> str:
-    """One spelling for letters with accents, of which Unicode has two."""
+    """The composed form of accented letters, which Unicode can encode in two ways."""
     return unicodedata.normalize("NFC", name)
 
 
 def _check_spelling(table: Table, columns: _Columns, row: int, first_row: int) -> None:
-    """Somebody in two spellings would be trained on in one and tested in the other."""
+    """A person with two spellings could be in both training and test."""
     subject, first = (_subject_of(columns, table.rows[index]) for index in (row, first_row))
     if subject != first:
         raise RawDataError(
@@ -230,7 +230,7 @@ def _check_spelling(table: Table, columns: _Columns, row: int, first_row: int) -
 def _check_key(table: Table, row: int, key: _Key) -> None:
     """Sequences are stored in files that are named after subject and task."""
     if not key[0]:
-        raise RawDataError(f"{_locate(table, row)}: there is no subject. Folds can't be made without.")
+        raise RawDataError(f"{_locate(table, row)}: the subject is missing. Folds are split by subject.")
     for name, text in zip(("subject", "task"), key, strict=True):
         if text.startswith(".") or any(sign in _NOT_IN_NAMES or unicodedata.category(sign)[0] == "C" for sign in text):
             raise RawDataError(
@@ -245,7 +245,7 @@ def _find_parts(table: Table, columns: _Columns, notes: list[str]) -> dict[str, 
     """Part of each subject."""
     subjects = [_subject_of(columns, cells) for cells in table.rows]
     if columns.fold is None:
-        notes.append("There is no column `fold`: the sorted subjects were dealt to folds 1, 2, 3, 1, 2, 3 ...")
+        notes.append("There is no column `fold`: the sorted subjects were assigned to folds 1, 2, 3, 1, 2, 3 ...")
         return {subject: index % _NUM_DEALT_PARTS + 1 for index, subject in enumerate(sorted(set(subjects)))}
     parts: dict[str, int] = {}
     for row, subject in enumerate(subjects):
@@ -255,8 +255,8 @@ def _find_parts(table: Table, columns: _Columns, notes: list[str]) -> dict[str, 
             raise RawDataError(f"{_locate(table, row)}: fold is {text!r}, expected a number from 0 to {_MAX_PART}.")
         if parts.setdefault(subject, fold) != fold:
             raise RawDataError(
-                f"{_locate(table, row)}: {subject} is in fold {fold}, but in fold {parts[subject]} before. A subject "
-                "has one fold; otherwise a detector would be tested on people whom it was trained on."
+                f"{_locate(table, row)}: {subject} is in fold {fold}, but in fold {parts[subject]} before. Give each "
+                "subject one fold; otherwise a detector would be tested on people it was trained on."
             )
     return parts
 
@@ -274,26 +274,26 @@ def _find_pictures(root: Path, table: Table, columns: _Columns) -> list[Path]:
             raise RawDataError(f"{_locate(table, row)}: {text!r} is not a picture in {root}. Move the pictures there.")
         if path.suffix.lower() in VIDEO_SUFFIXES:
             raise RawDataError(
-                f"{_locate(table, row)}: {text!r} is a video. Videos are not read here: extract the frames that have "
-                "labels, and give each a row."
+                f"{_locate(table, row)}: {text!r} is a video. Videos are not supported: extract the labelled frames, "
+                "and give each a row."
             )
         if path in pictures:
             raise RawDataError(
-                f"{_locate(table, row)}: {text!r} stands in line {table.lines[pictures[path]]} already."
+                f"{_locate(table, row)}: {text!r} already occurs in line {table.lines[pictures[path]]}."
             )
         pictures[path] = row
     return list(pictures)
 
 
 def _locate_picture(root: Path, base: Path, text: str, listings: dict[Path, dict[str, list[str]]]) -> Path | None:
-    """The path that `text` means, if it lies in `root`; links within are not followed."""
-    # Tables that were written on Windows.
+    """The path that `text` refers to, None if it is outside `root`; links inside `root` are not followed."""
+    # Tables written on Windows have backslashes.
     path = _path_within(base / text.replace("\\", "/"), root)
     return None if path is None else _as_on_disk(root, path, listings)
 
 
 def _as_on_disk(root: Path, path: Path, listings: dict[Path, dict[str, list[str]]]) -> Path:
-    """The file at `path` in `root`, also where a name writes its accents otherwise, as those of Macs often do."""
+    """The file at `path` in `root`, even if its name encodes accents in another way, as on Macs."""
     if str(path).isascii() or (root / path).exists():
         return root / path
     folder = root
@@ -315,9 +315,9 @@ def _names_by_form(folder: Path) -> dict[str, list[str]]:
 
 
 def _path_within(path: Path, root: Path) -> Path | None:
-    """`path` relative to `root`, of which either may be written through links; None if it is outside."""
+    """`path` relative to `root`, either of which may contain symbolic links; None if it is outside."""
     path, top = (Path(os.path.abspath(name)) for name in (path, root))
-    # Links are only followed where that is needed: it takes a look at the disk for each folder on the way.
+    # Links are resolved only if needed: that accesses the disk for each folder of the path.
     spellings = (
         lambda: (path, top),
         lambda: (path, top.resolve()),
@@ -341,8 +341,8 @@ def _order_frames(table: Table, columns: _Columns, rows: Sequence[int]) -> tuple
             raise RawDataError(f"{_locate(table, row)}: frame is {text!r}, expected a number, 0 or higher.")
         if frame in row_of:
             raise RawDataError(
-                f"{_locate(table, row)}: frame {frame} of this subject and task stands in line "
-                f"{table.lines[row_of[frame]]} already."
+                f"{_locate(table, row)}: frame {frame} of this subject and task already occurs in line "
+                f"{table.lines[row_of[frame]]}."
             )
         row_of[frame] = row
     frames = sorted(row_of)

@@ -17,14 +17,14 @@ from .sets import AU_DATASETS
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _COLUMNS = {
-    "image": "the face, cut out and turned upright by five points, as JPEG",
+    "image": "the face, cropped and aligned by five landmarks, as JPEG",
     "labels": "1 (present), 0 (absent) or -100 (not coded) for each AU, in the order of the AUs below",
     "intensities": "0 to 5, or -100 where it was not coded, in the same order",
-    "subject": "whose face it is",
-    "task": "which of the subject's recordings",
-    "frame": "number of the frame in the recording, as the label files have it",
+    "subject": "the person whose face it is",
+    "task": "the recording of the subject",
+    "frame": "number of the frame in the recording, as in the label files",
     "fold": "part of the subjects: fold k tests part k; part 0 is never tested",
-    "detector_score": "how sure the face detector was, 0 to 1",
+    "detector_score": "confidence of the face detector, 0 to 1",
 }
 
 
@@ -32,12 +32,12 @@ def dataset_card(manifest: Manifest, report: Mapping[str, Any], repo_id: str) ->
     """Writes the card of a prepared set.
 
     Args:
-        manifest: What it consists of.
+        manifest: Contents of the set.
         report: The `report.json` of its preparation.
-        repo_id: Where it goes.
+        repo_id: Repository of the set.
     """
     if manifest.name == CUSTOM:
-        # Sets of users all have the same title.
+        # All custom sets have the same title.
         manifest = replace(manifest, title=repo_id.split("/")[-1])
     folds = {fold: shards_of_splits(manifest, fold) for fold in folds_of(subject_parts_of(manifest.shards))}
     sections = (
@@ -53,7 +53,7 @@ def dataset_card(manifest: Manifest, report: Mapping[str, Any], repo_id: str) ->
 
 
 def shards_of_splits(manifest: Manifest, fold: int) -> dict[str, list[Shard]]:
-    """The shards of each split of a fold that has any."""
+    """The shards of each split of a fold, without empty splits."""
     splits = split_set(manifest.name, subject_parts_of(manifest.shards), fold)
     shards = {
         split: [shard for shard in manifest.shards if shard.num_rows and shard.subjects <= set(subjects)]
@@ -83,7 +83,7 @@ def _data_files(splits: Mapping[str, Sequence[Shard]]) -> list[dict[str, Any]]:
 
 
 def _dataset_info(manifest: Manifest, splits: Mapping[str, Sequence[Shard]]) -> DatasetInfo:
-    """Features and sizes, by which `datasets` notices a split that came incomplete."""
+    """Features and sizes, by which `datasets` detects an incomplete split."""
     sizes = [SplitInfo(name=split, num_examples=_num_rows(shards)) for split, shards in splits.items()]
     return DatasetInfo(features=au_features(len(manifest.aus)), splits=SplitDict.from_split_dict(sizes, "au_faces"))
 
@@ -107,7 +107,7 @@ def _introduction(manifest: Manifest) -> Iterator[str]:
     yield ""
     yield (
         "**These pictures show the faces of people: they are personal data.** Keep, share and delete them as the "
-        "people in them have agreed and as your law demands. Don't use them to find out who somebody is."
+        "people in them have agreed and as the law requires. Don't use them to identify anyone."
     )
 
 
@@ -116,15 +116,15 @@ def _licence(manifest: Manifest) -> Iterator[str]:
     yield "## Licence"
     yield ""
     if facts is None:
-        yield "What may be done with these faces is known to those who recorded them: ask before you pass them on."
+        yield "Only those who recorded these faces know how they may be used: ask them before you share the faces."
     elif facts.is_licensed:
         yield (
-            f"The authors of {manifest.title} license its pictures and labels to research groups, who may not pass "
-            "them on. This is a copy in another form, under the same licence: keep it private, and let only people "
-            "read it whom that licence covers."
+            f"The authors of {manifest.title} license its pictures and labels to research groups, who may not share "
+            "them. This is a copy in another form, under the same licence: keep it private, and give access only to "
+            "people whom that licence covers."
         )
     else:
-        yield f"The faces of {manifest.title} may be passed on."
+        yield f"The faces of {manifest.title} may be shared."
 
 
 def _use(manifest: Manifest, repo_id: str, folds: Mapping[int, Mapping[str, Sequence[Shard]]]) -> Iterator[str]:
@@ -202,7 +202,7 @@ def _preparation(report: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"- {count:,} times: {kind}" for kind, count in report["problem_counts"].items() if count)
     yield from (f"- setting `{name}`: `{value}`" for name, value in report["settings"].items())
     yield ""
-    yield "`report.txt` and `report.json` have the rest."
+    yield "See `report.txt` and `report.json` for details."
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:

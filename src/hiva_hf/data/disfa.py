@@ -52,23 +52,23 @@ def read_disfa(
 ) -> RawDataset:
     """Reads the labels of DISFA and finds its videos, or the frames that were extracted from them.
 
-    Label files are found by their names. So are videos, whose names contain the subject. Extracted frames lie in
-    folders whose path contains the subject, and the last number in a picture's name is that of its frame. The camera
-    is told by the word left or right in a path. All of it lies up to four folders deep.
+    Label files are found by their names, videos by the subject in their names, and extracted frames by the subject in
+    the path of their folder; the last number in a picture's name is its frame number. The camera is inferred from the
+    word left or right in a path. Folders are searched up to four levels deep.
 
     Args:
         data_dir: Folder of the unpacked release.
         camera: Which camera's pictures are used.
         threshold: Lowest intensity that counts as present.
-        frame_base: Number of the first picture where frames were extracted; found out where it can be.
+        frame_base: Number of the first extracted frame; by default inferred from the files.
         drop_bad_frames: Leave out the stretches in which face tracking was lost.
 
     Returns:
-        Its sequences with labels and pictures, and what was found wrong.
+        The sequences with labels and pictures, and the problems found.
 
     Raises:
-        ValueError: if an option has a value that it can't have.
-        RawDataError: if labels or pictures can't be found, or can't be right; or if it can't be told whether extracted
+        ValueError: if an option has an invalid value.
+        RawDataError: if labels or pictures can't be found or are invalid; or if it can't be inferred whether extracted
             frames count from 0 or from 1, or some count from 0 and others from 1.
     """
     _check_options(camera, threshold, frame_base)
@@ -109,27 +109,27 @@ def read_disfa(
 
 def _check_options(camera: str, threshold: int, frame_base: int | None) -> None:
     if camera not in get_args(Camera):
-        raise ValueError(f"`camera` is {camera!r}, but there are {' and '.join(get_args(Camera))}.")
+        raise ValueError(f"`camera` is {camera!r}, but it must be {' or '.join(get_args(Camera))}.")
     if not 1 <= threshold <= 5:
-        raise ValueError(f"`threshold` is {threshold!r}, but intensities that can count as present go from 1 to 5.")
+        raise ValueError(f"`threshold` is {threshold!r}, but it must be an intensity from 1 to 5.")
     if frame_base not in (None, 0, 1):
-        raise ValueError(f"`frame_base` is {frame_base!r}, expected 0, 1 or None (to find it out).")
+        raise ValueError(f"`frame_base` is {frame_base!r}, expected 0, 1 or None (to infer it).")
 
 
 def _read_labels(folders: Sequence[Folder]) -> tuple[dict[str, _Labels], list[Problem], list[str]]:
-    """Labels of each subject, label files without a line, and notes."""
+    """Labels of each subject, problems of empty label files, and notes."""
     files = _find_label_files(folders)
     labels, problems, notes, complaints = {}, [], [], Complaints("DISFA")
     for subject, of_subject in sorted(files.items()):
         with complaints.collect():
             coded, empty = _read_subject(subject, of_subject)
             labels[subject] = coded
-            # Where all are empty, the subject has one problem instead.
+            # If all files are empty, a single problem is reported for the subject instead.
             if len(coded.frames):
                 problems += [Problem("no labels", relative(path, folders[0].path), subject) for path in empty]
             num_incomplete = int((coded.intensities == MISSING_LABEL).any(axis=1).sum())
             if num_incomplete:
-                notes.append(f"Frames of {subject} that stand in the files of some AUs only: {num_incomplete}.")
+                notes.append(f"Frames of {subject} that only some of its AU files contain: {num_incomplete}.")
     complaints.raise_any()
     return labels, problems, notes
 
@@ -188,7 +188,7 @@ def _find_recordings(folders: Sequence[Folder], camera: Camera, notes: list[str]
     def is_wanted(recording: Recording) -> bool:
         return _tell_camera(recording) in (camera, None)
 
-    # Nobody's frames lie among label files; pictures there are somebody's plots.
+    # Pictures beside label files are plots, not frames.
     others = [folder for folder in folders if not any(map(_LABEL_FILE.fullmatch, folder.files))]
     found = find_videos(others, _SUBJECT), find_frame_folders(others, _SUBJECT)
     videos, frame_folders = (choose_recordings(of_kind, is_wanted) for of_kind in found)
@@ -207,12 +207,12 @@ def _find_recordings(folders: Sequence[Folder], camera: Camera, notes: list[str]
         )
     unnamed = [recording.name for recording in chosen.values() if _tell_camera(recording) is None]
     if unnamed:
-        notes.append(f"Names such as {unnamed[0]} don't tell the camera: taken for {camera}.")
+        notes.append(f"Names such as {unnamed[0]} don't name the camera: assumed to be {camera}.")
     return chosen
 
 
 def _tell_camera(recording: Recording) -> Camera | None:
-    """The camera that the innermost name tells."""
+    """The camera in the innermost name that contains one."""
     told = [match.lower() for name in recording.names for match in _CAMERA.findall(name)]
     return told[-1] if told else None
 
@@ -230,26 +230,26 @@ def _find_base(
     bases, evidence = told
     if len(bases) == 2:
         raise RawDataError(
-            f"Some extracted frames count from 0, others from 1: {evidence}. Number all of them from 1; a frame base "
-            "for all would put the labels of some subjects on the wrong frames."
+            f"Some extracted frames count from 0, others from 1: {evidence}. Renumber all of them from 1; one "
+            "frame base would put the labels of some subjects on the wrong frames."
         )
     if frame_base is None and not bases:
         raise RawDataError(
-            f"It can't be told whether the extracted frames count from 0 or from 1: {evidence}. Pass `--frame_base 0` "
-            "or `--frame_base 1`; pictures that are one frame off are not noticed later."
+            f"It can't be inferred whether the extracted frames count from 0 or from 1: {evidence}. Pass "
+            "`--frame_base 0` or `--frame_base 1`; labels that are one frame off are not noticed later."
         )
     if frame_base is None:
         frame_base = bases.pop()
         notes.append(f"Extracted frames count from {frame_base}: {evidence}.")
     elif bases - {frame_base}:
-        notes.append(f"Extracted frames were said to count from {frame_base}, which does not fit: {evidence}.")
+        notes.append(f"Frame base {frame_base} was used as requested, but the pictures suggest otherwise: {evidence}.")
     return frame_base
 
 
 def _find_problem(
     root: Path, subject: str, labels: Mapping[str, _Labels], recordings: Mapping[str, Recording]
 ) -> Problem | None:
-    """What keeps a whole subject from being used, if anything."""
+    """Why a whole subject can't be used; None if it can."""
     if subject not in labels:
         return Problem("no labelled frame", relative(recordings[subject].path, root), subject, detail="no label files")
     where = relative(labels[subject].folder, root)

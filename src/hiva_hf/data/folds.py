@@ -1,4 +1,4 @@
-"""Subject-disjoint splits: fold k tests the subjects of part k, validation subjects are carved from the rest."""
+"""Subject-disjoint splits: fold k tests the subjects of part k, validation subjects are drawn from the rest."""
 
 from collections.abc import Collection, Mapping
 from typing import Literal, get_args
@@ -12,27 +12,27 @@ from .sets import AU_DATASETS, NEVER_TESTED
 Split = Literal["train", "validation", "test"]
 
 VALIDATION_SHARE = 0.15
-# Not a training seed: the same validation subjects in every run, so that runs can be compared.
+# Independent of the training seed: all runs have the same validation subjects and can be compared.
 _VALIDATION_SEED = 0
 
 
 def split_subjects(
     subject_parts: Mapping[str, int], fold: int, validation_subjects: Collection[str] = ()
 ) -> dict[Split, list[str]]:
-    """Deals the subjects of a data set to train, validation and test.
+    """Splits the subjects of a data set into train, validation and test.
 
     Args:
         subject_parts: Part (1, 2, 3, ...) of each subject; no fold tests those of part `NEVER_TESTED`.
         fold: The part that is tested.
-        validation_subjects: The customary ones, where there are any. By default, 15 % of the subjects that are not
-            tested are drawn, always the same; none if there is only one, who is for training.
+        validation_subjects: The customary ones, if there are any. By default, 15 % of the subjects that are not
+            tested are drawn, always the same ones; if only one is not tested, it is used for training.
 
     Returns:
-        Sorted subjects of each split; no subject is in two of them. Where no part is ever tested, all are for
-        training.
+        Sorted subjects of each split; no subject is in two of them. If no part is ever tested, all subjects are in
+        train.
 
     Raises:
-        ValueError: if `fold` is not a part of the data set.
+        ValueError: if `fold` is not a fold of the data set.
     """
     folds = folds_of(subject_parts)
     if not folds:
@@ -60,7 +60,7 @@ def split_set(name: str, subject_parts: Mapping[str, int], fold: int) -> dict[Sp
 
 
 def names_of_subjects(subjects: Collection[str], most: int = 20) -> str:
-    """Subjects in words, since folds of one number test other people elsewhere: "F001, F002 and 11 more"."""
+    """Lists subjects by name, since the literature numbers folds differently: "F001, F002 and 11 more"."""
     return first_of(sorted(subjects), most)
 
 
@@ -70,7 +70,7 @@ def folds_of(subject_parts: Mapping[str, int]) -> list[int]:
 
 
 def check_split(split: str) -> Split:
-    """Returns `split`, or raises a ValueError that names the splits there are."""
+    """Returns `split`, or raises a ValueError that lists the valid splits."""
     if split not in get_args(Split):
-        raise ValueError(f"`split` is {split!r}, but there are {', '.join(get_args(Split))}.")
+        raise ValueError(f"`split` is {split!r}, but it must be one of {', '.join(get_args(Split))}.")
     return split

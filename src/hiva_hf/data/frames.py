@@ -20,7 +20,7 @@ class ImageFiles:
 
     Attributes:
         paths: Picture of each frame, by the frame numbers of the label file.
-        folder: What is named when a frame has no picture; the folder of the first picture by default.
+        folder: Folder that errors name when a frame has no picture; by default that of the first picture.
     """
 
     paths: Mapping[int, Path]
@@ -29,7 +29,7 @@ class ImageFiles:
     def __post_init__(self):
         if self.folder is None:
             if not self.paths:
-                raise ValueError("`paths` is empty. Pass `folder`, which is named when a picture is missing.")
+                raise ValueError("`paths` is empty. Pass `folder`, which errors name when a picture is missing.")
             object.__setattr__(self, "folder", next(iter(self.paths.values())).parent)
 
     @property
@@ -37,7 +37,7 @@ class ImageFiles:
         return tuple(self.paths.values())
 
     def read(self, frames: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8] | FrameReadError]]:
-        """Yields each of `frames` in order: RGB `uint8` `[height, width, 3]`, or why there is none."""
+        """Yields each of `frames` in order: RGB `uint8` `[height, width, 3]`, or the error if it can't be read."""
         for frame in frames:
             yield frame, self._read(frame)
 
@@ -50,21 +50,21 @@ class ImageFiles:
         try:
             return np.array(load_image(path))
         except ImageLoadError as error:
-            # The path is told apart: what is written must not depend on where the release lies.
+            # Without the path, which is passed separately: the stored text must not depend on where the release is.
             return FrameReadError("unreadable frame", path, error.reason)
 
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A video whose frames are counted in the order in which they are shown.
+    """A video whose frames are counted in presentation order.
 
-    Frames are counted, not timed: this is how the label files were made, and time stamps of recorded videos jitter. A
-    picture that the decoder marks as damaged is not used, nor are those after it until the next key frame, because
-    they are built upon it.
+    Frames are identified by their count, not by their time: the label files count them, and timestamps of recorded
+    videos jitter. A picture that the decoder marks as damaged is not used, nor are those after it until the next key
+    frame, because they are decoded from it.
 
     Attributes:
         path: The video.
-        first_frame: Number of the first frame in the label file.
+        first_frame: Number that the label file gives to the first frame of the video.
     """
 
     path: Path
@@ -75,13 +75,13 @@ class VideoFile:
         return (self.path,)
 
     def read(self, frames: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8] | FrameReadError]]:
-        """Yields each of `frames` (ascending) in order: RGB `uint8` `[height, width, 3]`, or why there is none.
+        """Yields each of `frames` (ascending) in order: RGB `uint8` `[height, width, 3]`, or the error.
 
         The video is decoded once, up to the last wanted frame, and only wanted pictures are converted to RGB.
 
         Raises:
             ImportError: if PyAV is missing.
-            ValueError: if `frames` do not ascend.
+            ValueError: if `frames` are not strictly ascending.
         """
         if any(frame >= following for frame, following in itertools.pairwise(frames)):
             raise ValueError(f"The frames of a video are read in ascending order, each once, but got {list(frames)}.")
@@ -95,7 +95,7 @@ class VideoFile:
                     yield frame, self._to_rgb(next(picture for number, picture in numbered if number == frame))
 
     def _decode(self) -> Iterator[VideoPicture | FrameReadError]:
-        """Yields every picture of the video, and after its end, for ever, why there are no more."""
+        """Yields every picture of the video, and then endlessly the error that says why there are no more."""
         num_frames = 0
         try:
             for picture in decode_video(self.path):

@@ -61,16 +61,16 @@ def read_gft(data_dir: str | Path) -> RawDataset:
 
     Tables are found by the subject at the beginning of their names; videos, and folders of frames, by the subject in
     their names; all of them up to three folders deep. Columns are found by their AU number. Every code but 0 and 1
-    means that the label is missing. Rows are counted from 1 where a table has no column but those of AUs.
+    counts as a missing label. If a table has AU columns only, its rows are numbered from 1.
 
     Args:
         data_dir: Folder of the unpacked release.
 
     Returns:
-        Its sequences with labels and pictures, and what was found wrong.
+        The sequences with labels and pictures, and the problems found.
 
     Raises:
-        RawDataError: if labels or pictures can't be found, or can't be right.
+        RawDataError: if labels or pictures can't be found or are invalid.
     """
     folders = scan_folders(check_data_dir(data_dir), _DEPTH)
     root = folders[0].path
@@ -131,12 +131,12 @@ def _find_tables(folders: Sequence[Folder]) -> dict[str, Path]:
 
 
 def _choose_table(subject: str, paths: Sequence[Path]) -> Path:
-    """The only table, or the only one that calls itself a table of occurrence."""
+    """The only table, or the only one with "occ" in its name."""
     chosen = [path for path in paths if _OCCURRENCE.search(path.stem)] if len(paths) > 1 else paths
     if len(chosen) != 1:
         first, second = (chosen or paths)[:2]
         raise RawDataError(
-            f"{subject} has several tables, {first} and {second}. Keep the one of occurrence, or call it "
+            f"{subject} has several tables, {first} and {second}. Keep the occurrence table, or rename it to "
             f"{subject}_occ{first.suffix}."
         )
     return chosen[0]
@@ -160,16 +160,16 @@ def _read_subject(path: Path) -> _Labels:
 
 
 def _check_all_are_aus(table: Table) -> None:
-    """Rows are counted only where no column can hold their numbers: wrong frames are not noticed later."""
+    """Rows are numbered only if no column can hold frame numbers: wrong numbers would not be noticed later."""
     if others := find_other_columns(table):
         raise RawDataError(
-            f"{table.path}: which column holds the frame numbers can't be told. Call it `frame`; the columns that are "
-            f"about no AU are {', '.join(map(repr, others))}. Remove them if rows are to be counted from 1."
+            f"{table.path}: no column of frame numbers was recognised. Rename it to `frame`; the columns that are not "
+            f"AUs are {', '.join(map(repr, others))}. Remove them if rows are to be numbered from 1."
         )
 
 
 def _judge_codes(root: Path, labels: Mapping[str, _Labels], notes: list[str]) -> None:
-    """Notes the codes that became missing labels, and refuses AUs of which nothing is left."""
+    """Notes the codes that became missing labels, and raises an error if an AU has no labels left."""
     codes = sum((coded.other_codes for coded in labels.values()), Counter())
     if not codes:
         return
@@ -192,7 +192,7 @@ def _count_from_one(root: Path, labels: Mapping[str, _Labels], notes: list[str])
         return dict(labels)
     if from_one:
         raise RawDataError(
-            f"Frames count from 0 in {from_zero[0]}, but from 1 in {from_one[0]}. Bring the tables to count from 1."
+            f"Frames count from 0 in {from_zero[0]}, but from 1 in {from_one[0]}. Renumber all tables from 1."
         )
     example = relative(from_zero[0], root)
     notes.append(
@@ -225,7 +225,7 @@ def _find_base(recordings: Mapping[str, Recording], labels: Mapping[str, _Labels
             f"Some extracted frames count from 0, others from 1: {evidence}. Number all of them from 1."
         )
     if not bases:
-        notes.append(f"Whether extracted frames count from 0 or 1 can't be told: {evidence}. They are counted from 1.")
+        notes.append(f"It can't be inferred whether extracted frames count from 0 or 1: {evidence}. 1 was assumed.")
         return 1
     notes.append(f"Extracted frames count from {min(bases)}: {evidence}.")
     return bases.pop()
@@ -234,7 +234,7 @@ def _find_base(recordings: Mapping[str, Recording], labels: Mapping[str, _Labels
 def _find_problem(
     root: Path, subject: str, labels: Mapping[str, _Labels], recordings: Mapping[str, Recording]
 ) -> Problem | None:
-    """What keeps a whole subject from being used, if anything."""
+    """Why a whole subject can't be used; None if it can."""
     if subject not in labels:
         return Problem("no labelled frame", relative(recordings[subject].path, root), subject, detail="no table")
     where = relative(labels[subject].path, root)

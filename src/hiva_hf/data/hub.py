@@ -50,31 +50,31 @@ def is_hub_id(data_dir: str) -> bool:
 
 
 def open_hub(name: str, repo_id: str, revision: str | None = None, token: str | bool | None = None) -> FaceSource:
-    """Reads what a data set on the Hub consists of; its shards are not downloaded.
+    """Reads the manifest of a data set on the Hub, without downloading its shards.
 
     Args:
-        name: Which set it has to be.
+        name: Name of the expected set.
         repo_id: `ORG/NAME`.
         revision: Branch, tag or commit.
         token: For a private data set; by default the one that `hf auth login` stored.
 
     Raises:
-        FileNotFoundError: if there is none that may be read, or none that was pushed from a prepared folder.
+        FileNotFoundError: if it doesn't exist, can't be accessed, or was not pushed from a prepared folder.
         ValueError: if it is another set.
     """
     try:
         path = hf_hub_download(repo_id, MANIFEST_FILE, repo_type="dataset", revision=revision, token=token)
     except RepositoryNotFoundError as error:
         raise FileNotFoundError(
-            f"There is no folder {repo_id}, and the Hub has no data set of that name that may be read from here. If "
-            "it is private, log in by `hf auth login` or pass `token`."
+            f"There is no folder {repo_id}, and no data set of that name on the Hub that you can access. If it is "
+            "private, log in with `hf auth login` or pass `token`."
         ) from error
     except RevisionNotFoundError as error:
         raise FileNotFoundError(f"The data set {repo_id} on the Hub has no revision {revision!r}.") from error
     except LocalEntryNotFoundError as error:
         raise FileNotFoundError(
             f"There is no folder {repo_id}, the Hub's cache holds no data set of that name, and the Hub can't be "
-            "reached to look for one."
+            "reached."
         ) from error
     except EntryNotFoundError as error:
         raise FileNotFoundError(
@@ -91,7 +91,7 @@ def open_hub(name: str, repo_id: str, revision: str | None = None, token: str | 
 
 
 def download_shards(source: FaceSource, token: str | bool | None = None) -> FaceSource:
-    """Brings the shards of a data set on the Hub into the Hub's cache, from which they can be read offline.
+    """Downloads the shards of a data set on the Hub to the Hub's cache, from which they can be read offline.
 
     Args:
         source: From [`open_hub`]; folders are returned as they are.
@@ -112,7 +112,7 @@ def download_shards(source: FaceSource, token: str | bool | None = None) -> Face
         )
     except LocalEntryNotFoundError as error:
         raise FileNotFoundError(
-            f"Not all shards of {source.place} are in the cache, and the Hub can't be reached to get them."
+            f"Not all shards of {source.place} are in the cache, and the Hub can't be reached to download them."
         ) from error
     return replace(source, root=folder, commit=None)
 
@@ -125,32 +125,32 @@ def push_prepared_to_hub(
     confirm_public: str | None = None,
     token: str | None = None,
 ) -> str:
-    """Uploads a prepared folder, with a card, as one commit: whoever reads the data set sees all of it or nothing.
+    """Uploads a prepared folder, with a card, as one commit, so that readers see all of it or nothing.
 
-    Shards that are already there are not sent again, so that an interrupted push is resumed by the same call.
+    Shards that were uploaded before are not sent again: the same call resumes an interrupted push.
 
     Args:
         output_dir: The folder that `hiva-hf prepare` wrote.
-        repo_id: `ORG/NAME` of the data set, which is made if there is none.
-        public: Lets everybody read it.
-        confirm_public: `repo_id` once more, without which faces under a licence don't become public.
-        token: Of an account that may write there; by default the one that `hf auth login` stored.
+        repo_id: `ORG/NAME` of the data set, which is created if it doesn't exist.
+        public: Makes it public.
+        confirm_public: `repo_id` again, to confirm that licensed faces are to become public.
+        token: Token with write access; by default the one that `hf auth login` stored.
 
     Returns:
-        Where it is.
+        URL of the data set.
 
     Raises:
         FileNotFoundError, ValueError: if the folder isn't a finished and undamaged preparation.
-        ValueError: if nobody is ever tested, faces would become public without `public`, or licensed ones without
+        ValueError: if no fold tests any subject, faces would become public without `public`, or licensed ones without
             `confirm_public`.
-        OSError: if the Hub can't be reached, the account may not write there, or the upload stops.
+        OSError: if the Hub can't be reached, the account has no write access, or the upload fails.
     """
     folder = Path(output_dir).expanduser()
     manifest, source = open_prepared(folder, str(folder))
     if not folds_of(source.subject_parts):
         raise ValueError(
             f"None of the people in {folder} is ever tested (their `fold` is 0), but data sets on the Hub are read by "
-            "folds: give some of them a fold from 1 on, and prepare the set again."
+            "folds: give some of them a fold of 1 or higher, and prepare the set again."
         )
     report = _read_report(folder, manifest)
     if public:
@@ -172,8 +172,8 @@ def push_prepared_to_hub(
         api.create_commit(info.id, operations, commit_message=message, repo_type="dataset")
     except Exception as error:
         raise OSError(
-            f"The upload to {info.id} stopped ({error}). Nothing of it can be seen there yet. Push again: shards "
-            "that arrived are not sent again."
+            f"The upload to {info.id} failed ({error}). Nothing of it is visible there yet. Push again: shards "
+            "that were uploaded are not sent again."
         ) from error
     if public and info.private:
         api.update_repo_settings(info.id, repo_type="dataset", private=False)
@@ -184,8 +184,8 @@ def _read_report(folder: Path, manifest: Manifest) -> dict[str, Any]:
     missing = [file for file in (REPORT_FILE, REPORT_TEXT_FILE) if not (folder / file).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{folder} has no {missing[0]}, which goes along with the faces. Run the same `hiva-hf prepare "
-            f"{manifest.name}` command again: it writes it without preparing anything twice."
+            f"{folder} has no {missing[0]}, which is uploaded with the faces. Run the same `hiva-hf prepare "
+            f"{manifest.name}` command again: it writes the file without preparing anything twice."
         )
     return json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
 

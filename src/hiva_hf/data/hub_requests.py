@@ -1,4 +1,4 @@
-"""Requests to the Hub fail with one kind of error, whichever library sends them."""
+"""Give failed requests to the Hub one kind of error, whichever library sends them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ from huggingface_hub.utils import httpx
 
 @contextmanager
 def hub_requests() -> Iterator[None]:
-    """Around requests, or as a decorator of what makes them.
+    """Context manager, or decorator, for code that sends requests.
 
-    What the Hub answers with is an `OSError` already (`HfHubHTTPError`); where it can't be reached, the errors of the
-    library that sends the requests are not.
+    Error responses of the Hub are `OSError`s already (`HfHubHTTPError`); the connection errors of the HTTP library are
+    not.
 
     Raises:
         ConnectionError: if the Hub can't be reached.

@@ -1,4 +1,4 @@
-"""Read the text tables in which labels come: tolerant of how they are written, strict about what they say."""
+"""Read text tables of labels: tolerant of their format, strict about their content."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ from .raw import RawDataError
 
 
 _DELIMITERS = ",;\t"
-# Read after the last line of every table.
+# Appended after the last line of every table.
 _END = "end of the table"
 _NUM_LISTED = 20
 # A table of all frames of BP4D has 10 MB.
@@ -28,7 +28,7 @@ _MAX_BYTES = 256 * 2**20
 _AU_HEADER = re.compile(r"(?:AU)?[ _-]?0*([1-9]\d?)(?:[ _-]?(?:occ|occurrence|c|presence|present))?", re.IGNORECASE)
 # AU1_int, AU01_r and the like too.
 _LIKE_AU_HEADER = re.compile(r"(?:AU)?[ _-]?0*[1-9]\d?(?!\d)", re.IGNORECASE)
-# In order of preference. An index that pandas wrote has an empty header, which it reads again as "Unnamed: 0".
+# In order of preference. pandas writes an index with an empty header, and reads that as "Unnamed: 0".
 _FRAME_HEADERS = (
     *("frame", "frames", "framenumber", "frameno", "framenum", "frameid", "frameindex"),
     *("image", "images", "imagenumber", "imageno", "imagenum", "imageid", "imageindex"),
@@ -38,12 +38,12 @@ _FRAME_HEADERS = (
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table of text.
+    """A text table.
 
     Attributes:
         path: Its file.
         header: Stripped header cells, empty if the file has no header.
-        lines: Numbers of the lines in the file with which `rows` begin, from 1.
+        lines: Line of the file in which each of `rows` begins, from 1.
         rows: Stripped cells; all rows have the same number of cells.
     """
 
@@ -54,12 +54,12 @@ class Table:
 
 
 def read_table(path: Path, has_header: bool = True) -> Table:
-    """Reads a table separated by commas, semicolons or tabs; with blanks, a byte order mark, any line ends.
+    """Reads a table separated by commas, semicolons or tabs, with or without blanks or a byte order mark.
 
-    Blank lines and the empty cells that trailing separators make are dropped.
+    Any line endings are accepted. Blank lines and the empty cells of trailing separators are dropped.
 
     Raises:
-        RawDataError: naming the line, if a row has fewer or more cells than the table; or if the file is not text.
+        RawDataError: naming the line, if a row has fewer or more cells than the first; or if the file is not text.
     """
     text = _read_text(path)
     first_line = text.lstrip(" \r\n").partition("\n")[0]
@@ -73,11 +73,11 @@ def read_table(path: Path, has_header: bool = True) -> Table:
             stripped = tuple(map(str.strip, cells))
             if any(stripped):
                 numbered.append((line, stripped))
-            # A quoted cell can hold line breaks: a row is named by its first line.
+            # A quoted cell can contain line breaks: the first line of a row identifies it.
             line = reader.line_num + 1
     except csv.Error as error:
         raise RawDataError(f"{path}, line {line}: {_explain(error)}.") from error
-    # An open quote takes all that follows into its cell.
+    # The cell of an unclosed quote swallows the rest of the file, `_END` included.
     last_line, last = numbered.pop()
     if last != (_END,):
         raise RawDataError(f"{path}, line {last_line}: a quote is not closed.")
@@ -91,10 +91,10 @@ def read_table(path: Path, has_header: bool = True) -> Table:
 
 
 def read_json_lines(path: Path) -> Table:
-    """Reads one JSON object a line as a table: its columns are all keys, absent and null values are empty.
+    """Reads one JSON object per line as a table: all keys are columns, absent and null values are empty cells.
 
     Raises:
-        RawDataError: naming the line, if it is no JSON object, or a value is a list or an object.
+        RawDataError: naming the line, if it is not a JSON object, or a value is a list or an object.
     """
     numbered = []
     # Not `splitlines`, which also splits at characters that JSON strings may contain.
@@ -151,7 +151,7 @@ def _fit(path: Path, line: int, cells: tuple[str, ...], width: int) -> tuple[str
 
 @cache
 def parse_integer(text: str) -> int | None:
-    """The integer that `text` is (`7`, `7.0`), or None."""
+    """The integer that `text` represents (`7`, `7.0`), or None."""
     match = re.fullmatch(r"([+-]?\d{1,9})(\.0*)?", text)
     return int(match[1]) if match else None
 
@@ -166,7 +166,7 @@ def find_au_columns(table: Table, aus: Sequence[int]) -> list[int]:
     """Column of each of `aus`, found by the number in the header.
 
     Raises:
-        RawDataError: if an AU has no column or several; names the columns found.
+        RawDataError: if an AU has no column or several; the message names the columns found.
     """
     columns: dict[int, list[int]] = {}
     for column, cell in enumerate(table.header):
@@ -176,7 +176,7 @@ def find_au_columns(table: Table, aus: Sequence[int]) -> list[int]:
     absent = [au for au in aus if au not in columns]
     if absent:
         raise RawDataError(
-            f"{table.path}: there is no column of {_name_aus(absent)}. The columns are: {_name_columns(table)}."
+            f"{table.path}: there is no column for {_name_aus(absent)}. The columns are: {_name_columns(table)}."
         )
     for au in aus:
         if len(columns[au]) > 1:
@@ -192,7 +192,7 @@ def find_frame_column(table: Table) -> int | None:
 
 
 def find_other_columns(table: Table) -> list[str]:
-    """Headers of the columns that are about no AU."""
+    """Headers of the columns that don't belong to an AU."""
     return [cell for cell in table.header if not _LIKE_AU_HEADER.match(cell)]
 
 
@@ -200,7 +200,7 @@ def parse_frames(table: Table, column: int, first: int = 0) -> NDArray[np.int32]
     """Frame numbers of the rows `[n]`, in the file's order.
 
     Raises:
-        RawDataError: naming the line, if one is no whole number from `first` on, or stands there twice.
+        RawDataError: naming the line, if a number is not an integer of at least `first`, or occurs twice.
     """
     lines: dict[int, int] = {}
     for line, row in zip(table.lines, table.rows, strict=True):
@@ -210,7 +210,7 @@ def parse_frames(table: Table, column: int, first: int = 0) -> NDArray[np.int32]
                 f"{table.path}, line {line}: expected a frame number, {first} or higher, found {row[column]!r}."
             )
         if frame in lines:
-            raise RawDataError(f"{table.path}, line {line}: frame {frame} stands in line {lines[frame]} already.")
+            raise RawDataError(f"{table.path}, line {line}: frame {frame} already occurs in line {lines[frame]}.")
         lines[frame] = line
     return np.array(list(lines), dtype=np.int32)
 
@@ -222,9 +222,9 @@ def parse_codes(
 
     Args:
         table: The table.
-        columns: Column of each wanted label, by the name that errors call it.
-        meanings: Label that each code stands for; numbers are written as integers, words in lower case.
-        default: Label of all other cells. Without one they are errors.
+        columns: Column of each label, by its name in error messages.
+        meanings: Label of each code; numbers are written as integers, words in lower case.
+        default: Label of all other codes. By default they are errors.
 
     Returns:
         `[n, number of columns]`, in the file's order.
@@ -247,7 +247,7 @@ def parse_codes(
 
 
 def count_other_codes(table: Table, columns: Iterable[int], meanings: Mapping[str, int]) -> Counter[str]:
-    """How often each code that is none of `meanings` stands in these columns."""
+    """Counts the codes in these columns that are not in `meanings`."""
     codes = Counter(_normalize_code(row[column]) for row in table.rows for column in columns)
     return Counter({code: count for code, count in codes.items() if code not in meanings})
 
@@ -259,7 +259,7 @@ def _normalize_code(text: str) -> str:
 
 
 def au_names(aus: Sequence[int], columns: Sequence[int]) -> dict[str, int]:
-    """`columns` by AU name, as [`parse_codes`] wants them."""
+    """`columns` by AU name, as [`parse_codes`] expects them."""
     return {f"AU{au}": column for au, column in zip(aus, columns, strict=True)}
 
 
@@ -272,10 +272,10 @@ def _name_columns(table: Table) -> str:
 
 
 class Complaints:
-    """Collects what is wrong with many label files, so that users see all of it at once.
+    """Collects the errors of many label files, so that users see all of them at once.
 
     Args:
-        title: What they call the data set.
+        title: Display name of the data set.
     """
 
     def __init__(self, title: str):
@@ -291,12 +291,13 @@ class Complaints:
             self.messages.append(str(error))
 
     def raise_any(self) -> None:
-        """Raises one RawDataError with all that was collected, if there is any."""
+        """Raises one RawDataError with all collected errors, if there are any."""
         if not self.messages:
             return
         listed = "\n".join(f"- {message}" for message in self.messages[:_NUM_LISTED])
         more = len(self.messages) - _NUM_LISTED
         end = f"\n- and {more} more" if more > 0 else ""
         raise RawDataError(
-            f"The labels of {self.title} can't be used as they are; get the files anew, or repair them:\n{listed}{end}"
+            f"The labels of {self.title} can't be used as they are; download the files again or fix them:\n"
+            f"{listed}{end}"
         )

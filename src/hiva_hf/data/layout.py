@@ -1,4 +1,4 @@
-"""What lies in the folder of a release: its files without the clutter, and pictures by their numbers."""
+"""List the files in the folder of a release, without clutter, and pictures by their numbers."""
 
 import os
 import re
@@ -33,11 +33,11 @@ class Folder:
     files: tuple[str, ...]
 
     def files_with(self, suffixes: Sequence[str]) -> list[Path]:
-        """Its files that end in one of `suffixes` (lower case), in any case."""
+        """Its files with one of `suffixes` (lower case), ignoring case."""
         return [self.path / name for name in self.files if _suffix(name) in suffixes]
 
     def has_files_with(self, suffixes: Sequence[str]) -> bool:
-        """Whether one of its files ends in one of `suffixes` (lower case), in any case."""
+        """Whether one of its files has one of `suffixes` (lower case), ignoring case."""
         return any(_suffix(name) in suffixes for name in self.files)
 
 
@@ -51,7 +51,7 @@ def check_data_dir(data_dir: str | Path) -> Path:
     if path.is_dir():
         return path
     found = "a file; pass the folder into which the release was unpacked" if path.exists() else "not there"
-    raise RawDataError(f"`data_dir` is to be the folder of a release, but {path} is {found}.")
+    raise RawDataError(f"`data_dir` must be the folder of a release, but {path} is {found}.")
 
 
 def scan_folders(root: Path, depth: int) -> list[Folder]:
@@ -77,7 +77,7 @@ def _raise(error: OSError) -> None:
 
 
 def describe_contents(folders: Iterable[Folder]) -> str:
-    """Says what is there, for messages about what is not: the contents of the release's folder, and its archives."""
+    """Describes the contents of the release's folder, with its archives, for messages about what is missing."""
     folders = list(folders)
     root = folders[0]
     names = sorted({f"{folder.parts[0]}/" for folder in folders if folder.parts}) + list(root.files)
@@ -106,23 +106,23 @@ def number_pictures(folder: Folder, pattern: str) -> dict[int, Path]:
         number = int(match[1])
         if number in numbered:
             raise RawDataError(
-                f"{folder.path} has two pictures of number {number}: {numbered[number].name} and {path.name}. "
+                f"{folder.path} has two pictures with number {number}: {numbered[number].name} and {path.name}. "
                 "Remove one of them."
             )
         numbered[number] = path
     return dict(sorted(numbered.items()))
 
 
-# Padding is of no matter, nor is what stands before the number.
+# The number may be padded with zeros; in `LAST_NUMBER`, other text may precede it.
 WHOLE_STEM = r"^\s*(\d+)\s*$"
 LAST_NUMBER = r"(\d+)\D*$"
 
 
 def relative(path: Path, root: Path) -> str:
-    """`path` below `root` with forward slashes, as reports name it."""
+    """`path` relative to `root`, with forward slashes, as in reports."""
     return writable_name(path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
 
 
 def writable_name(path: str) -> str:
-    """A path that can be written as UTF-8: what in it is no text, as in names of old archives, stands as `\\xe9`."""
+    """A path that can be written as UTF-8: undecodable bytes, as in names from old archives, become `\\xe9`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

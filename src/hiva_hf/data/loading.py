@@ -32,18 +32,18 @@ def load_au_dataset(
 
     Args:
         name: `"bp4d"`, `"disfa"`, `"gft"`, `"custom"`, or `"synthfacs"`, the rendered set that ships with the package.
-        data_dir: The folder that `hiva-hf prepare` wrote, or the id of a data set on the Hub that was pushed from one,
-            which is downloaded once. For SynthFACS also a folder that `python -m hiva_hf.synthesis` wrote; defaults
-            to the shards in the package.
-        fold: The part of the subjects that is tested; fold 1 tests part 1.
-        split: `"train"`, `"validation"` (subjects carved from the training parts, or the customary ones of GFT) or
+        data_dir: The folder that `hiva-hf prepare` wrote, or the id of a data set on the Hub that was pushed from one
+            and is downloaded once. For SynthFACS also a folder that `python -m hiva_hf.synthesis` wrote; defaults to
+            the shards in the package.
+        fold: Fold to load; fold 1 tests the subjects of part 1.
+        split: `"train"`, `"validation"` (drawn from the subjects that are not tested; for GFT the customary ones) or
             `"test"`.
         aus: AUs of `labels` and `intensities`, in this order, -100 for those that the set lacks. By default those of
             the set, as [`au_numbers`] gives them.
         streaming: Reads shards as they are iterated over, without a copy on disk; from the Hub without downloading
             all of them.
-        cache_dir: Where `datasets` keeps its Arrow copy. Defaults to its own cache. What is downloaded from the Hub
-            goes to the Hub's cache.
+        cache_dir: Where `datasets` keeps its Arrow copy. Defaults to its own cache. Downloads from the Hub go to the
+            Hub's cache.
         revision: Branch, tag or commit on the Hub.
         token: For a private data set on the Hub; by default the one that `hf auth login` stored.
 
@@ -72,7 +72,7 @@ def load_au_dataset(
 
 @contextmanager
 def _told_of_the_cache(cache_dir: str | Path | None) -> Iterator[None]:
-    """Says what to do where the cache can't be written: containers often have no home."""
+    """Says what to do if the cache is not writable: containers often have no home directory."""
     try:
         yield
     except OSError as error:
@@ -80,13 +80,13 @@ def _told_of_the_cache(cache_dir: str | Path | None) -> Iterator[None]:
         if _can_write(cache):
             raise
         raise PermissionError(
-            f"{cache}, where `datasets` keeps its copy of the faces, can't be written ({error}). Set HF_HOME to a "
-            "folder of yours, as by `export HF_HOME=/scratch/me/huggingface`, or pass `cache_dir`."
+            f"{cache}, where `datasets` keeps its copy of the faces, is not writable ({error}). Set HF_HOME to a "
+            "writable folder, as in `export HF_HOME=/scratch/me/huggingface`, or pass `cache_dir`."
         ) from error
 
 
 def _can_write(folder: Path) -> bool:
-    # A home that nobody knows stays "~".
+    # "~" stays as it is where the home directory is unknown.
     if folder.parts[0] == "~":
         return False
     try:
@@ -106,21 +106,22 @@ def load_au_datasets(
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
 ) -> Dataset | IterableDataset:
-    """Loads the same split of several data sets, one after another.
+    """Loads the same split of several data sets and concatenates them.
 
     Args:
-        sources: Names and folders (or ids on the Hub), such as `{"bp4d": "prepared/bp4d", "synthfacs": None}`; pairs
-            where a name occurs twice.
+        sources: Names and folders (or ids on the Hub), such as `{"bp4d": "prepared/bp4d", "synthfacs": None}`; a list
+            of pairs if a name occurs twice.
         fold: As in [`load_au_dataset`]: one for all sets, or one for each.
         split: Which split.
         aus: By default all AUs that at least one of the sets codes, ascending;
-            [`~hiva_hf.data.sets.shared_aus`] gives those that all of them do.
+            [`~hiva_hf.data.sets.shared_aus`] gives those that all of them code.
         streaming: Whether to read shards as they are iterated over.
         cache_dir: Where `datasets` keeps its Arrow copies.
         token: For private data sets on the Hub.
 
     Raises:
-        ValueError: as in [`load_au_dataset`], or if a subject is in two of the sets, or not every set has its fold.
+        ValueError: as in [`load_au_dataset`], or if a subject is in two of the sets, or `fold` has not one entry for
+            each set.
     """
     pairs = list(sources.items() if isinstance(sources, Mapping) else sources)
     if not pairs:
@@ -165,7 +166,7 @@ def _subjects_of_split(source: FaceSource, fold: int, split: str) -> list[str]:
     subjects = split_set(source.name, parts, fold)[split]
     if not subjects:
         found = ", ".join(f"{subject} (part {part})" for subject, part in sorted(parts.items()))
-        reason = " Validation takes two or more people who are not tested." if split == "validation" else ""
+        reason = " Validation needs at least two people who are not tested." if split == "validation" else ""
         raise ValueError(
             f"The {split} split of fold {fold} is empty: {source.place} holds only these subjects of "
             f"{title_of(source.name)}: {found}.{reason}"
@@ -174,14 +175,14 @@ def _subjects_of_split(source: FaceSource, fold: int, split: str) -> list[str]:
 
 
 def _check_apart(sources: Sequence[FaceSource]):
-    """People of different sets with one name could be in training and test."""
+    """Raises a ValueError for a subject in two sets, who could be in both training and test."""
     place_of: dict[str, str] = {}
     for source in sources:
         for subject in source.subject_parts:
             if subject in place_of:
                 raise ValueError(
                     f"Subject {subject} is in {place_of[subject]} and in {source.place}: rows of two people, or the "
-                    "same rows twice, would be taken for one person's. Leave one of the sets out, or prepare it under "
+                    "same rows twice, would be taken for one person's. Leave one of the sets out, or prepare it with "
                     "other subject names."
                 )
         place_of |= dict.fromkeys(source.subject_parts, source.place)

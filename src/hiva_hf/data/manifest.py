@@ -1,4 +1,4 @@
-"""What a prepared set consists of: shards, Action Units and the part of each subject, as `dataset.json` lists them."""
+"""The contents of a prepared set: shards, Action Units and the part of each subject, as listed in `dataset.json`."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ MANIFEST_FILE = "dataset.json"
 MANIFEST_FORMAT = 1
 # Written first.
 PREPARATION_FILE = "prepare.json"
-# Sets of users have no entry in `AU_DATASETS`: their AUs stand in the manifest.
+# Custom sets have no entry in `AU_DATASETS`: their AUs are in the manifest.
 CUSTOM = "custom"
 
 REMOTE_SCHEME = "hf://"
@@ -27,11 +27,11 @@ class Shard:
     """A Parquet file with faces, or some row groups of one.
 
     Attributes:
-        file: Path inside the set's folder, with slashes.
+        file: Path relative to the set's folder, with forward slashes.
         subject_parts: The subjects in it, each with its part.
         num_rows: Number of faces.
         row_groups: Which row groups; all of them by default.
-        sha256: Of the whole file, where it was noted.
+        sha256: SHA-256 of the whole file, if it was recorded.
     """
 
     file: str
@@ -50,9 +50,9 @@ class Manifest:
     """The contents of a `dataset.json`.
 
     Attributes:
-        name: Of the set: a key of `AU_DATASETS`, or "custom".
-        title: What people call it.
-        aus: Columns of the labels.
+        name: Name of the set: a key of `AU_DATASETS`, or "custom".
+        title: Display name.
+        aus: AUs of the label columns.
         settings: The options that it was prepared with.
         shards: Its files.
     """
@@ -69,13 +69,13 @@ class FaceSource:
     """All shards of one set, and where they are.
 
     Attributes:
-        name: Of the set: a key of `AU_DATASETS`, or "custom".
-        aus: Columns of the labels.
-        shards: In the order of the rows.
+        name: Name of the set: a key of `AU_DATASETS`, or "custom".
+        aus: AUs of the label columns.
+        shards: The shards, in the order of the rows.
         root: Absolute path of the folder of the shards, or its address `hf://datasets/ORG/NAME@COMMIT`.
-        place: What users call it: the folder, or the id on the Hub.
-        fingerprint: Changes when a shard or the package does.
-        commit: On the Hub; None for a folder.
+        place: Location in messages: the folder, or the id on the Hub.
+        fingerprint: Changes with the shards and with the version of the package.
+        commit: Commit on the Hub; None for a folder.
     """
 
     name: str
@@ -92,12 +92,12 @@ class FaceSource:
         return subject_parts_of(self.shards)
 
     def address(self, shard: Shard) -> str:
-        """What [`~hiva_hf.data.parquet.read_shard`] opens."""
+        """Address of a shard for [`~hiva_hf.data.parquet.read_shard`]."""
         return f"{self.root}/{shard.file}"
 
 
 def title_of(name: str) -> str:
-    """What people call a set: "BP4D" for "bp4d"."""
+    """Display name of a set: "BP4D" for "bp4d"."""
     return AU_DATASETS[name].title if name in AU_DATASETS else name
 
 
@@ -110,12 +110,12 @@ def read_manifest(content: bytes, place: str, name: str | None = None) -> Manife
     """Reads a `dataset.json`.
 
     Args:
-        content: The file.
-        place: What messages call its folder.
-        name: Which set it has to be; any by default.
+        content: Content of the file.
+        place: Location of its folder in messages.
+        name: Name of the expected set; any by default.
 
     Raises:
-        ValueError: if it is damaged, of a later version, of another set, or of a version with other AUs.
+        ValueError: if it is damaged, in another format, of another set, or of a version with other AUs.
     """
     try:
         entries = json.loads(content)
@@ -133,7 +133,7 @@ def read_manifest(content: bytes, place: str, name: str | None = None) -> Manife
         ) from error
     if written_format != MANIFEST_FORMAT:
         raise ValueError(
-            f"{MANIFEST_FILE} of {place} has the format {written_format!r}, this version reads {MANIFEST_FORMAT}. "
+            f"{MANIFEST_FILE} of {place} has the format {written_format!r}, but this version reads {MANIFEST_FORMAT}. "
             "Update hiva-hf, or prepare the set again."
         )
     if name not in (None, manifest.name):
@@ -150,7 +150,7 @@ def read_manifest(content: bytes, place: str, name: str | None = None) -> Manife
 
 def _read_shard_entry(entry: Mapping[str, Any]) -> Shard:
     path = PurePosixPath(entry["file"])
-    # A data set from the Hub is not to reach files outside its folder; Windows has more ways to name these.
+    # A data set from the Hub must not reach files outside its folder; Windows has more ways to name these.
     windows_path = PureWindowsPath(path)
     if windows_path.anchor or ".." in windows_path.parts:
         raise ValueError(f"{path} is outside the folder")
@@ -159,7 +159,7 @@ def _read_shard_entry(entry: Mapping[str, Any]) -> Shard:
 
 
 def check_parts(shards: Iterable[Shard], place: str):
-    """Raises a ValueError for a subject in two parts, who would be trained on and tested."""
+    """Raises a ValueError for a subject in two parts, who would be in both training and test."""
     parts: dict[str, int] = {}
     for shard in shards:
         for subject, part in shard.subject_parts:
@@ -171,12 +171,12 @@ def check_parts(shards: Iterable[Shard], place: str):
 
 
 def open_prepared(folder: Path, place: str, name: str | None = None) -> tuple[Manifest, FaceSource]:
-    """Reads what a folder that `hiva-hf prepare` wrote consists of; its shards are not opened.
+    """Reads the manifest of a folder that `hiva-hf prepare` wrote, without opening its shards.
 
     Args:
         folder: The folder.
-        place: What messages call it.
-        name: Which set it has to be; any by default.
+        place: Its location in messages.
+        name: Name of the expected set; any by default.
 
     Raises:
         FileNotFoundError: if it was never prepared, or a shard is missing.
@@ -204,24 +204,23 @@ def _refuse_unprepared(folder: Path, place: str, name: str | None):
     if (folder / PREPARATION_FILE).exists():
         raise ValueError(
             f"The preparation of {place} is not finished: there is a {PREPARATION_FILE}, but no {MANIFEST_FILE} yet. "
-            "Run the same `hiva-hf prepare` command again: it goes on where it stopped."
+            "Run the same `hiva-hf prepare` command again: it continues where it stopped."
         )
     found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5]) or "nothing"
     raise FileNotFoundError(
-        f"{place} is not a prepared data set: it has no {MANIFEST_FILE}, but {found}. If it is a release as it was "
-        f"delivered, run `hiva-hf prepare {name or 'NAME'} --data_dir {place} --output_dir PREPARED` first and pass "
-        "PREPARED."
+        f"{place} is not a prepared data set: it has no {MANIFEST_FILE}, but {found}. If it is an original release, "
+        f"run `hiva-hf prepare {name or 'NAME'} --data_dir {place} --output_dir PREPARED` first and pass PREPARED."
     )
 
 
 def state_of_file(folder: Path, file: str) -> tuple[str, int, int]:
-    """Name, size and time of a file, which tell whether it is still the same."""
+    """Name, size and modification time of a file, by which changes are detected."""
     state = (folder / file).stat()
     return file, state.st_size, state.st_mtime_ns
 
 
 def fingerprint_of(*contents: bytes | str | tuple) -> str:
-    """A short key of these contents and the package's version."""
+    """A short hash of these contents and the package's version."""
     digest = hashlib.sha256(__version__.encode())
     for content in contents:
         digest.update(hashlib.sha256(content if isinstance(content, bytes) else repr(content).encode()).digest())

@@ -24,7 +24,7 @@ _OPTIONAL_COLUMN = "detector_score"
 
 
 def open_shard(address: str, token: str | bool | None = None) -> pq.ParquetFile:
-    """Opens a file of a folder, or one of the Hub without downloading all of it."""
+    """Opens a local file, or one on the Hub without downloading all of it."""
     if address.startswith(REMOTE_SCHEME):
         # Few large requests instead of one for each column.
         return pq.ParquetFile(HfFileSystem(token=token).open(address, "rb"), pre_buffer=True)
@@ -42,7 +42,7 @@ def read_shard(
         token: For a private data set on the Hub.
 
     Yields:
-        Tables in the columns of `au_features`; a `detector_score` that was not kept is null.
+        Tables with the columns of `au_features`; a `detector_score` that was not stored is null.
     """
     with open_shard(address, token) as file:
         for group in range(file.num_row_groups) if row_groups is None else row_groups:
@@ -59,7 +59,7 @@ def _in_common_columns(table: pa.Table) -> pa.Table:
 
 
 def check_columns(schema: pa.Schema, name: str, num_aus: int, file: str):
-    """Raises a ValueError if a shard isn't one of `num_aus` AUs."""
+    """Raises a ValueError if a file isn't a shard with `num_aus` AUs."""
     missing = set(au_features(num_aus)) - set(schema.names) - {_OPTIONAL_COLUMN}
     if missing:
         raise ValueError(
@@ -76,13 +76,13 @@ def check_columns(schema: pa.Schema, name: str, num_aus: int, file: str):
 
 
 def verify_shards(source: FaceSource):
-    """Compares the files of a local set with what is noted about them.
+    """Compares the files of a local set with its manifest.
 
     Raises:
         ValueError: if a file was changed or damaged after the preparation, or isn't a shard of this set.
     """
     logger.info("Checking the %d shards of %s.", len(source.shards), source.place)
-    # Hashing leaves the interpreter to other threads.
+    # Hashing releases the GIL.
     with ThreadPoolExecutor(max_workers=4) as pool:
         list(pool.map(partial(_verify, source), source.shards))
 

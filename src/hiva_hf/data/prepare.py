@@ -1,4 +1,4 @@
-"""From a release as it was found on disk to a folder of Parquet shards with aligned faces, and a report on it."""
+"""Turn a release on disk into a folder of Parquet shards with aligned faces, and report on it."""
 
 import json
 import logging
@@ -34,36 +34,36 @@ _OWN_NAMES = ("data", "state", MANIFEST_FILE, REPORT_FILE, REPORT_TEXT_FILE, TIM
 
 
 class OutputFolderError(ValueError):
-    """The output folder belongs to something else. The message says to what, and what to do."""
+    """The output folder belongs to something else. The message says to what, and what to do about it."""
 
 
 class PreparationError(RuntimeError):
-    """Preparation had to stop. What is finished stays, and the same call goes on from there."""
+    """Preparation had to stop. Finished shards are kept, and the same call continues from there."""
 
 
 def prepare(raw: RawDataset, output_dir: str | Path, num_proc: int | None = None) -> Report:
-    """Cuts the faces out of a release and stores them with their labels.
+    """Crops the faces of a release and stores them with their labels.
 
-    The folder can be prepared in several goes: what is finished is not touched again as long as its raw data stay the
-    same. The same release gives the same files, whatever the number of processes and interruptions.
+    Preparation can be interrupted and continued: finished shards are kept as long as their raw data stay the same. The
+    same release gives the same files, whatever the number of processes and interruptions.
 
     Args:
         raw: What [`read_bp4d`], [`read_disfa`], [`read_gft`] or [`read_custom`] found.
         output_dir: Gets `data/*.parquet` (in the layout of [`au_features`]), `dataset.json` (their list, present only
             if all of them are), `report.txt`, `report.json` and `timing.json`.
-        num_proc: Number of processes, by default as many as there are cores. A script that asks for more than one
-            needs the customary `if __name__ == "__main__":`.
+        num_proc: Number of processes, by default as many as there are cores. A script that uses more than one needs
+            the usual `if __name__ == "__main__":`.
 
     Returns:
         What the folder holds, and how it compares with the full set.
 
     Raises:
         RawDataError: if the release holds no labelled frame.
-        OutputFolderError: if the folder was begun with other settings or for other data, holds files of somebody else
-            that would be overwritten, or another run is at it.
-        PreparationError: if the disk is full, a process dies, the data can't be worked on, or none of the frames
-            became a row (the report is written then, `dataset.json` is not).
-        ImportError: if a package for finding faces is missing.
+        OutputFolderError: if the folder was started with other settings or for other data, holds other files that
+            would be overwritten, or is in use by another run.
+        PreparationError: if the disk is full, a process dies, the data can't be processed, or none of the frames
+            became a row (then the report is written, but not `dataset.json`).
+        ImportError: if a package for face detection is missing.
         KeyboardInterrupt: with a message, after Ctrl-C.
     """
     num_proc = usable_cores() if num_proc is None else num_proc
@@ -71,7 +71,7 @@ def prepare(raw: RawDataset, output_dir: str | Path, num_proc: int | None = None
         raise ValueError(f"num_proc must be at least 1, got {num_proc}.")
     output_dir = Path(output_dir).expanduser()
     if output_dir.exists() and output_dir.samefile(raw.root):
-        raise OutputFolderError(f"{output_dir} is the folder of the raw data. Choose another one for what comes out.")
+        raise OutputFolderError(f"{output_dir} is the folder of the raw data. Choose another output folder.")
     _refuse_foreign_folder(output_dir)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -80,11 +80,13 @@ def prepare(raw: RawDataset, output_dir: str | Path, num_proc: int | None = None
     except OSError as error:
         if not is_disk_full(error):
             raise
-        raise PreparationError(f"The disk is full: {error}. Make room and give the same command again.") from error
+        raise PreparationError(
+            f"The disk is full: {error}. Free some space and run the same command again."
+        ) from error
 
 
 class _Preparation:
-    """One run over a folder that is locked for it."""
+    """One run on an output folder, which must be locked."""
 
     def __init__(self, raw: RawDataset, output_dir: Path):
         self.raw = raw
@@ -103,9 +105,9 @@ class _Preparation:
         missing = [chunk for chunk in self.chunks if chunk.name not in states]
         start = time.perf_counter()
         if missing:
-            # What the detector lacks is told here, in one line and before anything changes.
+            # Missing packages of the detector are reported here, in one line and before anything changes.
             CenterFaceDetector()(np.zeros((32, 32, 3), np.uint8))
-            # Whoever finds the list may rely on all that stands in it.
+            # A manifest must never list shards that are about to be replaced.
             for name in (MANIFEST_FILE, REPORT_FILE, REPORT_TEXT_FILE):
                 (self.output_dir / name).unlink(missing_ok=True)
             with self._failures_explained(num_proc):
@@ -150,23 +152,23 @@ class _Preparation:
             if error.is_disk_full:
                 message = (
                     f"The disk is full: shard {error.name} could not be written ({error.reason}). {self._standing()} "
-                    "Make room and give the same command again: it goes on from there."
+                    "Free some space and run the same command again: it continues from there."
                 )
             else:
                 message = (
                     f"Shard {error.name} could not be made: {error.reason}. {self._standing()} "
-                    "Once the cause is gone, the same command goes on from there."
+                    "Once the cause is fixed, the same command continues from there."
                 )
             raise PreparationError(message) from error
         except WorkerDiedError as error:
             raise PreparationError(
-                "A worker process was ended from outside, as happens when memory is used up. "
-                f"{self._standing()} Give the same command with fewer processes, such as --num_proc "
-                f"{max(1, num_proc // 2)}: it goes on from there."
+                "A worker process was killed, as happens when memory runs out. "
+                f"{self._standing()} Run the same command with fewer processes, such as --num_proc "
+                f"{max(1, num_proc // 2)}: it continues from there."
             ) from error
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
-                f"Stopped. {self._standing()} Give the same command again: it goes on from there."
+                f"Stopped. {self._standing()} Run the same command again: it continues from there."
             ) from None
         finally:
             self._remove_leftovers()
@@ -180,7 +182,7 @@ class _Preparation:
 
 @contextmanager
 def _lock(output_dir: Path) -> Iterator[None]:
-    """Keeps other runs away."""
+    """Locks the folder against other runs."""
     try:
         lock = lock_folder(output_dir)
     except BlockingIOError as error:
@@ -195,13 +197,13 @@ def _lock(output_dir: Path) -> Iterator[None]:
 
 
 def _refuse_foreign_folder(output_dir: Path) -> None:
-    """Refuses a folder that was not begun here but holds names that would be written."""
-    # In this order, because another run may just begin the folder.
+    """Raises an error for a folder that no preparation started, but whose files would be overwritten."""
+    # In this order, because another run may be starting on the folder right now.
     taken = [name for name in _OWN_NAMES if (output_dir / name).exists()]
     if taken and not (output_dir / CLAIM_FILE).exists():
         raise OutputFolderError(
-            f"{output_dir} was not begun by a preparation (it has no {CLAIM_FILE}), but it holds {', '.join(taken)}, "
-            "which would be overwritten. Use another output folder."
+            f"{output_dir} was not created by a preparation (it has no {CLAIM_FILE}), but it holds "
+            f"{', '.join(taken)}, which would be overwritten. Use another output folder."
         )
 
 
@@ -211,12 +213,12 @@ def _describe_nothing(report: Report, output_dir: Path) -> str:
     first = report.problems[0]
     return (
         f"None of the {report.labelled.found} labelled frames became a row: {listed}. The first is {first.where}. "
-        f"{output_dir / REPORT_TEXT_FILE} names more of them."
+        f"{output_dir / REPORT_TEXT_FILE} lists more of them."
     )
 
 
 def _claim(path: Path, raw: RawDataset) -> None:
-    """Notes in the folder what it is for, or checks that it is for just this."""
+    """Records in the folder what it is for, or checks that an existing record matches."""
     claim = {
         "format": FORMAT,
         "name": raw.name,
@@ -238,8 +240,8 @@ def _claim(path: Path, raw: RawDataset) -> None:
     if differing:
         before, now = ({key: values.get(key) for key in differing} for values in (noted, claim))
         raise OutputFolderError(
-            f"{path} says that this folder was begun with {before}, now it is {now}. Use the same settings or another "
-            "output folder."
+            f"{path} says that this folder was started with {before}, but this run has {now}. Use the same settings "
+            "or another output folder."
         )
 
 
@@ -248,7 +250,7 @@ def _refuse_foreign_shards(folder: ShardFolder, chunks: Sequence[Chunk]) -> None
     foreign = [name for name in folder.names() if name not in expected]
     if foreign:
         raise OutputFolderError(
-            f"{folder.output_dir} holds shards of recordings that the raw data no longer have: {', '.join(foreign)}. "
+            f"{folder.output_dir} holds shards of recordings that the raw data no longer has: {', '.join(foreign)}. "
             "Restore the raw data, use another output folder, or delete these files from "
             f"{folder.data_dir} and {folder.state_dir}."
         )
@@ -282,7 +284,7 @@ def _manifest(raw: RawDataset, chunks: Sequence[Chunk], states: Mapping[str, Sha
 def _timing(
     states: Sequence[ShardState], chunks: Sequence[Chunk], num_frames: int, seconds: float, num_proc: int
 ) -> dict:
-    """Where the time goes: all shards, whenever they were made, and the last run alone."""
+    """Time spent on all shards, whenever they were made, and in the last run alone."""
     totals = {stage: sum(state.seconds[stage] for state in states) for stage in STAGES}
     total = sum(totals.values())
     return {
@@ -302,6 +304,6 @@ def _timing(
 
 
 def _write_if_changed(path: Path, data: bytes) -> None:
-    """Leaves a file that is as it should be alone, so that its time tells when it changed."""
+    """Does not rewrite an unchanged file, so that its modification time shows when it changed."""
     if not path.is_file() or path.read_bytes() != data:
         write_bytes(path, data)

@@ -1,4 +1,4 @@
-"""What the readers of the original releases hand to the preparation: labels in memory, pictures still on disk."""
+"""What the readers of the original releases return: labels in memory, pictures still on disk."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,15 +25,15 @@ class RawDataError(ValueError):
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that costs rows; all of them stand in the report.
+    """Something that leads to missing rows; the report lists all of them.
 
     Attributes:
-        kind: What it is.
+        kind: Kind of problem.
         where: The file or folder, relative to the release where possible.
-        subject: Whom it concerns.
-        task: Which of the subject's recordings, empty for sets with one each.
+        subject: The subject concerned.
+        task: The recording of the subject, empty for sets with one each.
         frame: Number of the frame in the label file, None if a whole sequence is concerned.
-        detail: The reader's or decoder's own words, if there are any.
+        detail: Message of the reader or decoder, if there is one.
     """
 
     kind: ProblemKind
@@ -45,7 +45,7 @@ class Problem:
 
 
 class FrameReadError(Exception):
-    """One frame can't be had: `kind` and `detail` of the [`Problem`] that is reported, and the file it is about."""
+    """A frame can't be read: `kind` and `detail` of the reported [`Problem`], and the file concerned."""
 
     def __init__(self, kind: ProblemKind, where: Path, detail: str = ""):
         super().__init__(f"{kind}: {where}: {detail}")
@@ -54,7 +54,7 @@ class FrameReadError(Exception):
         self.detail = detail
 
     def __reduce__(self):
-        # Exceptions with several arguments don't survive the way from a worker process otherwise.
+        # By default, exceptions with several arguments can't be sent from a worker process.
         return type(self), (self.kind, self.where, self.detail)
 
 
@@ -66,11 +66,11 @@ class FrameSource(Protocol):
 
     @property
     def files(self) -> Sequence[Path]:
-        """Every file that is read: preparation compares their sizes and times to notice changed raw data."""
+        """All files that are read: preparation detects changed raw data by their sizes and modification times."""
         ...
 
     def read(self, frames: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8] | FrameReadError]]:
-        """Yields each of `frames` (ascending) in order: RGB `uint8` `[height, width, 3]`, or why there is none."""
+        """Yields each of `frames` (ascending) in order: RGB `uint8` `[height, width, 3]`, or the error."""
         ...
 
 
@@ -79,10 +79,10 @@ class RawSequence:
     """One recording with its labels.
 
     Attributes:
-        subject: Who, in the set's own spelling (F001, SN001, 001A).
-        task: Which recording (T1), empty for sets with one each.
-        part: Which part of the subjects; fold k tests part k.
-        frames: `[n]` int32, numbers as in the label file, ascending, each once.
+        subject: Name of the subject, as the set spells it (F001, SN001, 001A).
+        task: The recording of the subject (T1), empty for sets with one each.
+        part: Part that the subject belongs to; fold k tests part k.
+        frames: `[n]` int32, numbers as in the label file, strictly ascending.
         labels: `[n, N]` int8: 0, 1 or -100 for missing.
         intensities: `[n, N]` int8: 0 to 5 or -100 for missing.
         source: Its pictures.
@@ -98,7 +98,7 @@ class RawSequence:
 
     @property
     def name(self) -> str:
-        """Unique in its set and fit for a file name: `F001_T1`, `SN001`."""
+        """Unique in its set and valid as a file name: `F001_T1`, `SN001`."""
         return f"{self.subject}_{self.task}" if self.task else self.subject
 
 
@@ -107,13 +107,13 @@ class RawDataset:
     """A release as it was found on disk.
 
     Attributes:
-        name: Of the set: "bp4d", "disfa", "gft" or "custom".
-        aus: Columns of the labels.
+        name: Name of the set: "bp4d", "disfa", "gft" or "custom".
+        aus: AUs of the label columns.
         root: The release's folder.
         sequences: Sorted by name.
-        problems: What was found while reading the labels; pictures are not opened before the preparation.
-        settings: The options that were used, such as `{"camera": "left", "frame_base": 1}`, JSON-able.
-        notes: What was found and decided, one sentence each, for the report ("Frames of SN001 ... count from 0.").
+        problems: Problems found while reading the labels; pictures are not opened before the preparation.
+        settings: The options that were used, such as `{"camera": "left", "frame_base": 1}`; JSON-serialisable.
+        notes: Findings and decisions for the report, one sentence each ("Frames of SN001 ... count from 0.").
     """
 
     name: str

@@ -17,7 +17,7 @@ class Recording:
 
     Attributes:
         path: A video, or a folder of frames.
-        names: Names of the folders from the release down to it, and its own (of a video without suffix).
+        names: Names of the folders from the release down to it, and its own name (without suffix for a video).
         numbered: Its frames by the numbers in their names, None for a video.
     """
 
@@ -32,7 +32,7 @@ class Recording:
 
 
 def find_videos(folders: Iterable[Folder], subject: re.Pattern) -> dict[str, list[Recording]]:
-    """Videos by subject (upper case): what the pattern finds in their names."""
+    """Videos by subject (upper case), which the pattern finds in their names."""
     videos: dict[str, list[Recording]] = {}
     for folder in folders:
         for path in folder.files_with(VIDEO_SUFFIXES):
@@ -42,7 +42,9 @@ def find_videos(folders: Iterable[Folder], subject: re.Pattern) -> dict[str, lis
 
 
 def find_frame_folders(folders: Iterable[Folder], subject: re.Pattern) -> dict[str, list[Recording]]:
-    """Folders of numbered pictures by subject (upper case): what the pattern finds in the innermost folder's name.
+    """Folders of numbered pictures by subject (upper case), which the pattern finds in a name on their path.
+
+    The innermost name that matches counts.
 
     Raises:
         RawDataError: if two pictures in a folder have the same number.
@@ -58,7 +60,7 @@ def find_frame_folders(folders: Iterable[Folder], subject: re.Pattern) -> dict[s
 def choose_recordings(
     found: Mapping[str, Sequence[Recording]], is_wanted: Callable[[Recording], bool] = lambda recording: True
 ) -> dict[str, Recording]:
-    """The one wanted recording of each subject that has any.
+    """The one wanted recording of each subject that has one.
 
     Raises:
         RawDataError: if a subject has several.
@@ -79,7 +81,7 @@ def choose_recordings(
 def prefer_videos(
     videos: Mapping[str, Recording], frame_folders: Mapping[str, Recording], notes: list[str]
 ) -> dict[str, Recording]:
-    """The video of each subject, or else its frames; a note says so where there are both."""
+    """The video of each subject, or else its frames; adds a note if some subject has both."""
     if both := sorted(videos.keys() & frame_folders.keys()):
         notes.append(
             f"Where there are both, videos are used, not extracted frames as in {frame_folders[both[0]].name}."
@@ -90,19 +92,20 @@ def prefer_videos(
 def find_frame_base(
     recordings: Mapping[str, Recording], last_frames: Mapping[str, int]
 ) -> tuple[set[int], str] | None:
-    """Finds out whether extracted frames count from 0 or from 1, where labels count from 1.
+    """Infers whether extracted frames count from 0 or from 1. Labels count from 1.
 
-    Frames with a picture 0 count from 0. Those without, whose last picture has the number of their last label, count
-    from 1, unless as many end one before it: so they would end if they counted from 0 and all of them lacked their
-    first picture. All others tell nothing: they may lack pictures, or have more pictures than labels.
+    A recording with a picture 0 counts from 0. One without, whose last picture has the number of its last label,
+    counts from 1, provided that more recordings end this way than one picture earlier: that is where recordings end
+    that count from 0 and lack their first picture. All others are inconclusive: they may lack pictures, or have more
+    pictures than labels.
 
     Args:
         recordings: Recording of each subject.
         last_frames: Last label frame of each subject that has labels.
 
     Returns:
-        What is told: 0, 1, nothing or both; and the evidence in words. None if there are no extracted frames with
-        labels.
+        The inferred frame bases (0, 1, both or none), and the evidence in words. None if there are no extracted frames
+        with labels.
     """
     spans = {
         subject: (min(recordings[subject].numbered), max(recordings[subject].numbered), last)
@@ -126,7 +129,7 @@ def find_frame_base(
 
 
 def make_source(recording: Recording, frames: Sequence[int], frame_base: int) -> FrameSource:
-    """The pictures of `frames`, which count from 1, where extracted frames count from `frame_base`."""
+    """The pictures of `frames`, which count from 1; extracted frames count from `frame_base`."""
     if recording.numbered is None:
         return VideoFile(recording.path)
     numbers = {frame: frame - 1 + frame_base for frame in frames}

@@ -1,4 +1,4 @@
-"""What a prepared folder holds, counted: subjects, frames, labels, problems, and class weights by fold."""
+"""Statistics of a prepared folder: subjects, frames, labels, problems, and class weights by fold."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ from .verdict import Verdict, judge
 
 @dataclass(frozen=True)
 class Count:
-    """How many were found, and how many the full set has where that is known."""
+    """Number found, and number in the full set if that is known."""
 
     found: int
     published: int | None = None
@@ -28,8 +28,8 @@ class PartFigures:
 
     Attributes:
         part: Fold k tests part k.
-        subjects: Who was found.
-        labelled: Frames with labels, and how many are published.
+        subjects: Subjects that were found.
+        labelled: Frames with labels, found and published.
         written: Frames that became rows.
     """
 
@@ -41,7 +41,7 @@ class PartFigures:
 
 @dataclass(frozen=True)
 class AUFigures:
-    """One AU, over all labelled frames unless said otherwise.
+    """One AU, over all labelled frames unless stated otherwise.
 
     Attributes:
         au: Its number.
@@ -64,10 +64,11 @@ class FoldFigures:
 
     Attributes:
         fold: Its number, which is that of the part that it tests.
-        test_subjects: Who is tested.
-        class_weights: Of each AU, over the labelled frames of all other subjects; None if an AU never occurs there.
+        test_subjects: Subjects that are tested.
+        class_weights: Weight of each AU, over the labelled frames of all other subjects; None if an AU never occurs
+            there.
         published_class_weights: The same from the literature, where published.
-        deviations: `class_weights / published_class_weights - 1`, where there are both.
+        deviations: `class_weights / published_class_weights - 1`, if both are known.
     """
 
     fold: int
@@ -82,20 +83,20 @@ class Report:
     """What a prepared folder holds.
 
     Attributes:
-        name: Of the data set.
-        title: What people call it.
-        settings: The options that decide what it holds.
-        subjects: How many, and how many the full set has.
+        name: Name of the data set.
+        title: Display name.
+        settings: The options that it was prepared with.
+        subjects: Number of subjects.
         missing_subjects: Subjects of the full set that were not found.
-        sequences: Recordings.
-        missing_sequences: Recordings of subjects who were found that should be there, as far as is known.
+        sequences: Number of recordings.
+        missing_sequences: Missing recordings of subjects who were found, as far as is known.
         labelled: Frames with labels.
         written: Frames that became rows.
         parts: One for each part of the subjects.
         aus: One for each AU.
         folds: One for each part that is tested.
-        problems: All that cost rows.
-        notes: What the reader found and decided.
+        problems: Everything that led to missing rows.
+        notes: Findings and decisions of the reader.
     """
 
     name: str
@@ -122,7 +123,7 @@ class Report:
         return [problem for problem in self.problems if problem.kind == kind]
 
     def to_dict(self) -> dict:
-        """Everything, as JSON can hold it, with the problems counted by kind."""
+        """The whole report, JSON-serialisable, with the problems counted by kind."""
         counts = {kind: len(self.problems_of(kind)) for kind in get_args(ProblemKind)}
         figures = asdict(self)
         problems = figures.pop("problems")
@@ -134,8 +135,8 @@ class LabelTable:
 
     Attributes:
         labels: `[n, N]` int8.
-        is_written: `[n]` bool, whether the frame became a row.
-        parts: `[n]` part of its subject.
+        is_written: `[n]` bool, whether each frame became a row.
+        parts: `[n]` part of each frame's subject.
     """
 
     def __init__(self, chunks: Sequence[Chunk], states: Mapping[str, ShardState]):
@@ -161,12 +162,12 @@ class LabelTable:
 
 
 def build_report(raw: RawDataset, chunks: Sequence[Chunk], states: Mapping[str, ShardState]) -> Report:
-    """Counts what was found and what became of it.
+    """Compiles the report on a preparation.
 
     Args:
-        raw: What the reader found.
-        chunks: All of it, in chunks.
-        states: What became of each chunk.
+        raw: The release that was prepared.
+        chunks: All of its chunks.
+        states: State of each chunk's shard, by name.
     """
     facts = facts_of(raw.name)
     table = LabelTable(chunks, states)
@@ -191,7 +192,7 @@ def build_report(raw: RawDataset, chunks: Sequence[Chunk], states: Mapping[str, 
 
 
 def facts_of(name: str) -> AUSet:
-    """What is known about a data set; nothing about custom ones."""
+    """Known facts about a data set; none for custom ones."""
     return AU_DATASETS.get(name) or AUSet(name, name, ())
 
 
@@ -199,8 +200,8 @@ def _is_written(chunk: Chunk, state: ShardState) -> NDArray[np.bool_]:
     is_written = ~np.isin(chunk.sequence.frames, [problem.frame for problem in state.problems])
     if is_written.sum() != state.num_rows:
         raise ValueError(
-            f"The note on shard {chunk.name} counts {state.num_rows} rows, but its problems leave {is_written.sum()}. "
-            "Delete it and prepare again."
+            f"The state of shard {chunk.name} counts {state.num_rows} rows, but its problems leave "
+            f"{is_written.sum()}. Delete its state file and prepare again."
         )
     return is_written
 

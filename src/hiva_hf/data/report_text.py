@@ -10,12 +10,12 @@ from .verdict import weights_are_comparable
 
 _MAX_PROBLEMS = 20
 _NOT_KNOWN = "n/a"
-# How to get over problems that may pass by themselves, as those of a network drive do.
-_REMEDIES = {"unreadable frame": " (to have them read again, delete their recordings' notes in the folder `state`)"}
+# Remedies for problems that may be temporary, such as those of a network drive.
+_REMEDIES = {"unreadable frame": " (to read them again, delete the files of their recordings in the folder `state`)"}
 
 
 def report_text(report: Report) -> str:
-    """Everything that a reader needs to trust the folder, or not to; `report.json` has the rest."""
+    """Everything that a reader needs to decide whether to trust the folder; `report.json` has the rest."""
     sections = (_summary, _parts, _labels, _class_weights, _problems)
     return "\n\n".join("\n".join(section(report)) for section in sections) + "\n"
 

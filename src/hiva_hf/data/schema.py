@@ -1,5 +1,5 @@
 # Copyright 2026 The HiVA-HF Authors. Licensed under the Apache License, Version 2.0.
-"""The one column layout that every data set of the package is stored in."""
+"""The column layout of all data sets of the package."""
 
 from datasets import Features, Image, List, Value
 
@@ -14,7 +14,7 @@ def au_features(num_aus: int) -> Features:
         `image` (encoded crop), `labels` (0, 1 or -100 for missing), `intensities` (0 to 5 or
         -100 for missing), `subject`, `task` (recording session or kind of take), `frame` (number within the task),
         `fold` (1 to 3, subject-disjoint; 0 for subjects that no fold tests) and `detector_score` (of the face
-        detector, 0 to 1; null where it was not kept).
+        detector, 0 to 1; null if it was not stored).
     """
     if num_aus < 1:
         raise ValueError(f"A data set needs at least one Action Unit, got num_aus={num_aus}.")

@@ -16,19 +16,19 @@ class AUSet:
     """One data set.
 
     Attributes:
-        name: What users type.
-        title: What people call it.
+        name: Name in code and commands.
+        title: Display name.
         aus: Its AUs, ascending: the order of the label columns.
         parts: Part of each subject of the full set; fold k tests the subjects of part k, and those of part
-            `NEVER_TESTED` are trained on or validated with in every fold. Empty where the shards themselves know the
-            parts.
-        validation_subjects: The customary validation subjects, if there are any; otherwise they are carved.
+            `NEVER_TESTED` are used for training or validation in every fold. Empty if the parts are stored in the
+            shards.
+        validation_subjects: The customary validation subjects, if there are any; otherwise they are drawn.
         num_sequences: Recordings of the full set.
         num_frames: Labelled frames of the full set.
         num_frames_per_part: The same for each part, where published.
         class_weights: Published weight of each AU in the loss, by the fold that is tested.
         intensity_threshold: Lowest intensity that counts as present, for sets that code intensity only.
-        is_licensed: Pictures and labels may not be passed on.
+        is_licensed: Whether the licence forbids sharing pictures and labels.
     """
 
     name: str
@@ -139,5 +139,5 @@ AU_SETS: Mapping[str, tuple[int, ...]] = MappingProxyType({name: facts.aus for n
 
 
 def shared_aus(*aus: tuple[int, ...]) -> tuple[int, ...]:
-    """The AUs that all of several data sets code, ascending."""
+    """The AUs that all of the given sets code, ascending."""
     return tuple(sorted(set.intersection(*map(set, aus))))

@@ -1,4 +1,4 @@
-"""Shards of prepared data: what goes into one, which of them can be trusted, and how one comes to lie on disk."""
+"""Shards of prepared data: what goes into one, how it is written to disk, and whether an existing one is valid."""
 
 import contextlib
 import hashlib
@@ -20,7 +20,7 @@ from .raw import FrameSource, Problem, RawDataError, RawDataset, RawSequence
 
 
 FORMAT = 1
-# Some 30 MB of crops: what an interruption costs, and what a worker holds in memory.
+# About 30 MB of crops: the most that an interruption loses and that a worker holds in memory.
 FRAMES_PER_SHARD = 1000
 # Streaming readers hold one row group of each shard that they mix.
 ROWS_PER_GROUP = 100
@@ -28,11 +28,11 @@ ROWS_PER_GROUP = 100
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Consecutive labelled frames of one sequence: what becomes one shard.
+    """Consecutive labelled frames of one sequence, which become one shard.
 
     Attributes:
-        name: Of the shard: `SN001-004`.
-        sequence: The sequence, cut to these frames.
+        name: Name of the shard, such as `SN001-004`.
+        sequence: The sequence, restricted to these frames.
         fingerprint: Digest of everything that the shard is made from.
     """
 
@@ -46,15 +46,15 @@ class Chunk:
 
 @dataclass(frozen=True)
 class ShardState:
-    """What is noted about a finished shard.
+    """The record of a finished shard.
 
     Attributes:
-        fingerprint: Of the chunk that it was made from.
+        fingerprint: Fingerprint of the chunk that it was made from.
         num_rows: Frames that became rows. A shard without rows has no Parquet file.
         num_bytes: Size of the Parquet file.
         sha256: Digest of the Parquet file, empty if there is none.
         problems: One for each frame that did not become a row.
-        seconds: Spent on each stage of the work.
+        seconds: Seconds spent on each stage.
     """
 
     fingerprint: str
@@ -70,7 +70,7 @@ class ShardState:
 
 
 class ShardFolder:
-    """The part of an output folder that holds the shards, and a note on each finished one.
+    """The part of an output folder that holds the shards, and the state of each finished one.
 
     Args:
         output_dir: Holds `data/NAME.parquet` and `state/NAME.json`.
@@ -88,13 +88,13 @@ class ShardFolder:
         return self.state_dir / f"{name}.json"
 
     def open(self) -> None:
-        """Makes the folders, and removes what a killed run was just writing."""
+        """Creates the folders, and removes files that a killed run left unfinished."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.state_dir.mkdir(exist_ok=True)
         self.remove_leftovers()
 
     def remove_leftovers(self) -> None:
-        """Removes what a process that ended was just writing."""
+        """Removes files that a process left unfinished."""
         for leftover in (
             *self.data_dir.glob(f"*.parquet{UNFINISHED_SUFFIX}"),
             *self.state_dir.glob(f"*.json{UNFINISHED_SUFFIX}"),
@@ -107,10 +107,10 @@ class ShardFolder:
         return sorted({path.stem for path in paths})
 
     def finished(self, chunk: Chunk) -> ShardState | None:
-        """Returns the state of a chunk's shard if it is finished and made from just this chunk, None otherwise."""
+        """Returns the state of a chunk's shard if it is finished and made from this very chunk, None otherwise."""
         try:
             state = ShardState.from_dict(json.loads(self.state_path(chunk.name).read_text(encoding="utf-8")))
-        # Whatever is wrong with the note, the shard is made again.
+        # Whatever is wrong with the state file, the shard is made again.
         except (OSError, ValueError, TypeError, KeyError):
             return None
         if state.fingerprint != chunk.fingerprint:
@@ -120,7 +120,7 @@ class ShardFolder:
         return state if num_bytes == state.num_bytes else None
 
     def forget(self, name: str) -> None:
-        """Makes a shard count as unfinished, before anything of it changes."""
+        """Marks a shard as unfinished, before any of its files change."""
         self.state_path(name).unlink(missing_ok=True)
 
     def write_rows(self, name: str, table: pa.Table) -> tuple[int, str]:
@@ -138,12 +138,12 @@ class ShardFolder:
         return len(data), hashlib.sha256(data).hexdigest()
 
     def write_state(self, name: str, state: ShardState) -> None:
-        """Notes that a shard is finished. Its rows have to lie on disk by then."""
+        """Records that a shard is finished. Its rows must be on disk already."""
         write_bytes(self.state_path(name), to_json(asdict(state)))
 
 
 def cut_into_chunks(raw: RawDataset) -> list[Chunk]:
-    """Cuts all sequences into what becomes one shard each.
+    """Cuts all sequences into chunks, each of which becomes one shard.
 
     Raises:
         RawDataError: if two sequences have the same name.
@@ -153,8 +153,8 @@ def cut_into_chunks(raw: RawDataset) -> list[Chunk]:
     doubled = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if doubled:
         raise RawDataError(
-            f"Two recordings in {raw.root} would go to the same shard: {', '.join(doubled)}. Give every subject and "
-            "task names that differ in the form SUBJECT_TASK."
+            f"Two recordings in {raw.root} would go to the same shard: {', '.join(doubled)}. Rename subjects or "
+            "tasks so that each SUBJECT_TASK is unique."
         )
     return chunks
 
@@ -193,7 +193,7 @@ def _fingerprint(sequence: RawSequence, raw: RawDataset) -> str:
         "part": sequence.part,
         "num_frames": len(sequence.frames),
         "files": [_file_facts(path, raw.root) for path in source.files],
-        # How frame numbers belong to pictures.
+        # Which frame number belongs to which picture.
         "pictures": [int(frame) for frame in source.paths] if isinstance(source, ImageFiles) else None,
         "first_frame": source.first_frame if isinstance(source, VideoFile) else None,
     }
@@ -205,7 +205,7 @@ def _fingerprint(sequence: RawSequence, raw: RawDataset) -> str:
 
 
 def _file_facts(path: Path, root: Path) -> list[str | int | None]:
-    """Name, size and time of change of a file; without the latter two if there is none."""
+    """Name, size and modification time of a file; None for the latter two if it doesn't exist."""
     try:
         status = path.stat()
     except OSError:
@@ -214,17 +214,17 @@ def _file_facts(path: Path, root: Path) -> list[str | int | None]:
 
 
 def name_within(path: Path, root: Path) -> str:
-    """How a file is named in what is written: relative to the release, which may be moved."""
-    # What lies on another drive of Windows keeps its whole name.
+    """Name of a file in stored data: relative to the release, which may be moved."""
+    # A file on another Windows drive keeps its full path.
     with contextlib.suppress(ValueError):
         path = Path(os.path.relpath(path, root))
     return writable_name(path.as_posix())
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """Encodes rows; the schema metadata, from which `datasets` restores the features, goes along."""
+    """Encodes rows as Parquet, with the schema metadata from which `datasets` restores the features."""
     buffer = BytesIO()
-    # JPEG bytes neither shrink nor repeat: compressing them or looking for repetitions only costs time.
+    # JPEG bytes neither shrink nor repeat: compressing them or building dictionaries only costs time.
     pq.write_table(
         table,
         buffer,

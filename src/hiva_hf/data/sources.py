@@ -33,8 +33,8 @@ def open_source(
 
     Args:
         name: A key of `AU_DATASETS`, or "custom".
-        data_dir: The folder that `hiva-hf prepare` wrote, or the id of a data set on the Hub. Only SynthFACS, which
-            is in the package, can do without; its folders may also hold nothing but shards.
+        data_dir: The folder that `hiva-hf prepare` wrote, or the id of a data set on the Hub. Optional only for
+            SynthFACS, which is in the package; its folders may also hold shards alone.
         revision: Branch, tag or commit on the Hub.
         token: For a private data set on the Hub; by default the one that `hf auth login` stored.
 
@@ -61,7 +61,7 @@ def open_source(
 
 
 def _open_plain(name: str, folder: Path) -> FaceSource:
-    """Shards without a manifest, each with many subjects."""
+    """Opens a folder of shards without a manifest, each with many subjects."""
     files = sorted(path.name for path in folder.glob("*.parquet"))
     if not files:
         raise FileNotFoundError(
@@ -71,7 +71,7 @@ def _open_plain(name: str, folder: Path) -> FaceSource:
     aus = AU_SETS[name]
     shards = tuple(shard for file in files for shard in _scan_shards(folder / file, name, len(aus)))
     check_parts(shards, str(folder))
-    # Without checksums the same names, sizes and times may be those of another folder.
+    # There are no checksums, and another folder may have files of the same names, sizes and times.
     states = (state_of_file(folder, file) for file in files)
     fingerprint = fingerprint_of(str(folder.resolve()), *states)
     return FaceSource(name, aus, shards, str(folder.absolute()), str(folder), fingerprint)

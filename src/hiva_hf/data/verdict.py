@@ -1,4 +1,4 @@
-"""What to think of a prepared folder: the whole set, a part of it, or something that went wrong, and what."""
+"""The verdict on a prepared folder: whether it is complete, a subset, or deviates from the full set, and how."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -10,9 +10,9 @@ from .sets import DISFA_BAD_FRAMES, AUSet
 if TYPE_CHECKING:
     from .report import Report
 
-# The published weights have six decimals; labels that were read rightly give them to four.
+# The published weights have six decimals; labels that were read correctly reproduce them to four.
 MAX_WEIGHT_DEVIATION = 0.01
-# Frontal cameras lose well under a hundredth of the faces.
+# With frontal cameras, well under 1 % of the faces are missed.
 MAX_NO_FACE_SHARE = 0.05
 MAX_NO_PICTURE_SHARE = 0.01
 # With a frame number off by one, every recording lacks one frame.
@@ -25,9 +25,9 @@ class Verdict:
     """How a prepared folder compares with the full set.
 
     Attributes:
-        status: "complete"; "subset" of the subjects; or "deviates" where something else is not as it should be.
-        headline: The same in a sentence.
-        findings: What is not as it should be, with the likely causes.
+        status: "complete"; "subset" of the subjects; or "deviates" if anything else differs from the full set.
+        headline: The same in words.
+        findings: What differs from the full set, with likely causes.
     """
 
     status: Literal["complete", "subset", "deviates"]
@@ -77,7 +77,7 @@ def _lost_frames(report: "Report") -> list[str]:
     affected = len({(problem.subject, problem.task) for problem in missing})
     is_everywhere = affected > 1 and affected >= _WRONG_OFFSET_SEQUENCES * report.sequences.found
     if len(missing) > MAX_NO_PICTURE_SHARE * labelled or is_everywhere:
-        # A table of one's own names its pictures, the releases number them.
+        # Custom tables name their pictures, the releases number them.
         cause = "Wrong paths in the table" if report.name == "custom" else "Wrong frame offset or frame base"
         findings.append(
             f"{len(missing)} of {labelled} labelled frames, in {affected} of {report.sequences.found} recordings, "

@@ -1,4 +1,4 @@
-"""The same faces under other Action Units, and the faces of some subjects: without copying a picture."""
+"""Views of a data set with other Action Units, or of some of its subjects, without copying pictures."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def check_aus(aus: Sequence[int]) -> tuple[int, ...]:
     """Returns Action Units as a tuple.
 
     Raises:
-        ValueError: if there are none, or one is unknown or there twice.
+        ValueError: if there are none, or one is unknown or occurs twice.
     """
     aus = tuple(aus)
     unknown = [au for au in aus if au not in ACTION_UNITS]
@@ -37,8 +37,8 @@ def arrange_column(column: pa.ChunkedArray, aus: tuple[int, ...], wanted: tuple[
 
     Args:
         column: Lists of `len(aus)` values.
-        aus: What the values belong to.
-        wanted: What they are to belong to; those that are not among `aus` become -100.
+        aus: AUs of the values.
+        wanted: AUs of the result; those that are not in `aus` become -100.
 
     Returns:
         Lists of `len(wanted)` values.
@@ -50,7 +50,7 @@ def arrange_column(column: pa.ChunkedArray, aus: tuple[int, ...], wanted: tuple[
 
 
 def arrange_table(table: pa.Table, aus: tuple[int, ...], wanted: tuple[int, ...]) -> pa.Table:
-    """[`arrange_column`] of both columns of a table."""
+    """Applies [`arrange_column`] to both AU columns of a table."""
     if aus == wanted:
         return table
     columns = {name: table[name] for name in table.column_names}
@@ -59,22 +59,22 @@ def arrange_table(table: pa.Table, aus: tuple[int, ...], wanted: tuple[int, ...]
 
 
 def arrange_dataset(dataset: Dataset, aus: tuple[int, ...], wanted: tuple[int, ...]) -> Dataset:
-    """[`arrange_column`] of both columns of a data set that no row was taken from; the pictures stay on disk."""
+    """Applies [`arrange_column`] to both AU columns of a data set without selected rows; the pictures stay on disk."""
     if aus == wanted:
         return dataset
     columns = {name: arrange_column(dataset.data.column(name), aus, wanted) for name in _AU_COLUMNS}
-    # Side by side in the order of the schema: `datasets` loses another one as soon as rows are selected.
+    # Concatenated in the order of the schema: `datasets` loses any other order as soon as rows are selected.
     first, *others = [name for name in dataset.column_names if name not in _AU_COLUMNS]
     arranged = Dataset(pa.table(columns))
     return concatenate_datasets([dataset.select_columns(first), arranged, dataset.select_columns(others)], axis=1)
 
 
 def ranges_of_subjects(subjects: pa.ChunkedArray | pa.Array, chosen: Sequence[str]) -> list[range]:
-    """Where the rows of some subjects are.
+    """Finds the rows of some subjects.
 
     Args:
         subjects: Subject of each row.
-        chosen: Whose rows.
+        chosen: Subjects to find.
 
     Returns:
         Ranges of rows, ascending; adjacent rows are in one.
@@ -86,12 +86,12 @@ def ranges_of_subjects(subjects: pa.ChunkedArray | pa.Array, chosen: Sequence[st
 
 
 def select_subjects(dataset: Dataset, chosen: Sequence[str], split: str | None = None) -> Dataset:
-    """Keeps the rows of some subjects, as slices of what is on disk rather than by a list of row numbers.
+    """Keeps the rows of some subjects, as slices of the data on disk rather than by row indices.
 
     Args:
-        dataset: Data set that no row was taken from.
-        chosen: Whose rows; at least one of them has some.
-        split: Name of the split that the result is.
+        dataset: Data set without selected rows.
+        chosen: Subjects to keep; at least one of them must have rows.
+        split: Name of the resulting split.
     """
     ranges = ranges_of_subjects(dataset.data.column("subject"), chosen)
     return concatenate_datasets([dataset.select(rows) for rows in ranges], split=split)

@@ -1,4 +1,4 @@
-"""Works through chunks, in this process or in several, so that every way of ending it leaves only whole shards."""
+"""Prepare chunks, in this process or in several; however that ends, only complete shards are left."""
 
 import errno
 import itertools
@@ -21,12 +21,12 @@ from .crops import ChunkPreparer, Pictures, read_pictures
 from .shards import Chunk, ShardState
 
 
-# A limit on the size of files is met in the same way as the end of the disk.
+# Reaching a quota or a limit on file sizes is treated like a full disk.
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _REFRESH_SECONDS = 0.5
-# More processes than these can't be waited for on Windows.
+# Windows can't wait for more processes than this.
 _MAX_PROCESSES = 61 if sys.platform == "win32" else None
-# Fewer, and processes would wait at the end for the one with the last video.
+# With fewer, processes would be idle at the end, while one works on the last video.
 _MIN_GROUPS_PER_PROCESS = 4
 
 
@@ -34,9 +34,9 @@ class ChunkError(RuntimeError):
     """A shard could not be made.
 
     Args:
-        name: Of the shard.
-        reason: Why.
-        is_disk_full: Whether making room would help.
+        name: Name of the shard.
+        reason: Why it could not be made.
+        is_disk_full: Whether freeing disk space would help.
     """
 
     def __init__(self, name: str, reason: str, is_disk_full: bool = False):
@@ -47,11 +47,11 @@ class ChunkError(RuntimeError):
 
 
 class WorkerDiedError(RuntimeError):
-    """A worker process ended without a word."""
+    """A worker process died without raising an error."""
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Whether the disk, or the user's share of it, was used up."""
+    """Whether the disk is full, or a limit on file sizes or the user's quota is reached."""
     return error.errno in _DISK_FULL
 
 
@@ -61,17 +61,17 @@ def prepare_chunks(
     """Makes a shard of each chunk.
 
     Args:
-        chunks: What is to be done.
-        preparer: Does it.
-        num_proc: Number of processes; 1 stays in this one. The shards don't depend on it.
-        progress: Is moved on by one for each frame.
+        chunks: Chunks to prepare.
+        preparer: Makes the shards.
+        num_proc: Number of processes; 1 uses this one. The shards don't depend on it.
+        progress: Is advanced by one for each frame.
 
     Returns:
         States of the shards by name.
 
     Raises:
-        ChunkError: if a shard can't be made. Others may have been finished before and since.
-        WorkerDiedError: if a process was killed, as happens when memory is used up.
+        ChunkError: if a shard can't be made. Others may have been finished.
+        WorkerDiedError: if a process was killed, as happens when memory runs out.
     """
     num_proc = min(num_proc, len(chunks), _MAX_PROCESSES or num_proc)
     if num_proc > 1:
@@ -94,12 +94,12 @@ def _prepare_here(chunks: Sequence[Chunk], preparer: ChunkPreparer, progress: tq
 
 
 def group_chunks(chunks: Sequence[Chunk], num_proc: int) -> list[tuple[Chunk, ...]]:
-    """Deals out the work: each group goes to one process.
+    """Groups the chunks; each group goes to one process.
 
-    A video is decoded from its start, whichever frames are wanted. Where there are enough videos to keep all processes
-    busy, all chunks of one form a group, so that it is decoded once. Otherwise each chunk stands alone.
+    A video is decoded from its start, whichever frames are wanted. If there are enough videos to keep all processes
+    busy, all chunks of a video form a group, so that it is decoded once. Otherwise each chunk is its own group.
     """
-    # Chunks of picture files have files of their own each.
+    # Each chunk of picture files has its own source.
     by_video = itertools.groupby(chunks, key=lambda chunk: (chunk.sequence.name, chunk.sequence.source))
     videos = [tuple(group) for _, group in by_video]
     if num_proc == 1 or len(videos) >= _MIN_GROUPS_PER_PROCESS * num_proc:
@@ -130,7 +130,7 @@ def _prepare_one(
 def _prepare_in_pool(
     chunks: Sequence[Chunk], preparer: ChunkPreparer, num_proc: int, progress: tqdm
 ) -> dict[str, ShardState]:
-    # Workers are fresh processes, so that none inherits the threads of OpenCV or a half-loaded network.
+    # Workers are spawned, so that none inherits the threads of OpenCV or a partly loaded network.
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
     strangers = set(multiprocessing.active_children())
@@ -144,12 +144,12 @@ def _prepare_in_pool(
             done, waiting = wait(waiting, _REFRESH_SECONDS, FIRST_COMPLETED)
             for job in done:
                 states |= job.result()
-            # Without the lock, which a worker that was killed may have held.
+            # Read without the lock, which a killed worker may still hold.
             counted = counter.get_obj().value
             progress.update(counted - shown)
             shown = counted
     except BaseException as error:
-        # Nobody waits for whole chunks after an error or Ctrl-C: workers may end at any moment.
+        # After an error or Ctrl-C, unfinished chunks are discarded: workers can be terminated at any moment.
         for worker in set(multiprocessing.active_children()) - strangers:
             worker.terminate()
         if isinstance(error, BrokenProcessPool):
@@ -162,7 +162,7 @@ def _prepare_in_pool(
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Starts processes that Ctrl-C does not reach: they inherit that it is blocked. The parent ends them."""
+    """Processes started inside inherit a blocked SIGINT: Ctrl-C does not reach them, the parent ends them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -185,7 +185,7 @@ def _start_worker(preparer: ChunkPreparer, counter: Synchronized) -> None:
 
 
 def end_with_parent() -> None:
-    """Ends this worker when its parent was killed: an orphan would go on writing, or wait for work for ever."""
+    """Ends this worker when its parent is killed: an orphan would continue to write, or wait for work forever."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
