@@ -41,7 +41,7 @@ def test_every_embedded_au_but_the_lip_tightener_has_a_counterpart():
 
 @pytest.mark.parametrize("num_faces", [2, 3])
 def test_too_few_or_unpaired_faces_raise(num_faces):
-    with pytest.raises(ValueError, match="three faces or more"):
+    with pytest.raises(ValueError, match="at least three faces"):
         blendshape_agreement([26], np.zeros((2, 1)), make_blendshapes(jawOpen=[0.1] * num_faces))
 
 

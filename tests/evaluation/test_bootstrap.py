@@ -226,7 +226,7 @@ def test_runs_of_one_seed_are_paired(predictions_of):
 
 def test_seeds_that_cannot_be_drawn_or_paired_are_refused(random_fold):
     one, two, other = ([random_fold(1, seed) for seed in seeds] for seeds in ((0,), (0, 1), (0, 2)))
-    with pytest.raises(ValueError, match="needs runs with at least two, got one"):
+    with pytest.raises(ValueError, match="needs runs with at least two seeds, got one"):
         bootstrap_scores(one, over_seeds=True)
     with pytest.raises(ValueError, match=r"one method has \[0, 1\] and the other \[0, 2\]"):
         compare_paired(two, other, over_seeds=True)
@@ -236,7 +236,7 @@ def test_seeds_that_cannot_be_drawn_or_paired_are_refused(random_fold):
 def test_scores_of_different_draws_have_no_difference(three_folds):
     ten = bootstrap_scores(three_folds, num_resamples=10)
     for other in (bootstrap_scores(three_folds, num_resamples=20), bootstrap_scores(three_folds, "accuracy", 10)):
-        with pytest.raises(ValueError, match="different kinds have no difference"):
+        with pytest.raises(ValueError, match="different kinds can't be subtracted"):
             ten.minus(other)
 
 
@@ -258,9 +258,9 @@ def test_runs_on_other_tests_are_not_compared(three_folds, random_fold):
     changed = three_folds[0].test.labels.copy()
     changed[3, 2] = 1 - max(changed[3, 2], 0)
     other = [replace(three_folds[0], test=replace(three_folds[0].test, labels=changed)), *three_folds[1:]]
-    with pytest.raises(ValueError, match=r"same labels only, but 1 labels differ: AU12 of \('test1-3', 'T1', 3\)"):
+    with pytest.raises(ValueError, match=r"same labels, but 1 labels differ: AU12 of \('test1-3', 'T1', 3\)"):
         compare_paired(three_folds, other)
-    with pytest.raises(ValueError, match="same faces only"):
+    with pytest.raises(ValueError, match="same faces, but"):
         compare_paired([random_fold(1)], [random_fold(1, faces_each=11)])
 
 
@@ -274,7 +274,7 @@ def test_senseless_arguments_are_refused(three_folds, predictions_of):
     alone = FoldPredictions(1, 0, predictions_of([[1]], [[0.9]], ["A"], ["AU1"]))
     with pytest.raises(ValueError, match="Fold 1 has 1 test subject"):
         bootstrap_scores([alone])
-    with pytest.raises(ValueError, match="no validation predictions, on which thresholds could be tuned"):
+    with pytest.raises(ValueError, match="no validation predictions to tune thresholds on"):
         bootstrap_scores([replace(three_folds[0], validation=None)], "tuned_f1")
 
 

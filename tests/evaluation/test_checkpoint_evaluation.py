@@ -109,7 +109,7 @@ def test_training_subjects_are_refused_unless_asked_for(checkpoint):
 
 def test_subjects_that_chose_the_epoch_count_as_met_unless_called_validation(checkpoint):
     validation = load_au_dataset("synthfacs", fold=1, split="validation")["subject"][:]
-    with pytest.raises(ValueError, match="had its epoch chosen on"):
+    with pytest.raises(ValueError, match="had its epoch selected on"):
         check_unseen_subjects(checkpoint, "synthfacs", validation, "test")
     check_unseen_subjects(checkpoint, "synthfacs", validation, "validation")
     training = load_au_dataset("synthfacs", fold=1, split="train")["subject"][:]
@@ -124,7 +124,7 @@ def test_people_of_another_data_set_are_other_people(checkpoint):
 
 def test_a_checkpoint_that_tells_nothing_is_refused_unless_asked_for(tiny_model_dir):
     assert read_subject_record(str(tiny_model_dir)) is None
-    with pytest.raises(ValueError, match="does not tell whom it was trained on"):
+    with pytest.raises(ValueError, match="does not record which subjects it was trained on"):
         predict_checkpoint(str(tiny_model_dir), "synthfacs", max_samples=4)
     predicted = predict_checkpoint(
         str(tiny_model_dir), "synthfacs", max_samples=4, allow_training_subjects=True, mixed_precision="no"

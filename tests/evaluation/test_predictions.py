@@ -97,11 +97,11 @@ def test_rows_are_brought_into_the_order_of_another_run(predictions_of):
 
 def test_runs_on_other_faces_labels_or_aus_are_not_put_side_by_side(predictions_of):
     one = predictions_of([[1], [0]], [[0.1], [0.2]], ["S1", "S2"], ["AU1"])
-    with pytest.raises(ValueError, match=r"same labels only, but 1 labels differ: AU1 of \('S2', 'T1', 1\) is 0"):
+    with pytest.raises(ValueError, match=r"same labels, but 1 labels differ: AU1 of \('S2', 'T1', 1\) is 0"):
         replace(one, labels=np.array([[1], [1]], dtype=np.int8)).in_order_of(one)
-    with pytest.raises(ValueError, match="same faces only, but they have 2 and 2 faces, of which 2 are not shared"):
+    with pytest.raises(ValueError, match="same faces, but, but they have 2 and 2 faces, of which 2 are not shared"):
         replace(one, frame=np.array([0, 5])).in_order_of(one)
     with pytest.raises(ValueError, match="one predicts AU1 and the other AU2"):
         replace(one, au_labels=("AU2",)).in_order_of(one)
-    with pytest.raises(ValueError, match="Some faces are there twice"):
+    with pytest.raises(ValueError, match="Some faces occur twice"):
         replace(one, frame=np.array([0, 0]), subject=np.array(["S1", "S1"], dtype=object)).in_order_of(one)

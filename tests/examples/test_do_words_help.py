@@ -72,7 +72,7 @@ def test_published_tables_have_no_place_here(run_command, tmp_path, capsys):
 
 
 def test_one_seed_is_refused_before_any_training(run_command, tmp_path):
-    with pytest.raises(SystemExit, match="can't be told from the one seed 7"):
+    with pytest.raises(SystemExit, match="Seed 7 alone can't show whether words help"):
         run_command(tmp_path / "runs", "--seeds", "7")
     assert not (tmp_path / "runs").exists()
 

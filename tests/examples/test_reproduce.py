@@ -103,9 +103,9 @@ def test_finished_runs_are_not_repeated_and_other_settings_are_refused(reproduct
     assert [str(job) for job in again.pending()] == ["names_only, fold 1, seed 42", "names_only, fold 2, seed 42"]
     again.run(Job("full", 1, 42))
     assert [path.stat().st_mtime_ns for path in weights] == before
-    with pytest.raises(ValueError, match=r"holds runs with other settings: stage2_epochs was 1, is 2\. Their"):
+    with pytest.raises(ValueError, match=r"holds runs with other settings: stage2_epochs was 1, but is 2\. Their"):
         make_reproduction(reproduction.output_dir, stage2_epochs=2)
-    with pytest.raises(ValueError, match="share_stage1 was True, is False"):
+    with pytest.raises(ValueError, match="share_stage1 was True, but is False"):
         make_reproduction(reproduction.output_dir, share_stage1=False)
 
 
@@ -115,7 +115,7 @@ def test_settings_that_no_run_began_with_bind_nobody(
     words = ["reproduce.py", "--folds", "1", "--variants", "full"]
     mistaken = small_settings(output_dir=tmp_path, per_device_train_batch_size=4000)
     monkeypatch.setattr(sys, "argv", [*words, *words_of(mistaken)])
-    with pytest.raises(SystemExit, match=r"^reproduce\.py: .*one optimizer step takes 4000"):
+    with pytest.raises(SystemExit, match=r"^reproduce\.py: .*one optimizer step needs 4000"):
         example("reproduce").main()
     small = make_reproduction(tmp_path, folds=(1,))
     small.run(small.jobs[0])
@@ -130,7 +130,7 @@ def test_a_run_that_lost_its_predictions_is_not_called_finished(make_reproductio
     assert (small.folder(job) / "stage1").exists()
     (small.folder(job) / "predictions_test.parquet").unlink()
     assert small.pending() == [job]
-    with pytest.raises(RuntimeError, match=r"ended, but left no predictions_test\.parquet"):
+    with pytest.raises(RuntimeError, match=r"ended, but wrote no predictions_test\.parquet"):
         small.run(job)
 
 
@@ -303,9 +303,9 @@ def test_a_request_after_the_last_step_of_stage_1_begins_no_other_run(make_repro
         (["--text_level", "sentence"], "use --variants sentence_level"),
         (["--overwrite_output_dir"], "delete the folders of the runs"),
         (["--seeds", "1", "2", "--seed", "3"], "`seed` is for single runs: these runs have --seeds 1 2"),
-        (["--folds", "1", "9"], "The folds [1, 9] are asked for, but synthfacs has the folds 1, 2, 3."),
-        (["--folds", "1", "1"], "A number stands twice among the folds [1, 1]"),
-        (["--seeds", "7", "7"], "A number stands twice among the seeds [7, 7]"),
+        (["--folds", "1", "9"], "The folds [1, 9] were requested, but synthfacs has the folds 1, 2, 3."),
+        (["--folds", "1", "1"], "A number occurs twice among the folds [1, 1]"),
+        (["--seeds", "7", "7"], "A number occurs twice among the seeds [7, 7]"),
     ],
 )
 def test_the_command_names_a_senseless_option(example, tmp_path, capsys, words, message):
@@ -347,6 +347,6 @@ def test_a_figure_that_can_not_be_drawn_leaves_all_tables(reproduction, monkeypa
 
 
 def test_several_sets_are_refused_before_any_training(make_reproduction, tmp_path):
-    with pytest.raises(ValueError, match="leave `additional_data` out"):
+    with pytest.raises(ValueError, match="leave out `additional_data`"):
         make_reproduction(tmp_path / "runs", additional_data=["bp4d=prepared/bp4d"])
     assert not (tmp_path / "runs").exists()

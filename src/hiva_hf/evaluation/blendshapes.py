@@ -1,7 +1,7 @@
-"""Agreement with MediaPipe's face blendshapes on real photos, where nobody has coded AUs.
+"""Agreement with MediaPipe's face blendshapes on real photos, which have no AU labels.
 
-Blendshapes are no AU labels: they are another program's guess at how far a face moved. But that program learned from
-real faces, so a detector that learned from rendered ones should at least go up and down with it.
+Blendshapes are not AU labels: they are another program's estimate of how far a face moved. But that program was
+trained on real faces, so the output of a detector trained on rendered faces should at least correlate with it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 
-# The ARKit blendshapes that move what an AU moves; their mean stands for it. AU23 has no counterpart.
+# The ARKit blendshapes that correspond to an AU; their mean represents it. AU23 has no counterpart.
 BLENDSHAPES_OF_AU: Mapping[int, tuple[str, ...]] = MappingProxyType(
     {
         1: ("browInnerUp",),
@@ -38,21 +38,21 @@ BLENDSHAPES_OF_AU: Mapping[int, tuple[str, ...]] = MappingProxyType(
         43: ("eyeBlinkLeft", "eyeBlinkRight"),
     }
 )
-# Some outputs of MediaPipe's network (AU6's and AU9's among them) never leave zero: nothing can agree with them.
+# Some outputs of MediaPipe's network (AU6's and AU9's among them) are always zero and have no correlation.
 DEAD_BELOW = 1e-3
-# A face is looked for in its box, widened to each side by this share of it.
+# A face is searched for in its box, enlarged on each side by this share of its size.
 MARGIN = 0.6
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How one AU goes with its blendshapes over a number of faces.
+    """Correlation of one AU with its blendshapes over a number of faces.
 
     Attributes:
         au: Number of the AU.
         spearman: Rank correlation of probability and blendshape, -1 to 1.
         pearson: Linear correlation of the two.
-        num_faces: Faces that both programs read.
+        num_faces: Number of faces that both programs read.
     """
 
     au: int
@@ -94,7 +94,7 @@ class BlendshapeReader:
 
         Args:
             photo: RGB `[height, width, 3]`.
-            box: Of the face.
+            box: Box of the face.
         """
         xmin, ymin, xmax, ymax = box
         margin = MARGIN * max(xmax - xmin, ymax - ymin)
@@ -112,7 +112,7 @@ def blendshape_agreement(
     Args:
         aus: Numbers of the AUs.
         probabilities: [n, N], a row for each face.
-        blendshapes: [n], those of the same faces by name.
+        blendshapes: [n], the blendshapes of the same faces by name.
 
     Returns:
         One entry for each AU that has blendshapes which ever move.
@@ -123,7 +123,7 @@ def blendshape_agreement(
     probabilities = np.asarray(probabilities, dtype=np.float64)
     if len(probabilities) != len(blendshapes) or len(blendshapes) < 3:
         raise ValueError(
-            f"A correlation needs three faces or more, got probabilities of {len(probabilities)} and blendshapes of "
+            f"A correlation needs at least three faces, got probabilities of {len(probabilities)} and blendshapes of "
             f"{len(blendshapes)} faces."
         )
     agreements = []

@@ -1,10 +1,10 @@
-"""How sure a score is: bootstrap over subjects, and the paired comparison of two methods on the same subjects.
+"""Confidence intervals by a bootstrap over subjects, and the paired comparison of two methods on the same subjects.
 
-Faces of one subject resemble each other, so whole subjects are drawn with replacement, each fold's among themselves
-(Efron & Tibshirani 1993, chapters 6 and 13; Field & Welsh 2007 for clustered data). The intervals tell how far a score
-would move with other subjects. What another seed of training would move is in them only with `over_seeds`: then the
-seeds are drawn too, S - 1 of S with replacement, because drawing S of so few would make the spread of their mean too
-small by the factor (S - 1) / S (Rao & Wu 1988 draw n - 1 of n for that reason).
+Faces of one subject resemble each other, so whole subjects are drawn with replacement, separately in each fold
+(Efron & Tibshirani 1993, chapters 6 and 13; Field & Welsh 2007 for clustered data). The intervals show how much a
+score would vary with other subjects. They include the variation between training seeds only with `over_seeds`: then
+the seeds are drawn too, S - 1 of S with replacement, because drawing S of so few would make the variance of their mean
+too small by the factor (S - 1) / S (Rao & Wu 1988 draw n - 1 of n for that reason).
 """
 
 from collections.abc import Sequence
@@ -29,29 +29,29 @@ from .protocol import (
 
 DEFAULT_RESAMPLES = 2000
 DEFAULT_CONFIDENCE = 0.95
-# Resamples are drawn in portions, so that memory stays small with many AUs and folds.
+# Resamples are scored in portions, so that memory stays small with many AUs and folds.
 _PORTION = 250
-# Levels of probability whose pairs are counted at a time.
+# Number of distinct probabilities whose pairs are counted at a time.
 _LEVELS_AT_A_TIME = 4096
-# Keeps the draws of seeds apart from those of subjects.
+# Makes the draws of seeds independent of those of subjects.
 _SEED_STREAM = 1
 
 
 @dataclass(frozen=True, eq=False)
 class BootstrapScores:
-    """A score, or the difference of two, with what resampled subjects make of it.
+    """A score, or the difference of two scores, with its bootstrap distribution over subjects.
 
-    Everything is made from the scores of single networks, of which some may be undefined (NaN): those are in no mean.
+    Everything is computed from the scores of single networks. Undefined ones (NaN) are left out of all means.
 
     Attributes:
-        metric: Which one.
+        metric: The metric.
         au_labels: The N AUs.
         folds: The F folds.
-        seeds: The S seeds of training. The difference of methods with other seeds is one of their means: no seeds,
-            and S is 1.
+        seeds: The S training seeds. Empty, with S = 1, for the difference of two methods with different seeds, which
+            is the difference of their means over seeds.
         values: [F, S, N], the score of each network on the real subjects.
         draws: [F, S, R, N], its score on each resample.
-        seed_weights: [R, S], how often each seed is in each resample; None where all are once.
+        seed_weights: [R, S], how often each seed is in each resample; None if each is in it once.
         confidence: Coverage of the intervals.
     """
 
@@ -66,22 +66,22 @@ class BootstrapScores:
 
     @cached_property
     def estimate(self) -> NDArray[np.float64]:
-        """[N], the value of the real subjects, mean over folds of the mean over seeds."""
+        """[N], the value on the real subjects, mean over folds of the mean over seeds."""
         return mean_where_defined([mean_where_defined(of_fold) for of_fold in self.values])
 
     @property
     def mean_estimate(self) -> float:
-        """Its mean over the AUs that define it."""
+        """The mean of the estimate over the AUs for which it is defined."""
         return mean_over_aus(self.estimate, self.au_labels)[0]
 
     @cached_property
     def samples(self) -> NDArray[np.float64]:
-        """[R, N], the value of each resample; NaN where it is undefined."""
+        """[R, N], the value on each resample; NaN where it is undefined."""
         return mean_where_defined([_mean_over_seeds(of_fold, self.seed_weights) for of_fold in self.draws])
 
     @cached_property
     def mean_samples(self) -> NDArray[np.float64]:
-        """[R], the mean over the AUs that a resample defines."""
+        """[R], the mean over the AUs for which the value of a resample is defined."""
         return mean_where_defined(self.samples.T)
 
     @property
@@ -92,7 +92,7 @@ class BootstrapScores:
 
     @property
     def undefined(self) -> list[str]:
-        """Where the real subjects define no value, in words: `AU4 in fold 2 (seed 42)`."""
+        """Where the value on the real subjects is undefined, in words: `AU4 in fold 2 (seed 42)`."""
         return [
             f"{self.au_labels[au]} in fold {self.folds[fold]}" + (f" (seed {self.seeds[seed]})" if self.seeds else "")
             for fold, seed, au in np.argwhere(np.isnan(self.values))
@@ -106,7 +106,7 @@ class BootstrapScores:
 
     @property
     def intervals(self) -> NDArray[np.float64]:
-        """[N, 2], percentile interval of each AU; NaN where no resample defines the score."""
+        """[N, 2], percentile interval of each AU; NaN where the score is undefined in all resamples."""
         return self._interval(self.samples)
 
     @property
@@ -116,10 +116,11 @@ class BootstrapScores:
 
     @property
     def p_value(self) -> float:
-        """For a difference: twice the share of resamples whose mean lies on the other side of zero, at most 1.
+        """For a difference: twice the share of resamples whose mean has the other sign, at most 1.
 
-        Small where nearly every draw of subjects agrees on the sign. It is read off the bootstrap distribution, not
-        an exact test, and is never below 2 / (R + 1), where R counts the resamples that define it; NaN if none does.
+        Small if nearly all draws of subjects agree on the sign. It is estimated from the bootstrap distribution, not
+        an exact test, and is never below 2 / (R + 1), where R is the number of resamples in which the difference is
+        defined; NaN if there are none.
         """
         defined = self.mean_samples[~np.isnan(self.mean_samples)]
         if len(defined) == 0:
@@ -130,8 +131,9 @@ class BootstrapScores:
     def minus(self, other: "BootstrapScores") -> "BootstrapScores":
         """The paired difference; both must come from the same draws of the same tests (see `check_same_tests`).
 
-        It is the mean of the differences of single networks (or of the means over seeds, where the two have other
-        seeds). What one of the two leaves undefined is in no mean, for else their means would be over other AUs.
+        It is the mean of the differences of single networks (or of the means over seeds, if the two have different
+        seeds). Values that one of the two leaves undefined are left out: otherwise their means would be over different
+        AUs.
 
         Raises:
             ValueError: If metric, AUs, folds, number of draws or coverage differ.
@@ -141,7 +143,7 @@ class BootstrapScores:
             for scores in (self, other)
         )
         if ours != theirs:
-            raise ValueError(f"Bootstrapped scores of different kinds have no difference: {ours} and {theirs}.")
+            raise ValueError(f"Bootstrapped scores of different kinds can't be subtracted: {ours} and {theirs}.")
         if self.seeds != other.seeds:
             return self._averaged_over_seeds().minus(other._averaged_over_seeds())
         return replace(self, values=self.values - other.values, draws=self.draws - other.draws)
@@ -175,18 +177,18 @@ def bootstrap_scores(
 
     Args:
         predictions: One for each fold and seed. All seeds of a fold are scored on the same draw.
-        metric: `"f1"`, `"accuracy"`, `"roc_auc"`, or `"tuned_f1"`, whose thresholds stay those of the real
+        metric: `"f1"`, `"accuracy"`, `"roc_auc"`, or `"tuned_f1"`, whose thresholds are always tuned on the real
             validation subjects.
-        num_resamples: R.
+        num_resamples: R, the number of resamples.
         confidence: Coverage of the intervals, between 0 and 1.
-        seed: The draws of a fold depend on it, the fold and its subjects alone, so that different methods are scored
-            on the same draws.
-        over_seeds: Draw the seeds of training too. Seed by seed in ascending order, different methods get the same
-            draws.
+        seed: Seed of the draws. The draws of a fold depend only on it, the fold and its subjects, so that different
+            methods are scored on the same draws.
+        over_seeds: Draw the training seeds too. Different methods get the same draws, seeds being matched in ascending
+            order.
 
     Raises:
-        ValueError: If the predictions do not make a protocol, a fold has a single subject, seeds are to be drawn but
-            there is one only, or an argument is out of range.
+        ValueError: If the predictions do not form a protocol (see `score_protocol`), a fold has a single subject,
+            seeds are to be drawn but there is only one, or an argument is out of range.
     """
     if num_resamples < 1 or not 0 < confidence < 1:
         raise ValueError(
@@ -200,21 +202,21 @@ def bootstrap_scores(
 
 
 def estimate_scores(predictions: Sequence[FoldPredictions], metric: Metric = "f1") -> BootstrapScores:
-    """Scores the real subjects only: no resample, and so no interval and no p-value.
+    """Scores the real subjects only, without resamples and hence without intervals and p-values.
 
     Args:
         predictions: One for each fold and seed.
         metric: See `bootstrap_scores`.
 
     Raises:
-        ValueError: If the predictions do not make a protocol, or `metric` does not exist.
+        ValueError: If the predictions do not form a protocol, or `metric` does not exist.
     """
     check_folds(predictions)
     return _bootstrap(predictions, metric, num_resamples=0)
 
 
 def single_subject_folds(predictions: Sequence[FoldPredictions]) -> list[int]:
-    """The folds that test one subject, of which none can be drawn: those have no interval."""
+    """The folds that test a single subject, for which a bootstrap gives no interval."""
     return sorted({part.fold for part in predictions if len(part.test.subjects) < 2})
 
 
@@ -229,22 +231,22 @@ def compare_paired(
 ) -> BootstrapScores:
     """The score of `first` minus that of `second`, both on the same draws of the same subjects.
 
-    What makes subjects hard moves both scores alike and leaves their difference, which is why a paired interval is
-    much narrower than the distance of two separate ones.
+    Hard subjects lower both scores alike and cancel in the difference, which is why a paired interval is much narrower
+    than two separate intervals suggest.
 
     Args:
         first: One method's predictions, one for each fold and seed.
-        second: The other's, for the same folds, faces and labels; its seeds may be others.
+        second: The other's, for the same folds, faces and labels; its seeds may differ.
         metric: See `bootstrap_scores`.
-        num_resamples: R.
+        num_resamples: R, the number of resamples.
         confidence: Coverage of the intervals, between 0 and 1.
-        seed: Of the draws.
-        over_seeds: Draw the seeds of training too, the same for both methods: runs of one seed are paired, so that
-            what they share (the initial weights, a first stage) moves both alike.
+        seed: Seed of the draws.
+        over_seeds: Draw the training seeds too, the same for both methods: runs of the same seed are paired, so that
+            what they share (the initial weights, a first stage) affects both alike.
 
     Raises:
-        ValueError: If folds, AUs, faces or labels of the two differ, their seeds differ where they are to be paired,
-            or as in `bootstrap_scores`.
+        ValueError: If folds, AUs, faces or labels of the two differ, their seeds differ with `over_seeds`, or as in
+            `bootstrap_scores`.
     """
     check_folds(first)
     check_folds(second)
@@ -261,7 +263,7 @@ def check_same_tests(first: Sequence[FoldPredictions], second: Sequence[FoldPred
     theirs = {part.fold: part.test for part in second}
     if ours.keys() != theirs.keys():
         raise ValueError(
-            f"Two runs can be compared on the same folds only, but one was tested on {sorted(ours)} and the other on "
+            f"Two runs can only be compared on the same folds, but one was tested on {sorted(ours)} and the other on "
             f"{sorted(theirs)}."
         )
     for fold, test in ours.items():
@@ -311,11 +313,11 @@ def _bootstrap(
 
 
 def _draw_seeds(num_seeds: int, num_resamples: int, seed: int) -> NDArray[np.int64]:
-    """How often each of S seeds of training is in each draw: [R, S]. All folds share the draws."""
+    """How often each of S training seeds is in each draw: [R, S]. All folds share the draws."""
     if num_seeds < 2:
         raise ValueError(
-            "An interval over seeds of training needs runs with at least two, got one. Train with more, or ask for an "
-            "interval over subjects alone."
+            "An interval over training seeds needs runs with at least two seeds, got one. Train with more, or compute "
+            "an interval over subjects alone."
         )
     draws = np.random.default_rng([seed, num_seeds, _SEED_STREAM])
     return draws.multinomial(num_seeds - 1, np.full(num_seeds, 1 / num_seeds), size=num_resamples)
@@ -324,7 +326,7 @@ def _draw_seeds(num_seeds: int, num_resamples: int, seed: int) -> NDArray[np.int
 def _mean_over_seeds(
     scores: Sequence[NDArray[np.float64]], seed_weights: NDArray[np.int64] | None
 ) -> NDArray[np.float64]:
-    """[R, N], the mean of scores [R, N] of S seeds that is defined, each weighing as often as it was drawn."""
+    """[R, N], the mean of the defined scores [R, N] of S seeds, weighted by how often each was drawn."""
     if seed_weights is None:
         return mean_where_defined(scores)
     stacked = np.stack(scores)
@@ -366,8 +368,8 @@ def _counts_of_subjects(test: Predictions, threshold: float | NDArray[np.float64
 def _roc_auc_of_draws(test: Predictions, weights: NDArray[np.int64]) -> NDArray[np.float64]:
     """[R, N], the area under the ROC curve of draws `[R, P]`.
 
-    A draw's area is the share of its pairs (face with the AU, face without it) that are ranked rightly. Pairs are
-    counted once for each pair of subjects, and a draw weighs them.
+    A draw's area is the share of its pairs (face with the AU, face without it) that are ranked correctly. Pairs are
+    counted once for each pair of subjects, and weighted for each draw.
     """
     subject_index = np.searchsorted(test.subjects, test.subject.astype(str))
     areas = np.full((len(weights), len(test.au_labels)), np.nan)
@@ -388,12 +390,12 @@ def _roc_auc_of_draws(test: Predictions, weights: NDArray[np.int64]) -> NDArray[
 def _ranked_pairs(
     labels: NDArray[np.int8], probabilities: NDArray[np.float32], subject_index: NDArray[np.int64], num_subjects: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Rightly ranked pairs [P, P] (positive of p, negative of q; ties count half), and positives and negatives [P]."""
+    """Correctly ranked pairs [P, P] (positive of p, negative of q; ties count half), positives and negatives [P]."""
     _, level = np.unique(probabilities, return_inverse=True)
     order = np.argsort(level, kind="stable")
     level, subject_index, labels = level[order], subject_index[order], labels[order]
     wins, below = np.zeros((num_subjects, num_subjects)), np.zeros(num_subjects)
-    # From low to high, some levels of probability at a time: all of them by all subjects would fill the memory.
+    # From low to high, some distinct probabilities at a time: all of them times all subjects would fill the memory.
     for first in range(0, level[-1] + 1, _LEVELS_AT_A_TIME):
         rows = slice(*np.searchsorted(level, (first, first + _LEVELS_AT_A_TIME)))
         present, absent = labels[rows] == 1, labels[rows] == 0

@@ -1,4 +1,4 @@
-"""Test a finished checkpoint on any data set: on the AUs that both know, never unknowingly on what it learned from."""
+"""Test a finished checkpoint on any data set, on the AUs that both have, but not on its own training subjects."""
 
 import logging
 from collections.abc import Sequence
@@ -27,12 +27,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SubjectRecord:
-    """Whom a checkpoint has met, as its training run wrote it down.
+    """The subjects that a checkpoint has seen, as recorded by its training run.
 
     Attributes:
-        datasets: Names of the data sets that it was trained on; subjects of other ones are other people.
-        training: Subjects whose faces it learned from.
-        validation: Subjects on whom its epoch was chosen.
+        datasets: Names of the data sets that it was trained on; subjects of other sets are other people.
+        training: Subjects that it was trained on.
+        validation: Subjects on which its epoch was selected.
     """
 
     datasets: frozenset[str]
@@ -41,7 +41,7 @@ class SubjectRecord:
 
 
 def read_subject_record(checkpoint: str) -> SubjectRecord | None:
-    """Finds out whom a checkpoint was trained on.
+    """Reads which subjects a checkpoint was trained on.
 
     Args:
         checkpoint: Folder or Hub id.
@@ -50,7 +50,7 @@ def read_subject_record(checkpoint: str) -> SubjectRecord | None:
         The record in `all_results.json` beside the weights, or None if there is none.
 
     Raises:
-        OSError: The Hub can't be reached, or knows no such repository.
+        OSError: If the Hub can't be reached, or has no such repository.
         ValueError: If the record is damaged.
     """
     path = Path(checkpoint) / RESULTS_FILE
@@ -58,7 +58,7 @@ def read_subject_record(checkpoint: str) -> SubjectRecord | None:
         try:
             path = Path(hf_hub_download(checkpoint, RESULTS_FILE))
         except LocalEntryNotFoundError:
-            # The Hub was not asked: a record may be there.
+            # The Hub could not be reached: a record may exist there.
             raise
         except EntryNotFoundError:
             return None
@@ -73,41 +73,41 @@ def read_subject_record(checkpoint: str) -> SubjectRecord | None:
 
 
 def check_unseen_subjects(checkpoint: str, dataset: str, subjects: Sequence[str], split: str):
-    """Refuses subjects on whom a score would flatter the checkpoint.
+    """Checks that a checkpoint has not seen the subjects of an evaluation, which would inflate its score.
 
     Args:
         checkpoint: Folder or Hub id.
         dataset: Name of the data set of the subjects.
-        subjects: Whom it is about to be evaluated on.
-        split: What they are called. Subjects that chose the checkpoint's epoch pass as `"validation"` only.
+        subjects: Subjects to evaluate on.
+        split: Their split. Subjects on which the checkpoint's epoch was selected are allowed as `"validation"` only.
 
     Raises:
-        ValueError: If some of them are known to the checkpoint, or it is not known whom it was trained on.
+        ValueError: If the checkpoint has seen some of them, or it is not known which subjects it was trained on.
     """
     record = read_subject_record(checkpoint)
     if record is None:
         raise ValueError(
-            f"{checkpoint} does not tell whom it was trained on: there is no {RESULTS_FILE} with `dataset` and "
-            "`training_subjects` beside it. Pass `--allow_training_subjects` to evaluate it all the same, and "
-            "say so beside the result."
+            f"{checkpoint} does not record which subjects it was trained on: there is no {RESULTS_FILE} with "
+            "`dataset` and `training_subjects` beside it. Pass `--allow_training_subjects` to evaluate it anyway, and "
+            "report that with the result."
         )
     if dataset not in record.datasets:
         return
-    for known, what in ((record.training, "was trained on"), (record.validation, "had its epoch chosen on")):
+    for known, what in ((record.training, "was trained on"), (record.validation, "had its epoch selected on")):
         met = sorted(known & set(subjects))
         if met and (split != "validation" or known is record.training):
             raise ValueError(
                 f"{checkpoint} {what} {len(met)} of these {len(set(subjects))} subjects of {dataset} "
-                f"({', '.join(met[:5])}{', ...' if len(met) > 5 else ''}), so its score on them would flatter. "
+                f"({', '.join(met[:5])}{', ...' if len(met) > 5 else ''}), so its score on them would be inflated. "
                 "Evaluate it on the fold that it was tested on, or pass `--allow_training_subjects`."
             )
 
 
 def common_aus(model_aus: Sequence[str], dataset_aus: Sequence[int]) -> list[str]:
-    """The AUs of a model that a data set codes too, in the model's order.
+    """The AUs of a model that a data set also codes, in the model's order.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there are none.
     """
     of_dataset = {f"AU{number}" for number in dataset_aus}
     shared = [label for label in model_aus if label in of_dataset]
@@ -136,19 +136,19 @@ def predict_checkpoint(
         checkpoint: Folder or Hub id of the detector and its image processor.
         dataset: Name of the data set.
         data_dir: Its folder; the embedded set needs none.
-        fold: Which part of its subjects is the test split.
+        fold: Fold whose split is evaluated.
         split: `"test"`, `"validation"` or `"train"`.
-        allow_training_subjects: Evaluate even on subjects that it learned from or was chosen on.
+        allow_training_subjects: Evaluate even on subjects that it was trained or selected on.
         batch_size: Faces per step and process.
-        mixed_precision: As in training; `"auto"` gives what the run itself reported.
-        max_samples: Evenly spaced faces at most (a quick check).
+        mixed_precision: As in training; `"auto"` reproduces the scores that the run itself reported.
+        max_samples: Maximum number of faces, evenly spaced (for a quick check).
 
     Returns:
         Predictions for the AUs that model and data set share.
 
     Raises:
-        ValueError: If the subjects are known to the checkpoint, no AU is shared, or `max_samples` is less than 1.
-        ProcessCountError: If several processes were started that don't know of each other.
+        ValueError: If the checkpoint has seen the subjects, no AU is shared, or `max_samples` is less than 1.
+        ProcessCountError: If several processes were started that don't communicate with each other.
     """
     if max_samples is not None and max_samples < 1:
         raise ValueError(f"`max_samples` is {max_samples}, but at least 1 face is needed.")

@@ -1,4 +1,4 @@
-"""What Figures 5 to 7 show: description embeddings over epochs, attention maps, and the graphs over the AUs."""
+"""Data of Figures 5 to 7: description embeddings over epochs, attention maps, and the graphs over the AUs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ _BATCH_SIZE = 32
 
 @dataclass(frozen=True, eq=False)
 class FaceReadings:
-    """What a network makes of n faces.
+    """Outputs of a network for n faces.
 
     Attributes:
         au_labels: The N AUs.
         labels: [n, N], 1, 0 or -100 for unknown.
         probabilities: [n, N].
         graphs: [n, N, N], 0/1, row i marks the AUs that AU i is connected to; without self-connections.
-        ddca_maps: [n, N, h, w], where each AU's description looks on the AU's own map, summing to 1; None for
+        ddca_maps: [n, N, h, w], attention of each AU's description over the AU's own map, summing to 1; None for
             variants without DDCA.
-        cdca_maps: [n, N, h, w], where it looks on the whole face's map; None for variants without CDCA.
+        cdca_maps: [n, N, h, w], its attention over the whole face's map; None for variants without CDCA.
     """
 
     au_labels: tuple[str, ...]
@@ -42,13 +42,13 @@ class FaceReadings:
 
 @dataclass(frozen=True)
 class GraphStatistics:
-    """What tells one method's graphs from another's; out-degree is the same for all AUs by construction.
+    """Statistics of a method's graphs; the out-degree is the same for all AUs by construction.
 
     Attributes:
         active_in_degree: Mean number of AUs connected to an AU that is present.
         inactive_in_degree: The same for AUs that are absent.
         reciprocity: Share of connections that go both ways.
-        num_faces: Faces that these are means over.
+        num_faces: Number of faces that were averaged.
     """
 
     active_in_degree: float
@@ -58,11 +58,11 @@ class GraphStatistics:
 
 
 def read_description_similarities(run_folder: Path) -> dict[str, NDArray[np.float64]]:
-    """Cosine similarity [N, N] of the AUs' descriptions, by moment of stage 2 and in order: "before training" if it
-    was kept, "epoch 1" and so on.
+    """Cosine similarity [N, N] of the AUs' descriptions at each saved point of stage 2, in order: "before training" if
+    it was saved, "epoch 1" and so on.
 
     Raises:
-        FileNotFoundError: If no moment was kept.
+        FileNotFoundError: If nothing was saved.
     """
     folder = Path(run_folder) / EMBEDDINGS_FOLDER
     similarities = {}
@@ -72,19 +72,19 @@ def read_description_similarities(run_folder: Path) -> dict[str, NDArray[np.floa
         rows = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
         similarities[f"epoch {epoch}" if epoch > 0 else "before training"] = rows @ rows.T
     if not similarities:
-        raise FileNotFoundError(f"{folder} holds no description embeddings; a run that reads descriptions keeps them.")
+        raise FileNotFoundError(f"{folder} holds no description embeddings; a run that reads descriptions saves them.")
     return similarities
 
 
 def mean_off_diagonal(matrix: NDArray[np.float64]) -> float:
-    """Mean of a square matrix without its diagonal: how alike different AUs' descriptions are."""
+    """Mean of a square matrix without its diagonal: how similar the descriptions of different AUs are."""
     size = len(matrix)
     return float((matrix.sum() - np.trace(matrix)) / (size * (size - 1)))
 
 
 @torch.no_grad()
 def read_faces(checkpoint: Path, faces: Dataset, num_neighbors: int | None = None) -> FaceReadings:
-    """Runs an exported detector over faces and keeps what the figures show.
+    """Runs an exported detector over faces and collects the outputs that the figures show.
 
     Args:
         checkpoint: Folder of the detector and its image processor.
@@ -99,7 +99,7 @@ def read_faces(checkpoint: Path, faces: Dataset, num_neighbors: int | None = Non
         pixels = processor(faces[start : start + _BATCH_SIZE]["image"], return_tensors="pt")["pixel_values"]
         output = model(pixels, output_attentions=True)
         probabilities.append(output.logits.sigmoid())
-        # U of stage 2's vision; the detector itself has no use for the graph.
+        # U of stage 2's vision model; the detector itself does not use the graph.
         au_features = model.vision_model(pixels)[1].mean(dim=2)
         graphs.append(adjacency(au_features, neighbors))
         ddca.append(output.ddca_attentions)
@@ -117,7 +117,7 @@ def read_faces(checkpoint: Path, faces: Dataset, num_neighbors: int | None = Non
 
 
 def graph_statistics(readings: FaceReadings) -> GraphStatistics:
-    """Means over all faces and AUs of the readings."""
+    """Computes the statistics over all faces and AUs of the readings."""
     in_degree = readings.graphs.sum(axis=1)
     both_ways = readings.graphs & readings.graphs.transpose(0, 2, 1)
     return GraphStatistics(
@@ -129,18 +129,18 @@ def graph_statistics(readings: FaceReadings) -> GraphStatistics:
 
 
 class TooFewFacesError(ValueError):
-    """A set has too few faces to show examples of."""
+    """A set has too few faces to choose examples from."""
 
 
 def choose_example_faces(faces: Dataset, num_faces: int, min_active: int = 3) -> list[int]:
-    """Rows to show, chosen by labels alone, so that nothing is picked for looking well.
+    """Chooses rows to show by their labels alone, so that examples are not picked for good results.
 
-    Of each subject the first face with the most active AUs; of these subjects, evenly spaced ones.
+    Takes the first face with the most active AUs of each subject, and evenly spaced ones of these.
 
     Args:
         faces: Rows with `subject` and `labels`.
-        num_faces: How many rows.
-        min_active: Active AUs that a face needs.
+        num_faces: Number of rows.
+        min_active: Minimum number of active AUs of a face.
 
     Raises:
         TooFewFacesError: If too few subjects have such a face.

@@ -1,11 +1,11 @@
-"""How well Action Units were detected: counts, scores, averages and thresholds in plain numpy.
+"""Metrics of Action Unit detection: counts, scores, averages and thresholds in plain numpy.
 
 Everywhere, `labels` is [n, N] with 1 for present, 0 for absent and -100 for unknown, and `probabilities` is [n, N]
-between 0 and 1; row i is one face and column j one Action Unit. Unknown labels leave every score. Scores are counted
-over all faces given, never averaged over batches: where batches or folds come apart, add up their `AUCounts`.
+between 0 and 1; row i is one face and column j one Action Unit. All scores ignore unknown labels. Scores are computed
+over all given faces, never averaged over batches: to score batches or folds together, add up their `AUCounts`.
 
-A score that the data cannot define (F1 with nothing to find and nothing found, ROC-AUC without positives or without
-negatives) is NaN in arrays and None in the flat results, and never enters an average.
+An undefined score (F1 without positives and without detections, ROC-AUC without positives or without negatives) is NaN
+in arrays and None in the flat results, and is left out of every average.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,10 @@ class AUCounts:
     Counts of several sets of faces at once, [..., N], give scores of that shape.
 
     Attributes:
-        true_positives: [N], present and found.
-        false_positives: [N], absent but found.
-        false_negatives: [N], present but not found.
-        true_negatives: [N], absent and not found.
+        true_positives: [N], present and detected.
+        false_positives: [N], absent but detected.
+        false_negatives: [N], present but not detected.
+        true_negatives: [N], absent and not detected.
     """
 
     true_positives: NDArray[np.int64]
@@ -42,7 +42,7 @@ class AUCounts:
 
     @classmethod
     def zeros(cls, num_aus: int) -> "AUCounts":
-        """Counts of no faces at all: the start of a sum over batches or folds."""
+        """Counts of no faces: the start of a sum over batches or folds."""
         return cls(*(np.zeros(num_aus, dtype=np.int64) for _ in range(4)))
 
     def __add__(self, other: "AUCounts") -> "AUCounts":
@@ -69,7 +69,7 @@ class AUCounts:
 
     @property
     def f1(self) -> NDArray[np.float64]:
-        """[N], NaN where there is nothing to find and nothing was found."""
+        """[N], NaN where the AU is neither present nor detected in any face."""
         errors = self.false_positives + self.false_negatives
         return _divide(2 * self.true_positives, 2 * self.true_positives + errors)
 
@@ -80,7 +80,7 @@ class AUCounts:
 
     @property
     def positive_rate(self) -> NDArray[np.float64]:
-        """[N], the part of the known labels that is 1; NaN where no label is known."""
+        """[N], the share of known labels that are 1; NaN where no label is known."""
         return _divide(self.support, self.labelled)
 
 
@@ -90,7 +90,7 @@ def count_au_predictions(
     threshold: float | ArrayLike = DEFAULT_THRESHOLD,
     au_names: Sequence[str] | None = None,
 ) -> AUCounts:
-    """Counts right and wrong decisions, an AU being found where its probability is at least the threshold.
+    """Counts correct and wrong decisions; an AU is detected if its probability is at least the threshold.
 
     Args:
         labels: [n, N], 0, 1 or -100 for unknown.
@@ -117,8 +117,8 @@ def compute_roc_auc(
 ) -> NDArray[np.float64]:
     """Computes the area under the ROC curve of every AU.
 
-    It is the Mann-Whitney statistic: the chance that a face with the AU gets a higher probability than a face without
-    it, ties counting half.
+    It is the normalised Mann-Whitney statistic: the chance that a face with the AU gets a higher probability than a
+    face without it, ties counting half.
 
     Args:
         labels: [n, N], 0, 1 or -100 for unknown.
@@ -136,7 +136,7 @@ def compute_roc_auc(
 
 
 def average_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks [n] from 1; equal values share the mean of the ranks that they fill."""
+    """Ranks [n] from 1; equal values share the mean of their ranks."""
     _, group, group_sizes = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(group_sizes) - (group_sizes - 1) / 2)[group]
 
@@ -146,7 +146,7 @@ def tune_thresholds(
 ) -> NDArray[np.float64]:
     """Finds the threshold of every AU that maximises its F1.
 
-    For validation subjects only: a threshold tuned on the faces that it is scored on flatters the score.
+    For validation subjects only: a threshold that is tuned on the faces it is scored on inflates the score.
 
     Args:
         labels: [n, N], 0, 1 or -100 for unknown.
@@ -155,7 +155,7 @@ def tune_thresholds(
 
     Returns:
         [N], halfway between neighbouring probabilities; of equally good ones the nearest to 0.5, and 0.5 for an AU
-        without positives, where F1 has nothing to say.
+        without positives, where F1 is no guide.
 
     Raises:
         ValueError: If shapes disagree or a value is out of range.
@@ -165,14 +165,14 @@ def tune_thresholds(
 
 
 def mean_over_aus(values: ArrayLike, au_names: Sequence[str]) -> tuple[float, list[str]]:
-    """Averages a score over the AUs that define it.
+    """Averages a score over the AUs for which it is defined.
 
     Args:
         values: [N], NaN where undefined.
         au_names: The names of the N AUs.
 
     Returns:
-        The mean (NaN if no AU defines the score) and the names of the AUs left out.
+        The mean (NaN if the score is undefined for all AUs) and the names of the AUs left out.
 
     Raises:
         ValueError: If there is not one name per value.
@@ -191,7 +191,7 @@ def compute_au_metrics(
     au_names: Sequence[str],
     threshold: float | ArrayLike = DEFAULT_THRESHOLD,
 ) -> dict[str, float | int | list[str] | None]:
-    """Computes all scores as a flat dictionary that JSON can hold.
+    """Computes all scores as a flat, JSON-serialisable dictionary.
 
     Args:
         labels: [n, N], 0, 1 or -100 for unknown.
@@ -200,7 +200,7 @@ def compute_au_metrics(
         threshold: One number, or one per AU [N].
 
     Returns:
-        `mean_f1`, `mean_accuracy`, `mean_roc_auc`, each averaged over the AUs that define it; `undefined_f1`,
+        `mean_f1`, `mean_accuracy`, `mean_roc_auc`, each averaged over the AUs for which it is defined; `undefined_f1`,
         `undefined_accuracy`, `undefined_roc_auc` with the names of those left out; and for every AU `f1_AU12`,
         `accuracy_AU12`, `roc_auc_AU12`, `positive_rate_AU12` and `support_AU12`. Undefined numbers are None.
 
@@ -226,18 +226,18 @@ def compute_au_metrics(
 
 
 def format_au_table(metrics: Mapping[str, object], au_names: Sequence[str], prefix: str = "") -> str:
-    """Lays out the result of `compute_au_metrics` as a Markdown table, with the means in the last row.
+    """Formats the result of `compute_au_metrics` as a Markdown table, with the means in the last row.
 
     Args:
         metrics: Flat results; other keys are ignored.
         au_names: The AUs to list, in this order. One that is not in the catalogue gets an empty name cell.
-        prefix: What the keys start with, for example "test_" for `test_f1_AU12`.
+        prefix: Prefix of the keys, for example "test_" for `test_f1_AU12`.
 
     Returns:
-        The table, without a line break at its end. Undefined scores read "n/a".
+        The table, without a trailing line break. Undefined scores are "n/a".
 
     Raises:
-        ValueError: If a score of a listed AU is absent from `metrics`.
+        ValueError: If a score of a listed AU is missing from `metrics`.
     """
     header = ["AU", "Name", "F1", "Accuracy", "ROC-AUC", "Positive rate", "Support"]
     columns = (*AVERAGED_METRICS, "positive_rate", "support")
@@ -260,7 +260,7 @@ def _cell(metrics: Mapping[str, object], key: str) -> str:
 
 
 def _divide(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Divides element by element, 0 / 0 giving NaN without a warning."""
+    """Divides elementwise; 0 / 0 gives NaN without a warning."""
     return np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator > 0)
 
 
@@ -292,14 +292,14 @@ def _best_threshold(present: NDArray[np.bool_], probabilities: NDArray[np.float6
         return DEFAULT_THRESHOLD
     order = np.argsort(-probabilities, kind="stable")
     descending = probabilities[order]
-    # A threshold can only cut between different probabilities: `last` are the positions of the last of each tie.
+    # A threshold can only separate different probabilities: `last` has the last position of each tie.
     last = np.flatnonzero(np.append(descending[1:] != descending[:-1], True))
     num_found = last + 1
     f1 = 2 * np.cumsum(present[order])[last] / (num_found + num_present)
     lowest_found = descending[last]
     highest_left = np.append(lowest_found[1:], 0.0)
     halfway = (lowest_found + highest_left) / 2
-    # Between neighbouring floats the middle rounds to one of them, and must not take in the lower.
+    # Between adjacent floats the midpoint rounds to one of them, and must not include the lower one.
     candidates = np.where(halfway > highest_left, halfway, lowest_found)[f1 == f1.max()]
     return float(candidates[np.abs(candidates - DEFAULT_THRESHOLD).argmin()])
 

@@ -24,13 +24,13 @@ _PROBABILITY = "_probability"
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What one network said about n faces, and what is true.
+    """Predictions of one network for n faces, with their labels.
 
     Attributes:
         subject: [n], strings.
         task: [n], strings or None.
         frame: [n], number within the task.
-        fold: [n], the part of the subjects that the face belongs to.
+        fold: [n], the fold that tests the face's subject, 0 for none.
         labels: [n, N] int8, 1 present, 0 absent, -100 unknown.
         probabilities: [n, N] float32, between 0 and 1.
         au_labels: The N AUs in the order of the columns.
@@ -49,12 +49,12 @@ class Predictions:
 
     @property
     def faces(self) -> list[tuple[str, str | None, int]]:
-        """What tells a face from all others of its data set: subject, task and frame."""
+        """Identifies each face in its data set: subject, task and frame."""
         return list(zip(self.subject.tolist(), self.task.tolist(), self.frame.tolist(), strict=True))
 
     @property
     def subjects(self) -> list[str]:
-        """The different subjects, sorted."""
+        """The distinct subjects, sorted."""
         return sorted(set(self.subject))
 
     def select_aus(self, au_labels: Sequence[str]) -> "Predictions":
@@ -75,24 +75,24 @@ class Predictions:
         )
 
     def in_order_of(self, other: "Predictions") -> "Predictions":
-        """These predictions with their rows in the order of another network's, which must be about the same faces.
+        """These predictions with their rows in the order of another network's, which must be for the same faces.
 
         Raises:
-            ValueError: If AUs, faces or labels differ, with the first difference.
+            ValueError: If AUs, faces or labels differ; the message names the first difference.
         """
         if self.au_labels != other.au_labels:
             raise ValueError(
-                f"Two runs can be compared on the same AUs only, but one predicts {', '.join(other.au_labels)} and "
-                f"the other {', '.join(self.au_labels)}. Take `select_aus` of both first."
+                f"Two runs can only be compared on the same AUs, but one predicts {', '.join(other.au_labels)} and "
+                f"the other {', '.join(self.au_labels)}. Call `select_aus` on both first."
             )
         row_of_face = {face: row for row, face in enumerate(self.faces)}
         if len(row_of_face) != len(self):
-            raise ValueError("Some faces are there twice: subject, task and frame must tell all faces apart.")
+            raise ValueError("Some faces occur twice: subject, task and frame must identify each face.")
         only_one = sorted(set(row_of_face) ^ set(other.faces), key=str)
         if only_one or len(self) != len(other):
-            example = f" {only_one[0]} is in one of them only." if only_one else ""
+            example = f" {only_one[0]} is in only one of them." if only_one else ""
             raise ValueError(
-                f"Two runs can be compared on the same faces only, but they have {len(other)} and {len(self)} faces, "
+                f"Two runs can only be compared on the same faces, but they have {len(other)} and {len(self)} faces, "
                 f"of which {len(only_one)} are not shared.{example} Test both on the same fold of the same data."
             )
         rows = [row_of_face[face] for face in other.faces]
@@ -104,7 +104,7 @@ class Predictions:
         if len(differing) > 0:
             row, column = differing[0]
             raise ValueError(
-                f"Two runs can be compared on the same labels only, but {len(differing)} labels differ: "
+                f"Two runs can only be compared on the same labels, but {len(differing)} labels differ: "
                 f"{other.au_labels[column]} of {other.faces[row]} is {other.labels[row, column]} in one and "
                 f"{ordered.labels[row, column]} in the other. Test both on the same version of the data."
             )
@@ -118,7 +118,7 @@ def write_predictions(
     probabilities: ArrayLike,
     au_labels: Sequence[str],
 ):
-    """Writes predictions as Parquet; a file of that name is replaced in one step, never left half written.
+    """Writes predictions as Parquet; an existing file is replaced atomically.
 
     Args:
         path: The file to write.

@@ -1,7 +1,7 @@
-"""The evaluation protocol: every fold's own scores, their mean over folds (the headline) and pooled counts beside it.
+"""The evaluation protocol: scores of each fold, their mean over folds (the headline) and scores of pooled counts.
 
-Several seeds of a fold are averaged before folds are. A fold in which a score is undefined (F1 with nothing to find
-and nothing found) is left out of that AU's mean and named in `ProtocolScores.undefined`; it never counts as 0 or 1.
+Several seeds of a fold are averaged before the folds. A fold in which a score is undefined (F1 without positives and
+without detections) is left out of that AU's mean and listed in `ProtocolScores.undefined`; it never counts as 0 or 1.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ Metric = Literal["f1", "tuned_f1", "accuracy", "roc_auc"]
 
 @dataclass(frozen=True, eq=False)
 class FoldPredictions:
-    """What one trained network predicted.
+    """Predictions of one trained network.
 
     Attributes:
-        fold: The part of the subjects that it was tested on.
-        seed: The seed that it was trained with; None where that is not known, as of a checkpoint from elsewhere.
+        fold: The fold that it was tested on.
+        seed: The seed that it was trained with; None if unknown, as for a checkpoint from elsewhere.
         test: Predictions for the test subjects.
-        validation: Predictions for its validation subjects, on which thresholds are tuned; None leaves them untuned.
+        validation: Predictions for the validation subjects, on which thresholds are tuned; None for no tuning.
     """
 
     fold: int
@@ -44,8 +44,8 @@ class FoldScores:
         seed: Its seed, if it is known.
         counts: Confusion counts [N] at the threshold 0.5.
         roc_auc: [N].
-        thresholds: [N], tuned on the validation subjects.
-        tuned_counts: Confusion counts [N] of the test faces at these thresholds.
+        thresholds: [N], tuned on the validation subjects; None without validation predictions.
+        tuned_counts: Confusion counts [N] of the test faces at these thresholds; None without them.
     """
 
     fold: int
@@ -98,18 +98,18 @@ class ProtocolScores:
         return mean_where_defined(np.stack([part[metric] for part in self.parts if part.fold == fold]))
 
     def mean_over_folds(self, metric: str) -> NDArray[np.float64]:
-        """[N], the mean of the folds that define the score."""
+        """[N], the mean over the folds in which the score is defined."""
         return mean_where_defined(np.stack([self.of_fold(metric, fold) for fold in self.folds]))
 
     def headline(self, metric: str) -> float:
-        """The mean over AUs of the mean over folds: the number that papers print. NaN if no AU defines it."""
+        """The mean over AUs of the mean over folds: the number that papers report. NaN if undefined for all AUs."""
         return mean_over_aus(self.mean_over_folds(metric), self.au_labels)[0]
 
     def pooled(self, metric: str) -> NDArray[np.float64]:
-        """[N], the score of all folds' counts added up, the mean of the seeds.
+        """[N], the score of the counts summed over all folds, mean over seeds.
 
         Args:
-            metric: One that counts alone define: `"f1"`, `"accuracy"`, `"positive_rate"`.
+            metric: One that is computed from counts: `"f1"`, `"accuracy"`, `"positive_rate"`.
         """
         return mean_where_defined(np.stack([getattr(self._pooled_counts(seed), metric) for seed in self.seeds]))
 
@@ -123,7 +123,7 @@ class ProtocolScores:
         return self._pooled_counts(self.seeds[0]).support
 
     def undefined(self, metric: str) -> list[dict[str, str | int | None]]:
-        """Where a score has no value and so entered no mean: AU, fold and seed."""
+        """Where a score is undefined and hence left out of the means: AU, fold and seed."""
         return [
             {"au": label, "fold": part.fold, "seed": part.seed}
             for part in self.parts
@@ -136,7 +136,7 @@ class ProtocolScores:
         return sum(parts, start=AUCounts.zeros(len(self.au_labels)))
 
     def as_dict(self) -> dict:
-        """Everything as JSON can hold it; undefined numbers are None."""
+        """All scores, JSON-serialisable; undefined numbers are None."""
         metrics = [metric for metric in get_args(Metric) if metric != "tuned_f1" or self.is_tuned]
         return {
             "au_labels": list(self.au_labels),
@@ -172,7 +172,7 @@ def score_protocol(predictions: Sequence[FoldPredictions]) -> ProtocolScores:
         predictions: One for each fold and seed; every seed must have been run on the same folds.
 
     Returns:
-        The scores of each fold and seed, which average themselves.
+        The scores of each fold and seed, with methods that average them.
 
     Raises:
         ValueError: If folds and seeds do not form a full grid, AUs, faces or labels disagree, or a subject is tested
@@ -192,13 +192,13 @@ def score_protocol(predictions: Sequence[FoldPredictions]) -> ProtocolScores:
 def check_folds(predictions: Sequence[FoldPredictions]):
     """Raises a ValueError unless these predictions can be averaged; see `score_protocol`."""
     if not predictions:
-        raise ValueError("There are no predictions to score: pass at least one fold's.")
+        raise ValueError("There are no predictions to score: pass those of at least one fold.")
     grid = [(part.fold, part.seed) for part in predictions]
     folds, seeds = {fold for fold, _ in grid}, {seed for _, seed in grid}
     if sorted(grid) != sorted((fold, seed) for fold in folds for seed in seeds):
         raise ValueError(
             f"Every seed needs the same folds, each once, but these were given (fold, seed): {sorted(grid)}. A mean "
-            "over them would weigh folds unequally."
+            "over them would weight folds unequally."
         )
     first_of_fold: dict[int, FoldPredictions] = {}
     fold_of_subject: dict[str, int] = {}
@@ -220,7 +220,7 @@ def check_folds(predictions: Sequence[FoldPredictions]):
 
 
 def metric_threshold(part: FoldPredictions, metric: Metric) -> float | NDArray[np.float64]:
-    """The threshold(s) that a metric of counts applies to a fold's test faces.
+    """The threshold(s) that a count-based metric applies to a fold's test faces.
 
     Raises:
         ValueError: If thresholds are to be tuned, but there are no validation predictions.
@@ -228,14 +228,12 @@ def metric_threshold(part: FoldPredictions, metric: Metric) -> float | NDArray[n
     if metric != "tuned_f1":
         return DEFAULT_THRESHOLD
     if part.validation is None:
-        raise ValueError(
-            f"Fold {part.fold}, seed {part.seed} has no validation predictions, on which thresholds could be tuned."
-        )
+        raise ValueError(f"Fold {part.fold}, seed {part.seed} has no validation predictions to tune thresholds on.")
     return tune_thresholds(part.validation.labels, part.validation.probabilities, part.validation.au_labels)
 
 
 def mean_where_defined(values: ArrayLike) -> NDArray[np.float64]:
-    """Averages over the first axis what is not NaN; NaN where nothing is left."""
+    """Mean over the first axis, ignoring NaN; NaN where all values are."""
     values = np.asarray(values, dtype=np.float64)
     defined = ~np.isnan(values)
     count = defined.sum(axis=0)
@@ -267,10 +265,10 @@ def _check_validation(part: FoldPredictions):
     if part.validation is None:
         return
     if part.validation.au_labels != part.test.au_labels:
-        raise ValueError(f"Test and validation predictions of fold {part.fold} are about different AUs.")
+        raise ValueError(f"Test and validation predictions of fold {part.fold} are for different AUs.")
     shared = sorted(set(part.validation.subjects) & set(part.test.subjects))
     if shared:
         raise ValueError(
             f"Fold {part.fold}, seed {part.seed} validates on test subjects ({', '.join(shared[:5])}): thresholds "
-            "tuned on them would flatter the score."
+            "tuned on them would inflate the score."
         )

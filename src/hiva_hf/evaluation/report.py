@@ -1,4 +1,4 @@
-"""The report on a reproduction: Tables I to VI and Figures 4 to 7 of its data set, as far as its runs finished."""
+"""The report on a reproduction: Tables I to VI and Figures 4 to 7 of its data set, as far as its runs are finished."""
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -38,7 +38,7 @@ from .tables import OURS, PUBLISHED, Table
 
 
 REPORT_FOLDER = "report"
-# The finished variants that each figure is made of.
+# The variants that must be finished for each figure.
 FIGURE_VARIANTS = {
     "figure4": (FULL, BASELINE),
     "figure5": (NO_DIFFERENCE_LOSS, FULL),
@@ -49,14 +49,14 @@ FIGURE_VARIANTS = {
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
+    """The report that was written.
 
     Attributes:
         heading: What was run, when and on what kind of machine.
         tables: In the order of printing.
-        figures: Paths of the pictures.
+        figures: Paths of the figures.
         missing: One sentence for everything that could not be made yet.
-        folder: Where all of it lies.
+        folder: Folder of the report.
     """
 
     heading: str
@@ -77,10 +77,10 @@ def make_report(reproduction: Reproduction, numbers: Sequence[str] | None = None
     """Scores all finished runs and writes `tables.md`, `tables.tex`, `tables.json` and the figures.
 
     Args:
-        reproduction: Finished or not; what is missing is said.
+        reproduction: A reproduction, finished or not; the report lists what is missing.
         numbers: Published tables (`"I"` to `"VI"`) to show. Those of another data set are shown as published, without
-            a row of ours. Defaults to those of the data set.
-        command: What made the runs, for the record.
+            rows of ours. Defaults to those of the data set.
+        command: The command that made the runs, for the record.
 
     Raises:
         ValueError: If a number is not that of a published table.
@@ -115,7 +115,7 @@ def make_report(reproduction: Reproduction, numbers: Sequence[str] | None = None
 
 
 def choose_published_tables(dataset: str, numbers: Sequence[str] | None) -> list[PublishedTable]:
-    """The published tables of these numbers, or those of the data set; none for a set on which nobody published.
+    """The published tables with these numbers, or those of the data set; none for a set without published results.
 
     Raises:
         ValueError: If a number is not that of a published table.
@@ -169,7 +169,7 @@ def _make_full_tables(
 
 
 def _comparison_as_dict(comparison: BootstrapScores) -> dict:
-    """A difference in points for JSON; None where it is undefined."""
+    """A difference in percentage points, for JSON; None where it is undefined."""
 
     def points(value: float) -> float | None:
         return none_if_undefined(PERCENT * value)
@@ -190,7 +190,7 @@ def _comparison_as_dict(comparison: BootstrapScores) -> dict:
 def _make_figures(
     reproduction: Reproduction, results: Mapping[str, MethodResult], folder: Path
 ) -> tuple[list[Path], dict[str, dict], list[str]]:
-    """Draws the figures whose runs are finished: their paths, the numbers that they show, and why some lack."""
+    """Draws the figures whose runs are finished. Returns paths, the numbers shown, and why others can't be drawn."""
     dataset = reproduction.arguments.dataset
     title = title_of(dataset)
     first = f"{title}, fold {reproduction.folds[0]}, seed {reproduction.seeds[0]}"
@@ -245,11 +245,11 @@ def describe_reproduction(reproduction: Reproduction, command: str) -> dict:
 
 
 def head_report(record: Mapping, title: str) -> str:
-    """The head of a report in Markdown.
+    """The heading of a report in Markdown.
 
     Args:
         record: From [`describe_reproduction`].
-        title: Of the report; the data set is added.
+        title: Title of the report, to which the data set is added.
     """
     stage1 = "one stage 1 for all variants" if record["share_stage1"] else "a stage 1 for each variant"
     parts = [

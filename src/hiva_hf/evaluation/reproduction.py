@@ -1,8 +1,8 @@
-"""The paper's experiments on one data set: a run for every variant, fold and seed, each in a folder of its own.
+"""The paper's experiments on one data set: a run for every variant, fold and seed, each in its own folder.
 
-Stage 1 knows nothing of text, so by default all variants of a fold and seed start stage 2 from one stage 1. That is
-what isolates a variant: the alternative, a stage 1 for each, adds the luck of another initialisation to every
-comparison and costs more than half of all the time. `share_stage1=False` does it all the same.
+Stage 1 does not use text, so by default all variants of a fold and seed start stage 2 from the same stage 1. This
+isolates the effect of a variant: the alternative, a separate stage 1 for each (`share_stage1=False`), adds the noise
+of another initialisation to every comparison and takes more than half of the total time.
 """
 
 import json
@@ -47,7 +47,7 @@ ABLATIONS = {
     "no_cdca": "HiVA, w/o CDCA",
     "no_attention": "HiVA, w/o CDCA, w/o DDCA",
 }
-# What the paper lacks: is it the descriptions that help, or the parameters that read them? And do single words?
+# Controls that the paper lacks: do the descriptions help, or the parameters that read them? And do single words?
 SENTENCE_LEVEL = "sentence_level"
 CONTROLS = {
     "shuffled_descriptions": "HiVA, shuffled descriptions",
@@ -56,19 +56,19 @@ CONTROLS = {
     SENTENCE_LEVEL: "HiVA, one key for each description (sentence level)",
 }
 VARIANT_NAMES = ABLATIONS | CONTROLS
-# The comparison that matters most first, so that a stopped reproduction has it.
+# The most important comparison comes first, so that a stopped reproduction has it.
 VARIANTS = (FULL, BASELINE, *(variant for variant in VARIANT_NAMES if variant not in (FULL, BASELINE)))
 
-# A finished run has all of them; the results are written last.
+# A finished run has all of these; the results are written last.
 FILES_OF_A_FINISHED_RUN = (TEST_PREDICTIONS_FILE, VALIDATION_PREDICTIONS_FILE, RESULTS_FILE)
 # The "epoch" of stage 2 before its first one.
 BEFORE_TRAINING = 0
 
-# Settings of the variants that are no variants of HiVAConfig.
+# Settings of the variants that are not variants of HiVAConfig.
 _VARIANT_SETTINGS = {SENTENCE_LEVEL: {"variant": FULL, "text_level": "sentence"}}
 
 _SETTINGS_FILE = "reproduction.json"
-# Settings that differ from run to run by design, or that change no result.
+# Settings that differ between runs by design, or that don't affect results.
 _FREE_SETTINGS = ("fold", "seed", "variant", "data_dir", "per_device_eval_batch_size")
 
 
@@ -87,7 +87,7 @@ class Job:
 class ReproductionRun(TrainingRun):
     """A training run that can start stage 2 from a given stage 1.
 
-    For Figure 5 it also keeps what the text encoder makes of the descriptions before training.
+    For Figure 5 it also saves the description embeddings before training.
 
     Args:
         arguments: All settings.
@@ -109,18 +109,18 @@ class ReproductionRun(TrainingRun):
 
 
 class Reproduction:
-    """All runs of a reproduction, those that are finished and those that are not.
+    """All runs of a reproduction, finished or not.
 
     Args:
         arguments: Settings of every run; `output_dir` is the folder of the reproduction.
         folds: Folds to test.
         seeds: Seeds to train each fold with.
-        variants: Variants of HiVAConfig.
-        share_stage1: Train stage 1 once for each fold and seed.
+        variants: Some of `VARIANTS`.
+        share_stage1: Train stage 1 only once for each fold and seed.
 
     Raises:
-        ValueError: If a fold or variant does not exist, a list is empty or names something twice, the settings are
-            VL-FAU's or name several sets, or the folder holds runs with other settings.
+        ValueError: If a fold or variant does not exist, a list is empty or has duplicates, the settings are VL-FAU's
+            or name several data sets, or the folder holds runs with other settings.
     """
 
     def __init__(
@@ -135,8 +135,8 @@ class Reproduction:
             raise ValueError(f"A reproduction trains HiVA, but `model` is {arguments.model!r}.")
         if arguments.additional_data:
             raise ValueError(
-                "A reproduction trains on the set that it tests, as the papers do: leave `additional_data` out, or "
-                "train by examples/train.py."
+                "A reproduction trains on the set that it tests, as the papers do: leave out `additional_data`, or "
+                "train with examples/train.py."
             )
         unknown = [variant for variant in variants if variant not in VARIANT_NAMES]
         if unknown or not (folds and seeds and variants):
@@ -156,19 +156,19 @@ class Reproduction:
     def _check_folds_and_seeds(arguments: AUTrainingArguments, folds: Sequence[int], seeds: Sequence[int]):
         for name, numbers in (("folds", folds), ("seeds", seeds)):
             if len(set(numbers)) < len(numbers):
-                raise ValueError(f"A number stands twice among the {name} {list(numbers)}.")
+                raise ValueError(f"A number occurs twice among the {name} {list(numbers)}.")
         known = fold_numbers(arguments.dataset, arguments.data_dir)
         if not set(folds) <= set(known):
             found = ", ".join(map(str, known)) or "none"
-            raise ValueError(f"The folds {list(folds)} are asked for, but {arguments.dataset} has the folds {found}.")
+            raise ValueError(f"The folds {list(folds)} were requested, but {arguments.dataset} has the folds {found}.")
 
     @property
     def jobs(self) -> list[Job]:
-        """Every run, in the order in which they are made."""
+        """All runs, in the order in which they are made."""
         return [Job(variant, fold, seed) for fold in self.folds for seed in self.seeds for variant in self.variants]
 
     def folder(self, job: Job) -> Path:
-        """Where a run leaves its detector, results and predictions."""
+        """Folder of a run's detector, results and predictions."""
         return self._folder_of_fold(job) / job.variant
 
     def is_finished(self, job: Job) -> bool:
@@ -179,26 +179,26 @@ class Reproduction:
         return [job for job in self.jobs if not self.is_finished(job)]
 
     def run(self, job: Job) -> dict:
-        """Trains and tests one network, or goes on where it was stopped.
+        """Trains and tests one network, or continues where it was stopped.
 
         Returns:
             The run's results.
 
         Raises:
-            TrainingInterrupted: If it was asked to stop; what it has done is saved.
-            RuntimeError: If the run ended without leaving its predictions.
+            TrainingInterrupted: If it was asked to stop; its progress is saved.
+            RuntimeError: If the run ended without writing its predictions.
         """
         stage1 = self._shared_stage1(job) if self.share_stage1 else None
         run = ReproductionRun(self._arguments_of(job, self.folder(job)), stage1)
         self._write_settings(run)
         results = run.run()
-        # What came after the last step and face: the run is finished, and no other is begun.
+        # A request to stop that came after the last step and face: this run is finished, and no other is started.
         run.stop_if_asked(f"Stopped after {job}, which is finished.")
         absent = [name for name in FILES_OF_A_FINISHED_RUN if not (self.folder(job) / name).is_file()]
         if run.accelerator.is_main_process and absent:
             raise RuntimeError(
-                f"The run in {self.folder(job)} ended, but left no {' and no '.join(absent)}. If another version of "
-                "the package made it, delete the folder and start again."
+                f"The run in {self.folder(job)} ended, but wrote no {' and no '.join(absent)}. If it was made by "
+                "another version of the package, delete the folder and start again."
             )
         return results
 
@@ -216,23 +216,23 @@ class Reproduction:
         ]
 
     def finished_variants(self) -> list[str]:
-        """Variants all of whose folds and seeds are finished, in the order of `VARIANTS`."""
+        """Variants with all folds and seeds finished, in the order of `VARIANTS`."""
         unfinished = {job.variant for job in self.pending()}
         return [variant for variant in self.variants if variant not in unfinished]
 
     def results(self, job: Job) -> dict:
-        """What a finished run reported."""
+        """The results of a finished run."""
         return RunFolder(self.folder(job)).results()
 
     def environment(self) -> dict | None:
-        """What the first finished run was made with and on; None if none is finished."""
+        """Software and hardware of the first finished run; None if none is finished."""
         finished = [job for job in self.jobs if self.is_finished(job)]
         return (
             json.loads((self.folder(finished[0]) / ENVIRONMENT_FILE).read_text(encoding="utf-8")) if finished else None
         )
 
     def seconds(self) -> float:
-        """How long everything so far took: the finished runs and shared first stages."""
+        """Total time so far: the finished runs and shared first stages."""
         finished = [job for job in self.jobs if self.is_finished(job)]
         shared = {self._shared_folder(job) for job in self.jobs}
         stage1 = [RunFolder(folder).resources().get("stage1", {"seconds": 0.0})["seconds"] for folder in shared]
@@ -251,14 +251,14 @@ class Reproduction:
             fold=job.fold,
             seed=job.seed,
             **_VARIANT_SETTINGS.get(job.variant, {"variant": job.variant}),
-            # Also where there is nothing to go on with yet.
+            # Also if there is nothing to resume yet.
             resume_from_checkpoint=True,
         )
 
     def _shared_stage1(self, job: Job) -> Path:
         folder = self._shared_folder(job)
         stage1 = folder / "stage1"
-        # There is no such folder before the stage is finished.
+        # The folder exists only once the stage is finished.
         if not stage1.exists():
             logger.info("Stage 1 of fold %d, seed %d, for all its variants.", job.fold, job.seed)
             run = TrainingRun(self._arguments_of(replace(job, variant=FULL), folder))
@@ -278,19 +278,19 @@ class Reproduction:
 
     def _check_settings(self):
         path = self.output_dir / _SETTINGS_FILE
-        # What failed before its first run is not binding.
+        # Settings of a reproduction that failed before its first run are not binding.
         if not path.is_file() or not self._has_runs():
             return
         before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(self._settings()))
         differing = [
-            f"{name} was {before[name]}, is {value}"
+            f"{name} was {before[name]}, but is {value}"
             for name, value in now.items()
             if name in before and before[name] != value
         ]
         if differing:
             raise ValueError(
                 f"{self.output_dir} holds runs with other settings: {'; '.join(differing)}. Their results must not "
-                "stand in one table: use the same settings, or another output_dir."
+                "be in one table: use the same settings, or another output_dir."
             )
 
     def _write_settings(self, run: TrainingRun):
@@ -299,12 +299,12 @@ class Reproduction:
             write_json(path, self._settings())
 
     def _has_runs(self) -> bool:
-        """Whether any run has begun in this folder."""
+        """Whether any run has started in this folder."""
         return any(self.output_dir.glob(f"fold*/*/{SETTINGS_FILE}"))
 
 
 def default_folds(dataset: str, data_dir: str | None = None) -> tuple[int, ...]:
-    """The first fold of SynthFACS, which is for a demonstration; every fold of all other sets, as in the literature.
+    """The first fold of SynthFACS, which is meant for demonstration; all folds of other sets, as in the literature.
 
     Args:
         dataset: Name of the data set.

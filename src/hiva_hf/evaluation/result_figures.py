@@ -1,4 +1,4 @@
-"""Figures 4 to 7 of the paper from a reproduction's own runs, each with the numbers that it shows."""
+"""Figures 4 to 7 of the paper from the runs of a reproduction, each with the numbers that it shows."""
 
 from collections.abc import Sequence
 
@@ -36,12 +36,12 @@ NUM_EXAMPLES = 3
 MAPS_PER_EXAMPLE = 3
 # Faces over which Figure 7's in-degrees and reciprocity are averaged.
 NUM_GRAPH_FACES = 256
-# Figure 5 shows this many moments of training at most.
+# Figure 5 shows at most this many points of training.
 MAX_MOMENTS = 5
 
 
 def spearman_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Spearman's rho over the entries that both define; NaN where one of them is constant."""
+    """Spearman's rho over the entries that are defined in both; NaN if one of them is constant."""
     defined = ~(np.isnan(first) | np.isnan(second))
     ranks = [average_ranks(values[defined]) for values in (first, second)]
     if any(len(np.unique(values)) < 2 for values in ranks):
@@ -52,13 +52,13 @@ def spearman_correlation(first: NDArray[np.float64], second: NDArray[np.float64]
 def make_gain_figure(
     title: str, method: MethodResult, baseline: MethodResult, published: PublishedTable | None
 ) -> tuple[Figure, dict]:
-    """Figure 4: the method's gain over the baseline in F1 against how rare an AU is.
+    """Figure 4: the method's gain in F1 over the baseline against the positive rate of each AU.
 
     Args:
         title: Data set, folds and seeds.
         method: The full HiVA.
         baseline: Its vision-only variant.
-        published: The ablation table of the data set, whose gains are shown too.
+        published: The published ablation table of the data set, whose gains are shown too.
     """
     gains = compare_methods(method, baseline)["f1"]
     rates = method.scores.pooled("positive_rate")
@@ -95,7 +95,7 @@ def make_similarity_figure(reproduction: Reproduction, title: str, au_labels: Se
 def make_attention_figure(reproduction: Reproduction, title: str) -> tuple[Figure, dict]:
     """Figure 6: DDCA and CDCA maps of the full network over test faces of the first fold and seed.
 
-    Faces are chosen by their labels; of a face's present AUs the ones that the network is surest of are shown.
+    Faces are chosen by their labels; of the AUs present in a face, those with the highest probabilities are shown.
     """
     job = _first_job(reproduction, FULL)
     faces = _test_faces(reproduction, job)

@@ -1,4 +1,4 @@
-"""The tables of the paper from our own runs, with the published rows beside ours where there are any."""
+"""The tables of the paper from our own runs, with published rows beside ours if there are any."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from .tables import NOT_APPLICABLE, OURS, PUBLISHED, SOURCE_COLUMN, Cell, Column
 
 
 PERCENT = 100
-# What the paired comparison is made in: F1 at 0.5 is the headline, the others tell whether a difference in it is one
-# of detection or one of where the probabilities lie.
+# Metrics of the paired comparison: F1 at 0.5 is the headline; the others show whether a difference in it comes from
+# detection or from the choice of threshold.
 COMPARED_METRICS = {"f1": "F1", "tuned_f1": "Tuned F1", "roc_auc": "ROC-AUC"}
 
 
 @dataclass(frozen=True, eq=False)
 class MethodResult:
-    """A method of ours with its scores.
+    """One of our methods with its scores.
 
     Attributes:
-        name: As it is printed.
+        name: Printed name.
         predictions: One for each fold and seed.
-        scores: By the protocol.
+        scores: Scores by the protocol.
         bootstraps: Its scores on resampled subjects, by metric; without resamples if a fold tests one subject.
     """
 
@@ -69,14 +69,14 @@ def make_f1_table(
     results: Mapping[str, MethodResult],
     published: PublishedTable | None = None,
 ) -> Table:
-    """F1 x 100 of each AU, one row for each method; each of ours stands under its published row.
+    """F1 x 100 of each AU, one row for each method; each of ours is below its published row.
 
     Args:
-        key: For files and JSON.
+        key: Short name for files and JSON.
         title: Printed above the table.
-        names: The variants that belong into the table, in order, with the names that are printed.
-        results: Our results by variant; variants without one have no row of ours.
-        published: The published table; None where nothing was published.
+        names: The variants of the table, in order, with their printed names.
+        results: Our results by variant; variants without a result have no row of ours.
+        published: The published table; None if nothing was published.
 
     Raises:
         ValueError: If there is neither a result nor a published table, or their AUs differ.
@@ -103,13 +103,13 @@ def make_f1_table(
 
 
 def make_detail_table(key: str, title: str, result: MethodResult, split: str = "test") -> Table:
-    """Every score of every AU of one method: the mean over folds, and what stands beside it.
+    """All scores of one method for each AU: means over folds, pooled scores and support.
 
     Args:
-        key: For files and JSON.
+        key: Short name for files and JSON.
         title: Printed above the table.
         result: The method.
-        split: Which subjects of the folds were predicted.
+        split: Split of the folds that was predicted.
     """
     scores, columns_of_aus = result.scores, _detail_columns(result)
     rows = [
@@ -147,7 +147,7 @@ def make_difference_table(
     """Paired differences between methods, in points (x 100).
 
     Args:
-        key: For files and JSON.
+        key: Short name for files and JSON.
         title: Printed above the table.
         pairs: Methods to compare, the first minus the second.
 

@@ -1,4 +1,4 @@
-"""Tables of results that always say who measured what: one set of rows, written as Markdown, LaTeX and JSON."""
+"""Tables of results whose rows always state their source, written as Markdown, LaTeX and JSON."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class Column:
 
     Attributes:
         name: Its heading.
-        decimals: Digits behind the point of its numbers; None for a column of text.
-        is_signed: Numbers get a plus sign, for differences.
+        decimals: Decimal places of its numbers; None for a column of text.
+        is_signed: Whether positive numbers get a plus sign, for differences.
     """
 
     name: str
@@ -33,17 +33,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose every row says whether it is ours or published.
+    """A table in which every row states whether it is ours or published.
 
     Attributes:
         key: A short name for files and JSON.
         title: Printed above it.
         columns: One of them is called "Source".
         rows: Cells in the order of the columns.
-        notes: Sentences below it: protocol, slips, what is missing.
+        notes: Sentences below it: protocol, errors in published rows, missing results.
 
     Raises:
-        ValueError: If a row does not fit the columns or does not say who measured it.
+        ValueError: If a row does not fit the columns or does not state its source.
     """
 
     key: str
@@ -95,7 +95,7 @@ class Table:
         )
 
     def as_dict(self) -> dict:
-        """For JSON: full precision, None for undefined numbers; cells without meaning are left out."""
+        """For JSON: full precision, None for undefined numbers; cells that don't apply are left out."""
         rows = [
             {
                 column.name: list(cell) if isinstance(cell, tuple) else cell

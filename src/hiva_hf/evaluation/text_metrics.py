@@ -1,9 +1,9 @@
-"""How good sentences about Action Units are: as wording, as a detector, and as a witness of who wrote them.
+"""Metrics of sentences about Action Units: their wording, their accuracy, and their consistency with the network.
 
 The wording is compared with references by the libraries that captioning papers use: BLEU-4 (sacrebleu), ROUGE-L
-(rouge-score) and CIDEr (pycocoevalcap, its authors' own code; nothing of it that needs Java). What the text says is
-read back by `hiva_hf.language.parsing` and scored against the labels, against the probabilities of the same network,
-and against itself: a text that claims Action Units which exclude each other contradicts itself.
+(rouge-score) and CIDEr (pycocoevalcap, its authors' own code, without the parts that need Java). The content is parsed
+by `hiva_hf.language.parsing` and compared with the labels and with the probabilities of the same network. A text that
+claims mutually exclusive Action Units contradicts itself.
 """
 
 import logging
@@ -24,9 +24,9 @@ from .protocol import none_if_undefined
 
 logger = logging.getLogger(__name__)
 
-# One text, or several that are equally right.
+# One text, or several equally correct ones.
 Reference = str | Sequence[str]
-# A text and its references, tokenized, and how often they stand side by side.
+# A text and its references, tokenized, and how often they occur together.
 _Pairs = Counter[tuple[str, tuple[str, ...]]]
 
 _EXTRA, _PURPOSE = "language", "Comparing wordings"
@@ -39,11 +39,12 @@ class TextStates:
     """What texts say about n faces.
 
     Attributes:
-        states: [n, N], 1 where the text says that the AU is there, 0 where it says that it is not, or is silent.
-        was_read: [n, N], False where a text could not be understood. A sentence about a whole face counts as
-            understood for all AUs or none.
-        contradictions: For each face the pairs of labels that the text claims and that exclude each other; an AU that
-            is both claimed and denied stands there with itself.
+        states: [n, N], 1 where the text says that the AU is present, 0 where it says that it is absent or doesn't
+            mention it.
+        was_read: [n, N], False where a text could not be parsed. A sentence about a whole face counts as parsed for
+            all AUs or none.
+        contradictions: For each face the pairs of mutually exclusive AUs that the text claims; an AU that is both
+            claimed and denied is paired with itself.
     """
 
     states: NDArray[np.int8]
@@ -59,16 +60,16 @@ def score_texts(
     au_labels: Sequence[str],
     threshold: float | ArrayLike = DEFAULT_THRESHOLD,
 ) -> dict[str, float | int | list[str] | dict[str, int] | None]:
-    """Scores what a network wrote about n faces and N Action Units.
+    """Scores the sentences of a network about n faces and N Action Units.
 
     Args:
         predictions: [n], one sentence about each face; or [n][N], one about the state of each AU of each face.
-        references: Of the same form; each entry is a text or several that are equally right. An AU's entry may be None
-            where its label is unknown: its wording is not scored.
+        references: In the same form; each entry is a text, or several equally correct ones. An AU's entry may be None
+            if its label is unknown: its wording is not scored.
         labels: [n, N], 1 present, 0 absent, -100 unknown.
-        probabilities: [n, N], what the same network says without words; None leaves out the agreement.
+        probabilities: [n, N], the AU probabilities of the same network; None omits the agreement.
         au_labels: N labels, for example "AU12".
-        threshold: The probability from which an AU counts as found: one number, or one per AU [N].
+        threshold: Lowest probability that counts as detected: one number, or one per AU [N].
 
     Returns:
         For JSON, undefined numbers being None:
@@ -76,14 +77,13 @@ def score_texts(
         - `num_texts`; `bleu` (BLEU-4 of the corpus, 0 to 1), `rouge_l` (mean F1 of the longest common subsequence,
           0 to 1) and `cider` (mean, 0 to 10, CIDEr-D of its authors' code; papers often print it times 100). Without
           the extra `language` these three are None, and a warning says so;
-        - `mean_text_f1`, `undefined_text_f1` and `text_f1_AU12` for each AU: F1 of what the text says against the
-          labels, an AU being found where the text says that it is there;
-        - `unread_rate`: the share of faces and AUs whose text could not be understood; they count as not found;
-        - `agreement`: the share of faces and AUs where the text says what the probability says. An unread text agrees
-          with nothing;
-        - `contradiction_rate`: the share of faces whose text claims AUs that exclude each other (`hiva_hf.facs`), or
-          claims and denies the same AU; `contradictions` counts each pair ("AU24+AU25"); `label_contradiction_rate`
-          is the same share for the labels, which coders can break too.
+        - `mean_text_f1`, `undefined_text_f1` and `text_f1_AU12` for each AU: F1 of the text against the labels, an AU
+          counting as detected if the text says that it is present;
+        - `unread_rate`: the share of faces and AUs whose text could not be parsed; they count as not detected;
+        - `agreement`: the share of faces and AUs where text and probability agree. An unparsed text never agrees;
+        - `contradiction_rate`: the share of faces whose text claims mutually exclusive AUs (`hiva_hf.facs`), or claims
+          and denies the same AU; `contradictions` counts each pair ("AU24+AU25"); `label_contradiction_rate` is the
+          same share for the labels, since coders can contradict themselves too.
 
     Raises:
         ValueError: If there are no texts, lengths or forms disagree, an AU is not in the catalogue, or a number is out
@@ -97,7 +97,7 @@ def score_texts(
     try:
         results = compare_wordings(texts, wanted)
     except ImportError as error:
-        logger.warning("The wording of %d texts is not scored, but what they say is. %s", len(texts), error)
+        logger.warning("The wording of %d texts is not scored, only their content. %s", len(texts), error)
         results = {"num_texts": len(texts)} | dict.fromkeys(_WORDING_SCORES)
     results |= _score_states(read, labels, au_labels)
     results["unread_rate"] = float(1 - read.was_read.mean())
@@ -113,14 +113,14 @@ def score_texts(
 
 
 def compare_wordings(predictions: Sequence[str], references: Sequence[Reference]) -> dict[str, float | int | None]:
-    """Compares texts with references, without regard to case and punctuation.
+    """Compares texts with references, ignoring case and punctuation.
 
     Args:
         predictions: n texts.
-        references: n texts, or n sequences of equally right texts.
+        references: n texts, or n sequences of equally correct texts.
 
     Returns:
-        `num_texts`, `bleu`, `rouge_l` and `cider`, see [`score_texts`]; None if there is no text.
+        `num_texts`, `bleu`, `rouge_l` and `cider`, see [`score_texts`]; the scores are None if there are no texts.
 
     Raises:
         ValueError: If lengths differ or a text has no reference.
@@ -135,7 +135,7 @@ def compare_wordings(predictions: Sequence[str], references: Sequence[Reference]
     if not predictions:
         return {"num_texts": 0} | dict.fromkeys(_WORDING_SCORES)
     tokens = {text: _tokenize(text) for text in {*predictions, *(text for texts in alternatives for text in texts)}}
-    # Networks repeat themselves, and so do references: what stands side by side more than once is compared once.
+    # Networks repeat themselves, and so do references: each distinct pair is compared once.
     pairs = Counter(
         (tokens[text], tuple(tokens[wanted] for wanted in texts))
         for text, texts in zip(predictions, alternatives, strict=True)
@@ -149,14 +149,14 @@ def compare_wordings(predictions: Sequence[str], references: Sequence[Reference]
 
 
 def read_states(predictions: Sequence[str] | Sequence[Sequence[str]], au_labels: Sequence[str]) -> TextStates:
-    """Reads back from texts which Action Units they say are there.
+    """Parses from texts which Action Units they say are present.
 
     Args:
         predictions: [n], one sentence about each face; or [n][N], one about the state of each AU of each face.
         au_labels: N labels.
 
     Raises:
-        ValueError: If an AU is not in the catalogue, or a face has not one sentence for each AU.
+        ValueError: If an AU is not in the catalogue, or a face does not have one sentence for each AU.
     """
     if predictions and isinstance(predictions[0], str):
         return _read_face_sentences(predictions, au_labels)
@@ -181,13 +181,13 @@ def _read_face_sentences(sentences: Sequence[str], au_labels: Sequence[str]) -> 
 
 
 def _is_understood(sentence: str, clauses: Sequence) -> bool:
-    """A neutral face has no clause; of other sentences every clause has to say something that is known."""
+    """The sentence about a neutral face has no clause; in others, every clause must be recognised."""
     return bool(_tokenize(sentence)) and all(clause.statement is not None for clause in clauses)
 
 
 def _read_au_sentences(sentences: Sequence[Sequence[str]], au_labels: Sequence[str]) -> TextStates:
     numbers = np.array([au_number(label) for label in au_labels])
-    # Networks repeat themselves: each sentence of an AU is read once.
+    # Networks repeat themselves: each distinct sentence about an AU is parsed once.
     known: dict[tuple[str, int], bool | None] = {}
     states = np.zeros((len(sentences), len(numbers)), dtype=np.int8)
     was_read = np.zeros(states.shape, dtype=bool)
@@ -226,14 +226,14 @@ def _agreement(
     au_labels: Sequence[str],
 ) -> float:
     probabilities = np.asarray(probabilities, dtype=np.float64)
-    # The shapes and the range are those of the scores.
+    # Checks shapes and ranges as the scores do.
     count_au_predictions(labels, probabilities, threshold, au_labels)
     return float((((probabilities >= threshold) == (read.states == 1)) & read.was_read).mean())
 
 
 def _bleu(pairs: _Pairs) -> float:
     sacrebleu = import_from_extra("sacrebleu", _EXTRA, _PURPOSE)
-    # The order matters to the score of a sentence alone, of which the counts are taken.
+    # `effective_order` affects the score of a sentence only, not its counts, which are used here.
     scorer = sacrebleu.BLEU(tokenize="none", effective_order=True)
     scores = [scorer.sentence_score(hypothesis, texts) for hypothesis, texts in pairs]
     counts = np.array([[score.sys_len, score.ref_len, *score.counts, *score.totals] for score in scores])
@@ -244,7 +244,7 @@ def _bleu(pairs: _Pairs) -> float:
 
 
 class _Blanks:
-    """Splits what `_tokenize` made; rouge-score's own tokenizer would cut "doesn't" in two."""
+    """Splits the output of `_tokenize`; rouge-score's own tokenizer would split "doesn't" in two."""
 
     def tokenize(self, text: str) -> list[str]:
         return text.split()
@@ -262,17 +262,17 @@ def _cider(pairs: _Pairs) -> float:
     scorer = cider.CiderScorer()
     for hypothesis, texts in pairs:
         scorer += (hypothesis, list(texts))
-    # As its `compute_score` does, for each pair as often as it stands there.
+    # As in its `compute_score`, but counting each pair as often as it occurs.
     for texts, count in zip(scorer.crefs, pairs.values(), strict=True):
         for ngram in set().union(*texts):
             scorer.document_frequency[ngram] += count
-    # The number of texts is the length of this list; behind the last hypothesis nothing of it is read.
+    # The length of this list is used as the number of texts; entries after the last hypothesis are not read.
     scorer.crefs += [[]] * (pairs.total() - len(pairs))
     return float(np.average(scorer.compute_cider(), weights=list(pairs.values())))
 
 
 def _tokenize(text: str) -> str:
-    """Lower-case words with single blanks between them: all three measures see the same tokens."""
+    """Lower-case words separated by single blanks, so that all three metrics see the same tokens."""
     return " ".join(_TOKEN.findall(text.lower().replace("’", "'")))
 
 
@@ -293,7 +293,7 @@ def _check_forms(predictions: Sequence, references: Sequence, labels: NDArray, n
     if len(predictions) == 0 or isinstance(predictions, str):
         raise ValueError("There are no texts to score: `predictions` needs one entry for each face.")
     if len(set(numbers)) != len(numbers):
-        raise ValueError(f"`au_labels` must differ from each other, but stand for the AUs {list(numbers)}.")
+        raise ValueError(f"`au_labels` must differ from each other, but denote the AUs {list(numbers)}.")
     expected = (len(predictions), len(numbers))
     if labels.shape != expected or len(references) != len(predictions):
         raise ValueError(
@@ -302,7 +302,7 @@ def _check_forms(predictions: Sequence, references: Sequence, labels: NDArray, n
         )
     if isinstance(predictions[0], str):
         if not all(isinstance(text, str) for text in predictions):
-            raise ValueError("`predictions` mixes sentences about faces with sentences about AUs: give one form.")
+            raise ValueError("`predictions` mixes sentences about faces with sentences about AUs: pass one kind only.")
         return
     for face, (texts, wanted) in enumerate(zip(predictions, references, strict=True)):
         if isinstance(texts, str) or isinstance(wanted, str) or not len(texts) == len(wanted) == len(numbers):

@@ -1,7 +1,7 @@
-"""Do words help? HiVA against networks that read something else, or nothing, over several seeds of training.
+"""Do words help? HiVA against controls that read something else, or nothing, over several training seeds.
 
-Every control takes one thing away and keeps the rest, so that what it loses tells what that thing was worth. A
-difference is paired twice: both networks are tested on the same faces, and what both have starts stage 2 of a seed
+Each control removes one component and keeps the rest, so that its loss shows what that component contributes. A
+difference is paired twice: both networks are tested on the same faces, and their common layers start stage 2 of a seed
 from the same weights. Its interval is from a bootstrap over subjects and over seeds
 (`bootstrap_scores(over_seeds=True)`).
 """
@@ -21,7 +21,7 @@ from .result_tables import COMPARED_METRICS, PERCENT
 from .tables import OURS, SOURCE_COLUMN, Column, Table
 
 
-# What HiVA has and each control has not.
+# What HiVA has and each control lacks.
 TAKEN_AWAY = {
     "shuffled_descriptions": "Each AU's own description rather than another AU's",
     "random_vectors": "Descriptions rather than random vectors",
@@ -29,7 +29,7 @@ TAKEN_AWAY = {
     BASELINE: "The text branch, words and weights together",
     SENTENCE_LEVEL: "Single words rather than one vector for each sentence",
 }
-# The controls that keep all weights and take away the meaning alone, and those that do not.
+# The controls that keep all weights and remove only the meaning.
 MEANING_CONTROLS = ("shuffled_descriptions", "random_vectors", "names_only")
 WORD_VARIANTS = (FULL, *TAKEN_AWAY)
 
@@ -40,13 +40,13 @@ _DECIMALS = 2
 
 @dataclass(frozen=True, eq=False)
 class WordDifference:
-    """What a control lost against HiVA in one metric.
+    """The loss of a control against HiVA in one metric.
 
     Attributes:
         control: The variant that HiVA is compared with.
-        metric: Of `COMPARED_METRICS`.
-        scores: The paired difference, HiVA minus control, with subjects and seeds drawn.
-        of_seeds: The difference of each seed, from the real subjects.
+        metric: One of `COMPARED_METRICS`.
+        scores: The paired difference, HiVA minus control, bootstrapped over subjects and seeds.
+        of_seeds: The difference of each seed, on the real subjects.
     """
 
     control: str
@@ -56,7 +56,7 @@ class WordDifference:
 
     @property
     def verdict(self) -> str:
-        """What the control lacks helps or hurts where the interval leaves out 0 and every seed agrees."""
+        """Whether what the control lacks helps or hurts: only if the interval excludes 0 and all seeds agree."""
         low, high = self.scores.mean_interval
         if low > 0 and min(self.of_seeds.values()) > 0:
             return HELPS
@@ -65,7 +65,7 @@ class WordDifference:
         return NOT_SHOWN
 
     def as_dict(self) -> dict:
-        """In points, for JSON."""
+        """In percentage points, for JSON."""
         return {
             "control": self.control,
             "metric": self.metric,
@@ -79,14 +79,14 @@ class WordDifference:
 
 @dataclass(frozen=True)
 class WordReport:
-    """What was written.
+    """The report that was written.
 
     Attributes:
         heading: What was run, when and on what kind of machine.
         tables: Scores, and differences.
         answer: Sentences computed from the intervals.
         missing: One sentence for every run that is not finished.
-        folder: Where `words.md` and `words.json` lie.
+        folder: Folder of `words.md` and `words.json`.
     """
 
     heading: str
@@ -111,14 +111,14 @@ def compare_words(
     """Compares HiVA with each control.
 
     Args:
-        predictions: By variant, of every fold and seed; `"full"` must be among them.
+        predictions: Those of all folds and seeds, by variant; `"full"` must be among them.
         num_resamples: Draws of subjects and seeds.
 
     Returns:
         The differences, by control in the order of `TAKEN_AWAY`, then by metric.
 
     Raises:
-        ValueError: If there is no `"full"`, or a control was tested on other faces, has other seeds or one seed only.
+        ValueError: If there is no `"full"`, or a control was tested on other faces, or has other seeds or only one.
     """
     if FULL not in predictions:
         raise ValueError(f"Controls are compared with {FULL!r}, but there are only {', '.join(predictions)}.")
@@ -139,7 +139,7 @@ def compare_words(
 
 
 def answer_of(differences: Sequence[WordDifference]) -> list[str]:
-    """Sentences that say what the intervals show, one for each control, and one on the meaning of the words.
+    """Sentences that state what the intervals show, one for each control, and one on the meaning of the words.
 
     Args:
         differences: From [`compare_words`].
@@ -159,11 +159,11 @@ def make_word_report(reproduction: Reproduction, command: str = "") -> WordRepor
     """Scores the finished runs and writes `words.md` and `words.json` into the report folder of the reproduction.
 
     Args:
-        reproduction: Finished or not; what is missing is said.
-        command: What made the runs, for the record.
+        reproduction: A reproduction, finished or not; the report lists what is missing.
+        command: The command that made the runs, for the record.
 
     Raises:
-        ValueError: If the reproduction has one seed only.
+        ValueError: If the reproduction has only one seed.
     """
     check_seeds(reproduction)
     finished = [variant for variant in WORD_VARIANTS if variant in reproduction.finished_variants()]
@@ -199,8 +199,8 @@ def check_seeds(reproduction: Reproduction):
     """Raises a ValueError if the reproduction has too few seeds for an interval over them."""
     if len(reproduction.seeds) < 2:
         raise ValueError(
-            f"Whether words help can't be told from the one seed {reproduction.seeds[0]}: another seed can move a "
-            "difference by more than the interval over subjects. Give at least two, better three, with --seeds."
+            f"Seed {reproduction.seeds[0]} alone can't show whether words help: another seed can change a difference "
+            "by more than the interval over subjects. Pass at least two, better three, with --seeds."
         )
 
 
@@ -211,7 +211,7 @@ def _points(difference: WordDifference) -> str:
 
 
 def _answer_on_meaning(differences: Sequence[WordDifference]) -> list[str]:
-    """Whether the meaning of the words is shown to help: against all three controls that keep the weights."""
+    """Whether the meaning of the words helps against all three controls that keep the weights."""
     sentences = []
     for metric, name in COMPARED_METRICS.items():
         verdicts = [

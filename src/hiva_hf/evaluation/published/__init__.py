@@ -1,4 +1,4 @@
-"""Numbers that others published: Tables I to VI of the HiVA paper, read from `hiva.toml` beside this file."""
+"""Published results: Tables I to VI of the HiVA paper, read from `hiva.toml` beside this file."""
 
 import tomllib
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ PUBLISHED_DECIMALS = 1
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One row as printed; nothing in it was measured with this package.
+    """One row as printed in the paper, not measured with this package.
 
     Attributes:
         method: Its name, with the paper's reference number in brackets.
         f1: F1 x 100 of each AU of the table.
         average: The printed average.
-        variant: The HiVAConfig variant that it is about, if it is a HiVA.
-        slip: Why the printed average is doubtful, where it is.
+        variant: The corresponding HiVAConfig variant, if it is a HiVA.
+        slip: Why the printed average is doubtful, if it is.
     """
 
     method: str
@@ -36,10 +36,10 @@ class PublishedTable:
 
     Attributes:
         number: `"I"` to `"VI"`.
-        dataset: The data set that it is about.
+        dataset: Its data set.
         kind: `"comparison"` with other methods, or `"ablation"`.
         au_labels: The AUs of its columns.
-        rows: In the order of the paper.
+        rows: Its rows, in the order of the paper.
         source: Where it was published.
     """
 
@@ -69,6 +69,6 @@ def published_tables() -> dict[str, PublishedTable]:
 
 
 def find_published_table(dataset: str, kind: TableKind) -> PublishedTable | None:
-    """The published table of that kind about a data set, or None if there is none (SynthFACS)."""
+    """The published table of that kind for a data set, or None if there is none (SynthFACS)."""
     found = [table for table in published_tables().values() if (table.dataset, table.kind) == (dataset, kind)]
     return found[0] if found else None
