@@ -11,7 +11,7 @@ import pytest
         (["--photo", "nowhere.jpg"], r"^train\.py: .*nowhere\.jpg"),
         (["--dataset", "bp4d", "--preset", "demo", "--data_dir", "nowhere"], r"^train\.py: .*nowhere"),
         (["--report_to", "tensorbord"], r"^train\.py: `report_to` names 'tensorbord'"),
-        (["--per_device_train_batch_size", "4000"], r"^train\.py: .*one optimizer step takes 4000"),
+        (["--per_device_train_batch_size", "4000"], r"^train\.py: .*one optimizer step needs 4000"),
         (["--num_neighbors", "30"], r"^train\.py: `num_neighbors`"),
         (["--expected_num_processes", "3"], r"^train\.py: This run has 1 process"),
     ],

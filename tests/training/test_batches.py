@@ -38,5 +38,5 @@ def test_epochs_and_seeds_have_orders_of_their_own():
 
 
 def test_a_step_larger_than_the_split_is_refused():
-    with pytest.raises(ValueError, match=r"has 50 faces, but one optimizer step takes 64 \(16 per process"):
+    with pytest.raises(ValueError, match=r"has 50 faces, but one optimizer step needs 64 \(16 per process"):
         BatchPlan(50, 16, 2, 2, 0)

@@ -71,7 +71,7 @@ def test_a_damaged_state_is_passed_over_and_named(checkpoints, caplog, kind, mes
     damage(newer, kind)
     with caplog.at_level(logging.WARNING):
         assert checkpoints.newest_valid() == older
-    assert caplog.records[-1].getMessage().startswith(f"The state {newer} is damaged and passed over")
+    assert caplog.records[-1].getMessage().startswith(f"The checkpoint {newer} is damaged and skipped")
     assert re.search(message, caplog.records[-1].getMessage())
 
 

@@ -96,7 +96,9 @@ def test_ablation_without_augmentation_reads_no_file(tiny_detector, tokenizer):
 def test_missing_descriptions_are_named(tmp_path):
     path = tmp_path / "review.jsonl"
     augment([12], GrammarWriter(), path, 1)
-    with pytest.raises(ValueError, match="accepts no description of AU4, AU6, which are trained on. Add some: "):
+    with pytest.raises(ValueError, match="has no accepted description of AU4, AU6, which are trained on. Add some: "):
         description_variants(str(path), ["AU4", "AU6", "AU12"])
-    with pytest.raises(FileNotFoundError, match="'sentences', which is neither `written` nor `generated` nor a file"):
+    with pytest.raises(
+        FileNotFoundError, match="'sentences', which is neither `written` nor `generated` nor an existing file"
+    ):
         description_variants("sentences", ["AU4"])

@@ -109,7 +109,7 @@ def test_what_deepspeed_is_not_used_for_here_is_refused(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     monkeypatch.setattr("hiva_hf.training.deepspeed_updates.find_spec", lambda name: True)
     monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3")
-    with pytest.raises(ValueError, match="DeepSpeed with ZeRO stage 3, but here it is stage 1 or 2"):
+    with pytest.raises(ValueError, match="DeepSpeed with ZeRO stage 3, but only stages 1 and 2 are supported"):
         take_over_deepspeed()
 
 
@@ -186,7 +186,7 @@ def test_a_batch_norm_that_does_more_is_named():
     class Unusual(nn.BatchNorm2d):
         """Norm and activation in one, as timm has them."""
 
-    with pytest.raises(ValueError, match="part.0 is a Unusual, whose statistics can't be joined"):
+    with pytest.raises(ValueError, match="part.0 is a Unusual, whose statistics can't be synchronised"):
         synchronize_batch_norms(nn.ModuleDict({"part": nn.ModuleList([Unusual(3)])}))
 
 

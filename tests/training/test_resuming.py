@@ -81,7 +81,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(start_run, run_to_the_end, make_sett
     assert run.kill_when(lambda: bool(states(tmp_path, "stage2")), signal.SIGINT) == [130]
     log = run.log.read_text()
     assert "SIGINT: finishing this step and saving." in log
-    assert "`--resume_from_checkpoint true` goes on from there" in log
+    assert "`--resume_from_checkpoint true` continues from there" in log
     # Without states inside epochs it can go on from the middle of an epoch, too: the interruption has saved one.
     start_run(settings | {"checkpointing_steps": "epoch"}).finish()
     assert_same_end(tmp_path, run_to_the_end())
@@ -137,7 +137,7 @@ def test_where_and_how_fast_a_run_goes_on_may_change(make_arguments, tmp_path):
         "dataloader_num_workers": 3,
     }
     folder.check(replace(arguments, resume_from_checkpoint=True, **free), num_processes=1)
-    with pytest.raises(ValueError, match="stage2_epochs was 2, is 9"):
+    with pytest.raises(ValueError, match="stage2_epochs was 2, but is 9"):
         folder.check(replace(arguments, resume_from_checkpoint=True, stage2_epochs=9), num_processes=1)
 
 

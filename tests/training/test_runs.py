@@ -252,14 +252,14 @@ def test_a_tower_s_folder_is_noted_as_an_absolute_path(make_arguments, tmp_path,
 def test_a_run_is_not_resumed_with_other_settings(make_arguments, finished_run):
     run, _ = finished_run
     with pytest.raises(
-        ValueError, match=r"other settings: fold was 1, is 2; seed was 42, is 7. Resume it with its own"
+        ValueError, match=r"other settings: fold was 1, but is 2; seed was 42, but is 7. Resume it with its own"
     ):
         TrainingRun(make_arguments(run.output_dir, resume_from_checkpoint=True, fold=2, seed=7))
 
 
 def test_more_faces_per_step_than_there_are_is_an_error_that_says_so(make_arguments, tmp_path):
     run = TrainingRun(make_arguments(tmp_path, per_device_train_batch_size=64))
-    with pytest.raises(ValueError, match="has 48 faces, but one optimizer step takes 64"):
+    with pytest.raises(ValueError, match="has 48 faces, but one optimizer step needs 64"):
         run.train_stage1(run.build_detector()[0])
 
 
@@ -295,7 +295,7 @@ def test_a_run_on_two_sets_finishes_and_records_both(run_on_two_sets):
 
 
 def test_a_second_set_without_a_folder_is_refused(make_arguments, tmp_path):
-    with pytest.raises(ValueError, match="`additional_data` has 'disfa', but each set is NAME=FOLDER"):
+    with pytest.raises(ValueError, match="`additional_data` has 'disfa', but each set must be NAME=FOLDER"):
         make_arguments(tmp_path, additional_data=["disfa"])
 
 
@@ -328,7 +328,9 @@ def test_a_new_run_in_the_folder_of_a_finished_one_leaves_nothing_of_it(make_arg
     first = TrainingRun(make_arguments(tmp_path, stage1_epochs=1, stage2_epochs=2))
     first.run()
     settings = {"stage1_epochs": 1, "stage2_epochs": 1}
-    with pytest.raises(ValueError, match="finished run with other settings: stage2_epochs was 2, is 1. Pass another"):
+    with pytest.raises(
+        ValueError, match="finished run with other settings: stage2_epochs was 2, but is 1. Pass another"
+    ):
         TrainingRun(make_arguments(tmp_path, **settings))
     second = TrainingRun(make_arguments(tmp_path, overwrite_output_dir=True, **settings))
     detector, tokenizer = second.build_detector()
@@ -341,11 +343,11 @@ def test_a_new_run_in_the_folder_of_a_finished_one_leaves_nothing_of_it(make_arg
     ("settings", "message"),
     [
         ({"descriptions": "review.jsonl"}, r"review\.jsonl"),
-        ({"per_device_train_batch_size": 4000}, "one optimizer step takes 4000"),
+        ({"per_device_train_batch_size": 4000}, "one optimizer step needs 4000"),
         ({"trainable_backbone_layers": 40}, "`trainable_backbone_layers` is 40"),
         ({"model": "vl_fau", "trainable_backbone_layers": 40}, "`trainable_backbone_layers` is 40"),
         ({"fsdp": True}, "`fsdp` shards the network over several processes"),
-        ({"torch_compile": True, "torch_compile_backend": "inductr"}, "is 'inductr', but torch knows .*inductor"),
+        ({"torch_compile": True, "torch_compile_backend": "inductr"}, "is 'inductr', but torch has .*inductor"),
     ],
 )
 def test_a_run_that_fails_before_it_trains_leaves_a_finished_one_as_it_was(
@@ -390,10 +392,10 @@ def test_a_run_is_not_resumed_on_what_has_changed_behind_its_back(make_arguments
     write_review(0)
     open_run(resume=False)
     open_run(resume=True)
-    with pytest.raises(ValueError, match="was started with other faces or labels than are there now"):
+    with pytest.raises(ValueError, match="was started with other faces or labels than there are now"):
         open_run(resume=True, change=invert_labels)
     write_review(1)
-    with pytest.raises(ValueError, match="was started with other descriptions than are there now"):
+    with pytest.raises(ValueError, match="was started with other descriptions than there are now"):
         open_run(resume=True)
     write_review(0)
     open_run(resume=True)

@@ -136,14 +136,14 @@ def test_a_bad_file_is_refused_by_name(tmp_path, capsys, content, message):
         ),
         (["--model", "vl_fau", "--stage2_epochs", "2"], "not a setting of `model` vl_fau: use `num_train_epochs`."),
         (["--model", "vl_fau", "--descriptions", "generated"], "not a setting of `model` vl_fau: leave it out."),
-        (["--variant", "ful"], "`variant` is 'ful', but those of `model` hiva are full, no_augmentation,"),
-        (["--model", "vl_fau", "--variant", "baseline"], "those of `model` vl_fau are full, no_local,"),
+        (["--variant", "ful"], "`variant` is 'ful', but `model` hiva has full, no_augmentation,"),
+        (["--model", "vl_fau", "--variant", "baseline"], "`model` vl_fau has full, no_local,"),
         (
             [
                 *("--total_train_batch_size", "8", "--per_device_train_batch_size", "8"),
                 *("--gradient_accumulation_steps", "8"),
             ],
-            "Give two of `total_train_batch_size`",
+            "Pass only two of `total_train_batch_size`",
         ),
     ],
 )
@@ -209,11 +209,15 @@ def test_the_total_batch_of_a_preset_is_kept_unless_all_of_it_is_given(tmp_path,
 
 def test_a_batch_size_that_does_not_divide_the_total_is_refused():
     arguments = parse_arguments(["--preset", "paper", "--per_device_train_batch_size", "48"])
-    with pytest.raises(ValueError, match=r"is 128, which 2 process\(es\) with `per_device_train_batch_size` 48"):
+    with pytest.raises(
+        ValueError, match=r"is 128, which is not divisible by 2 process\(es\) times `per_device_train_batch_size` 48"
+    ):
         resolve_batch_size(arguments, num_processes=2)
 
 
 def test_a_total_batch_that_cannot_be_shared_is_refused():
     arguments = AUTrainingArguments(total_train_batch_size=128, gradient_accumulation_steps=3)
-    with pytest.raises(ValueError, match=r"`total_train_batch_size` is 128, which 2 process\(es\) with 3 pass"):
+    with pytest.raises(
+        ValueError, match=r"`total_train_batch_size` is 128, which is not divisible by 2 process\(es\) times 3 pass"
+    ):
         resolve_batch_size(arguments, num_processes=2)

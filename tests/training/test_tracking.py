@@ -38,7 +38,7 @@ def test_none_means_no_tracker():
 
 
 def test_an_unknown_tracker_is_refused():
-    with pytest.raises(ValueError, match="`report_to` names 'tensorbord', but there are tensorboard, trackio"):
+    with pytest.raises(ValueError, match="`report_to` names 'tensorbord', but it must be one of tensorboard, trackio"):
         check_trackers(["tensorbord"])
 
 

@@ -1,1 +1,1 @@
-"""Training of HiVA's two stages: resumable, over one or many processes."""
+"""Training of HiVA and VL-FAU: resumable, on one or many processes."""

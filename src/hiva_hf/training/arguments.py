@@ -1,4 +1,4 @@
-"""Every setting of a training run; the defaults are the demo on the embedded data set."""
+"""The settings of a training run; the defaults are those of the demo on the embedded data set."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -8,7 +8,7 @@ from ..configuration_hiva import Variant
 from ..configuration_vl_fau import VLFAUVariant
 
 
-# Smallest value of each number; None, where it is allowed, always passes.
+# Minimum of each number; None, where it is allowed, always passes.
 _MINIMUM = {
     1: (
         *("fold", "image_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_neighbors"),
@@ -27,7 +27,7 @@ _MINIMUM = {
 }
 _AT_MOST_ONE = ("warmup_ratio", "layerwise_lr_decay", "trained_backbone_share")
 
-# A resumed run may differ in these: where things lie, what is reported, how fast it goes.
+# Settings in which a resumed run may differ: folders, reporting and speed.
 FREE_SETTINGS = frozenset(
     (
         *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "checkpointing_steps"),
@@ -38,7 +38,7 @@ FREE_SETTINGS = frozenset(
 
 _VARIANTS = {"hiva": get_args(Variant), "vl_fau": get_args(VLFAUVariant)}
 
-# Settings that one of the models alone has.
+# Settings that only one of the models has.
 _SETTINGS_OF_ONE_MODEL = {
     "hiva": (
         *("text_model_name_or_path", "intermediate_size", "num_neighbors", "text_level", "descriptions"),
@@ -49,7 +49,7 @@ _SETTINGS_OF_ONE_MODEL = {
         *("num_train_epochs", "learning_rate"),
     ),
 }
-# What the other model has in their place.
+# Their counterparts in the other model.
 _COUNTERPARTS = {
     "stage1_epochs": "`num_train_epochs`",
     "stage2_epochs": "`num_train_epochs`",
@@ -62,180 +62,228 @@ _COUNTERPARTS = {
 
 @dataclass
 class AUTrainingArguments:
-    """Settings of `examples/train.py`, named as in transformers' `*_no_trainer.py` examples where those have them.
+    """Settings of `examples/train.py`, named as in transformers' `*_no_trainer.py` examples where these have them.
 
     Raises:
-        ValueError: if a value makes no sense; the message names the setting.
+        ValueError: if a value is invalid; the message names the setting.
     """
 
     model: Literal["hiva", "vl_fau"] = field(
-        default="hiva", metadata={"help": "What is trained: hiva, or vl_fau, which writes sentences."}
+        default="hiva", metadata={"help": "Model to train: hiva, or vl_fau, which writes sentences."}
     )
     output_dir: str | None = field(
         default=None,
         metadata={
-            "help": "Folder of the run and its detector; default: hiva-DATASET-foldN, the demo's hiva-synthfacs "
-            "(vl-fau-... for VL-FAU)."
+            "help": "Output folder of the run and its detector; default: hiva-DATASET-foldN, or hiva-synthfacs for "
+            "the demo (vl-fau-... for VL-FAU)."
         },
     )
     overwrite_output_dir: bool = field(
         default=False,
-        metadata={
-            "help": "Start anew in a folder that holds an unfinished run, or one with other settings; it is lost."
-        },
+        metadata={"help": "Overwrite an unfinished run in output_dir, or a finished one with other settings."},
     )
     dataset: str = field(default="synthfacs", metadata={"help": "Name of the data set."})
-    data_dir: str | None = field(default=None, metadata={"help": "Its folder; the embedded set needs none."})
+    data_dir: str | None = field(
+        default=None, metadata={"help": "Folder of the prepared data set; not needed for the embedded one."}
+    )
     additional_data: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Further sets to train on, each as NAME=FOLDER. The detector then knows the AUs of all sets; "
-            "labels that a set lacks are missing. Validation and test stay those of --dataset."
+            "help": "Further data sets to train on, each as NAME=FOLDER. The detector then has the AUs of all sets; "
+            "AUs that a set does not code count as missing labels. Validation and test use only --dataset."
         },
     )
-    fold: int = field(default=1, metadata={"help": "Part of the subjects that is tested (1 to 3)."})
+    fold: int = field(
+        default=1, metadata={"help": "Fold to test, such as 1, 2 or 3: its subjects are the test split."}
+    )
 
     vision_model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Hub id or folder of the vision tower; default: a packaged DINOv2 ViT-S/14."}
+        default=None,
+        metadata={"help": "Hub id or folder of the pretrained vision tower; default: a packaged DINOv2 ViT-S/14."},
     )
     text_model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Hub id or folder of the BERT; default: a packaged MiniLM."}
+        default=None,
+        metadata={"help": "Hub id or folder of the pretrained text tower, a BERT; default: a packaged MiniLM."},
     )
-    image_size: int = field(default=98, metadata={"help": "Side of the crop that the network reads, in pixels."})
-    hidden_size: int = field(default=128, metadata={"help": "Width d of AU features and cross attentions."})
+    image_size: int = field(
+        default=98, metadata={"help": "Side length of the face crop that the network reads, in pixels."}
+    )
+    hidden_size: int = field(default=128, metadata={"help": "Width d of the AU features and cross attentions."})
     intermediate_size: int = field(default=512, metadata={"help": "Feed-forward width of the text context layers."})
-    num_attention_heads: int = field(default=4, metadata={"help": "Heads of the text context layers."})
+    num_attention_heads: int = field(
+        default=4, metadata={"help": "Attention heads of the text context layers, or of VL-FAU's language decoders."}
+    )
     num_neighbors: int | None = field(
         default=None,
         metadata={
-            "help": "K of the stage-1 graph; default: the paper's, 3 for disfa, otherwise 4 or all AUs if fewer."
+            "help": "Number K of neighbours in the stage-1 graph; default: as in the paper, 3 for disfa, otherwise 4 "
+            "(all AUs if there are fewer)."
         },
     )
     text_level: Literal["token", "sentence"] = field(
-        default="token", metadata={"help": "DDCA's text side: token or sentence."}
+        default="token", metadata={"help": "Level of the text that DDCA attends to: token or sentence."}
     )
     variant: str = field(
-        default="full", metadata={"help": "Ablation or control, see HiVAConfig; VL-FAU's are in VLFAUConfig."}
+        default="full", metadata={"help": "Ablation or control to train; see HiVAConfig, or VLFAUConfig for VL-FAU."}
     )
     descriptions: str = field(
         default="written",
         metadata={
-            "help": "What training draws beside the canonical description of each AU: written (the package's "
+            "help": "Descriptions that training samples besides the canonical one of each AU: written (the package's "
             "variants), generated (by its grammar), or the accepted lines of a review FILE of `hiva-hf describe`."
         },
     )
     decoder_hidden_size: int = field(default=128, metadata={"help": "VL-FAU: width of the language decoders."})
-    decoder_layers: int = field(default=2, metadata={"help": "VL-FAU: layers of each language decoder."})
-    local_loss_weight: float = field(default=1.0, metadata={"help": "VL-FAU: weight of the sentences about AUs."})
-    global_loss_weight: float = field(default=1.0, metadata={"help": "VL-FAU: weight of the sentence about the face."})
-    difference_loss_weight: float = field(default=1e-5, metadata={"help": "lambda of L_diff."})
+    decoder_layers: int = field(default=2, metadata={"help": "VL-FAU: number of layers of each language decoder."})
+    local_loss_weight: float = field(default=1.0, metadata={"help": "VL-FAU: loss weight of the sentences about AUs."})
+    global_loss_weight: float = field(
+        default=1.0, metadata={"help": "VL-FAU: loss weight of the sentence about the face."}
+    )
+    difference_loss_weight: float = field(
+        default=1e-5, metadata={"help": "Weight lambda of the difference loss L_diff."}
+    )
     loss_reduction: Literal["sum", "mean"] = field(
-        default="sum", metadata={"help": "AU loss over AUs: sum (the paper's) or mean."}
+        default="sum", metadata={"help": "Reduction of the AU loss over AUs: sum (as in the paper) or mean."}
     )
     trainable_backbone_layers: int | None = field(
-        default=4, metadata={"help": "Train only the last layers of a ViT tower; -1 trains all of any tower."}
+        default=4,
+        metadata={
+            "help": "Number of last layers of a ViT vision tower to train, the others are frozen; -1 trains all of "
+            "any vision tower."
+        },
     )
     attn_implementation: str = field(
         default="eager",
-        metadata={"help": "eager (faster on a CPU with few tokens), sdpa, or another of transformers'."},
+        metadata={
+            "help": "Attention implementation: eager (faster on a CPU with few tokens), sdpa, or another one of "
+            "transformers."
+        },
     )
 
-    stage1_epochs: int = field(default=3, metadata={"help": "Epochs of stage 1 (vision and graph)."})
-    stage2_epochs: int = field(default=2, metadata={"help": "Epochs of stage 2 (vision, text and interaction)."})
-    stage1_learning_rate: float = field(default=1e-3, metadata={"help": "Peak rate of stage 1, new layers."})
-    stage2_learning_rate: float = field(default=5e-4, metadata={"help": "Peak rate of stage 2, new layers."})
-    num_train_epochs: int = field(default=4, metadata={"help": "VL-FAU: epochs of its one stage."})
-    learning_rate: float = field(default=1e-3, metadata={"help": "VL-FAU: peak rate of new layers."})
+    stage1_epochs: int = field(default=3, metadata={"help": "Number of epochs of stage 1 (vision and graph)."})
+    stage2_epochs: int = field(
+        default=2, metadata={"help": "Number of epochs of stage 2 (vision, text and interaction)."}
+    )
+    stage1_learning_rate: float = field(
+        default=1e-3, metadata={"help": "Peak learning rate of new layers in stage 1."}
+    )
+    stage2_learning_rate: float = field(
+        default=5e-4, metadata={"help": "Peak learning rate of new layers in stage 2."}
+    )
+    num_train_epochs: int = field(default=4, metadata={"help": "VL-FAU: number of epochs of its only stage."})
+    learning_rate: float = field(default=1e-3, metadata={"help": "VL-FAU: peak learning rate of new layers."})
     backbone_learning_rate_scale: float = field(
-        default=0.1, metadata={"help": "The towers' learning rate as a share of the new layers'."}
+        default=0.1, metadata={"help": "Learning rate of the pretrained towers relative to that of new layers."}
     )
     layerwise_lr_decay: float = field(
         default=1.0,
-        metadata={"help": "Each layer of a tower learns at this share of the rate of the layer above; 1: all alike."},
+        metadata={
+            "help": "Layer-wise learning rate decay in the towers: learning rate of each layer relative to that of "
+            "the layer above; 1 means no decay."
+        },
     )
     optim: Literal["adamw_torch_fused", "adamw_torch"] = field(
-        default="adamw_torch_fused", metadata={"help": "AdamW in one fused kernel, or torch's plain one."}
+        default="adamw_torch_fused",
+        metadata={"help": "Optimizer: AdamW in one fused kernel, or torch's default implementation."},
     )
-    weight_decay: float = field(default=5e-4, metadata={"help": "AdamW's weight decay."})
-    warmup_ratio: float = field(default=0.05, metadata={"help": "Share of a stage's steps with a rising rate."})
-    max_grad_norm: float = field(default=1.0, metadata={"help": "Gradient norm is clipped to it; 0 switches it off."})
+    weight_decay: float = field(default=5e-4, metadata={"help": "Weight decay of AdamW."})
+    warmup_ratio: float = field(default=0.05, metadata={"help": "Share of a stage's steps for linear warmup."})
+    max_grad_norm: float = field(
+        default=1.0, metadata={"help": "Maximum gradient norm (for clipping); 0 disables it."}
+    )
     ema_decay: float = field(
         default=0.0,
-        metadata={"help": "Validate and keep a moving average of the weights with this decay, such as 0.999; 0: off."},
+        metadata={
+            "help": "Decay, such as 0.999, of a moving average of the weights that is validated and saved in their "
+            "place; 0 disables it."
+        },
     )
 
     augmentation: Literal["paper", "strong"] = field(
         default="paper",
         metadata={
-            "help": "paper: crop, mirror, colour jitter; strong: also affine jitter, shadows, lost detail and "
-            "occlusion, for detectors that must read photos unlike those of the training set."
+            "help": "Training augmentation. paper: crop, flip and colour jitter; strong: also affine jitter, shadows, "
+            "loss of detail and occlusion, for detectors that must read photos unlike the training set."
         },
     )
     trained_backbone_share: float = field(
         default=1.0,
         metadata={
-            "help": "Share of the trained vision tower in the exported detector's, the rest is the pretrained one "
-            "(WiSE-FT): below 1, faces unlike those of the training set are read better, its own kind a little worse."
+            "help": "Weight of the trained vision tower when it is averaged with the pretrained one for the exported "
+            "detector (WiSE-FT): below 1, faces unlike the training set are read better, similar ones a little worse."
         },
     )
 
-    per_device_train_batch_size: int = field(default=16, metadata={"help": "Faces per process and forward pass."})
+    per_device_train_batch_size: int = field(default=16, metadata={"help": "Batch size per process and forward pass."})
     gradient_accumulation_steps: int | None = field(
         default=1,
         metadata={
-            "help": "Forward passes per optimizer step; where per_device_train_batch_size is given and this is not, "
-            "as many as total_train_batch_size needs."
+            "help": "Number of forward passes per optimizer step; if per_device_train_batch_size is given and this is "
+            "not, as many as total_train_batch_size needs."
         },
     )
     total_train_batch_size: int | None = field(
         default=None,
         metadata={
-            "help": "Faces per optimizer step over all processes: of per_device_train_batch_size and "
-            "gradient_accumulation_steps, the one that is not given then follows."
+            "help": "Batch size per optimizer step over all processes; the one of per_device_train_batch_size and "
+            "gradient_accumulation_steps that is not given is computed from it."
         },
     )
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Faces per evaluation step and process."})
-    dataloader_num_workers: int = field(default=0, metadata={"help": "Processes that load and augment faces."})
-    max_train_samples: int | None = field(default=None, metadata={"help": "Train on that many faces (a quick check)."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on that many faces at most."})
-    metric_for_best_model: Literal["mean_roc_auc", "mean_f1"] = field(
-        default="mean_roc_auc", metadata={"help": "Validation metric that chooses the epoch."}
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Batch size per process for evaluation."})
+    dataloader_num_workers: int = field(
+        default=0, metadata={"help": "Number of subprocesses that load and augment faces."}
     )
-    seed: int = field(default=42, metadata={"help": "Seed of weights, order, augmentation and descriptions."})
+    max_train_samples: int | None = field(
+        default=None, metadata={"help": "Train on at most this many faces (for a quick check)."}
+    )
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on at most this many faces."})
+    metric_for_best_model: Literal["mean_roc_auc", "mean_f1"] = field(
+        default="mean_roc_auc", metadata={"help": "Validation metric by which the best epoch is selected."}
+    )
+    seed: int = field(
+        default=42, metadata={"help": "Random seed of weights, data order, augmentation and descriptions."}
+    )
 
     mixed_precision: Literal["auto", "no", "bf16"] = field(
-        default="auto", metadata={"help": "no, bf16, or auto: bf16 where the hardware multiplies it natively."}
+        default="auto",
+        metadata={"help": "Mixed precision: no, bf16, or auto, which is bf16 if the hardware supports it natively."},
     )
     torch_compile: bool = field(default=False, metadata={"help": "Compile the network with torch.compile."})
-    torch_compile_backend: str = field(default="inductor", metadata={"help": "What compiles it; see torch.compile."})
+    torch_compile_backend: str = field(default="inductor", metadata={"help": "Backend of torch.compile."})
     gradient_checkpointing: bool = field(
-        default=False, metadata={"help": "Keep no activations inside tower layers: less memory, about a third slower."}
+        default=False,
+        metadata={"help": "Recompute the activations of tower layers: less memory, about a third slower."},
     )
     fsdp: bool = field(
         default=False,
-        metadata={"help": "Shard weights over the processes (FSDP2), not copy them (DDP)."},
+        metadata={"help": "Shard the weights over the processes (FSDP2) instead of replicating them (DDP)."},
     )
     num_cpu_threads: int | None = field(
-        default=None, metadata={"help": "Threads of each process on a CPU; default: an equal share of the cores."}
+        default=None,
+        metadata={"help": "Number of threads per process on a CPU; default: an equal share of the cores."},
     )
     expected_num_processes: int | None = field(
-        default=None, metadata={"help": "Stop at once if the run does not consist of that many processes."}
+        default=None, metadata={"help": "Fail at once if the run does not have this many processes."}
     )
 
     checkpointing_steps: str = field(
         default="200",
-        metadata={"help": "Save a state every N optimizer steps and after each epoch, or after each `epoch` only."},
+        metadata={
+            "help": "Save a training checkpoint every N optimizer steps and after each epoch, or with `epoch` only "
+            "after each epoch."
+        },
     )
-    checkpoints_total_limit: int = field(default=2, metadata={"help": "States that are kept; older ones are deleted."})
+    checkpoints_total_limit: int = field(default=2, metadata={"help": "Number of training checkpoints to keep."})
     resume_from_checkpoint: bool = field(
-        default=False, metadata={"help": "Go on where a run in output_dir was stopped."}
+        default=False, metadata={"help": "Resume the run in output_dir from its newest training checkpoint."}
     )
     report_to: list[str] = field(
-        default_factory=list, metadata={"help": "Trackers: tensorboard, trackio, or both; default: none."}
+        default_factory=list, metadata={"help": "Trackers to report to: tensorboard, trackio, or both; default: none."}
     )
-    logging_steps: int = field(default=10, metadata={"help": "Optimizer steps between two reports to the trackers."})
+    logging_steps: int = field(default=10, metadata={"help": "Report to the trackers every N optimizer steps."})
     photo: str | None = field(
-        default=None, metadata={"help": "Photo to read after training; default: scikit-image's astronaut."}
+        default=None,
+        metadata={"help": "Photo to run the detector on after training; default: scikit-image's astronaut."},
     )
 
     def __post_init__(self):
@@ -243,7 +291,7 @@ class AUTrainingArguments:
             is_demo = self.dataset == "synthfacs" and self.fold == 1
             name = self.model.replace("_", "-")
             self.output_dir = f"{name}-synthfacs" if is_demo else f"{name}-{self.dataset}-fold{self.fold}"
-        # How many AUs were coded on faces of one's own turns out when they are read.
+        # The number of AUs of a custom set is known only when it is read.
         if self.num_neighbors is None and self.dataset != "custom":
             self.num_neighbors = paper_num_neighbors(self.dataset)
         if self.trainable_backbone_layers is None:
@@ -264,8 +312,8 @@ class AUTrainingArguments:
             name, separator, folder = source.partition("=")
             if not (name and separator):
                 raise ValueError(
-                    f"`additional_data` has {source!r}, but each set is NAME=FOLDER, such as disfa=prepared/disfa "
-                    "(`synthfacs=` for the embedded faces)."
+                    f"`additional_data` has {source!r}, but each set must be NAME=FOLDER, such as "
+                    "disfa=prepared/disfa (`synthfacs=` for the embedded faces)."
                 )
             sources.append((name, folder or None))
         return sources
@@ -278,15 +326,13 @@ class AUTrainingArguments:
                 raise ValueError(f"`{setting.name}` is {value!r}, but it must be one of {', '.join(get_args(hint))}.")
         variants = _VARIANTS[self.model]
         if self.variant not in variants:
-            raise ValueError(
-                f"`variant` is {self.variant!r}, but those of `model` {self.model} are {', '.join(variants)}."
-            )
+            raise ValueError(f"`variant` is {self.variant!r}, but `model` {self.model} has {', '.join(variants)}.")
 
     def _check_numbers(self):
         for minimum, names in _MINIMUM.items():
             for name in names:
                 value = getattr(self, name)
-                # Written so that NaN, which is no number to train with, fails too.
+                # Written so that NaN fails too.
                 if value is not None and not value >= minimum:
                     raise ValueError(f"`{name}` is {value}, but it must be at least {minimum}.")
         for name in _AT_MOST_ONE:
@@ -299,32 +345,32 @@ class AUTrainingArguments:
         steps = self.checkpointing_steps
         if steps != "epoch" and not (steps.isdecimal() and int(steps) > 0):
             raise ValueError(
-                f"`checkpointing_steps` is {steps!r}, but it must be `epoch` or a number of steps from 1."
+                f"`checkpointing_steps` is {steps!r}, but it must be `epoch` or a number of steps, 1 or more."
             )
 
     def steps_between_checkpoints(self) -> int | None:
-        """Optimizer steps between two states inside an epoch, None for no state inside an epoch."""
+        """Optimizer steps between two checkpoints within an epoch, None for none within an epoch."""
         return None if self.checkpointing_steps == "epoch" else int(self.checkpointing_steps)
 
     def binding_settings(self) -> dict:
-        """The settings that decide the result; a resumed run must have been started with the same ones."""
+        """The settings that affect the result; a resumed run must have been started with the same ones."""
         return {name: value for name, value in asdict(self).items() if name not in FREE_SETTINGS}
 
 
 def settings_of_other_models(model: str) -> tuple[str, ...]:
-    """Names of the settings that a model does not read."""
+    """Names of the settings that a model does not use."""
     return tuple(name for other, names in _SETTINGS_OF_ONE_MODEL.items() if other != model for name in names)
 
 
 def check_settings_of_model(model: str, asked: Iterable[str]):
-    """Refuses settings that would change nothing.
+    """Raises an error for settings that would have no effect.
 
     Args:
-        model: What is trained.
-        asked: Names of the settings that somebody asked for.
+        model: Model to train.
+        asked: Names of the settings that were given.
 
     Raises:
-        ValueError: if one of them is another model's; the message names what to use.
+        ValueError: if one of them belongs to another model; the message says what to use instead.
     """
     for name in asked:
         if name in settings_of_other_models(model):

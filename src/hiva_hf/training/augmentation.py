@@ -1,9 +1,9 @@
 """Training transform of aligned faces, repeatable for each (seed, epoch, sample).
 
-One processor core has to prepare faces faster than a network learns from them. The colours are therefore changed in
-place, in one float array, by the arithmetic of `PIL.ImageEnhance` (which is what torchvision does to PIL images), and
-a batch goes through stage after stage, so that each stage finds its code in the processor's cache. Together that takes
-less than half the time; `examples/benchmark.py --only transform` measures it.
+One CPU core must prepare faces faster than a network trains on them. Colours are therefore changed in place, in one
+float array, with the arithmetic of `PIL.ImageEnhance` (which torchvision uses for PIL images), and a batch is
+processed stage by stage, so that the code of each stage stays in the CPU's cache. Together that takes less than half
+the time; `examples/benchmark.py --only transform` measures it.
 """
 
 import random
@@ -18,21 +18,21 @@ from torchvision.transforms.v2 import functional
 from transformers import BaseImageProcessor
 
 
-# The paper's colour jitter; hue stays as it is, since it says nothing about muscles.
+# The paper's colour jitter, without hue, which says nothing about muscles.
 COLOR_JITTER = 0.4
-# How bright red, green and blue look (ITU-R 601), in the 16-bit fractions of PIL's conversion to grey. With these
-# a grey value is exact in float32, hence the same in whatever order and on however many threads it is summed.
+# Luma weights of red, green and blue (ITU-R 601), in the 16-bit fractions of PIL's conversion to grey. With these a
+# grey value is exact in float32, and hence independent of the order of summation and the number of threads.
 LUMA = (19595 / 65536, 38470 / 65536, 7471 / 65536)
 
 
 @dataclass(frozen=True)
 class AugmentationParameters:
-    """What is drawn for one picture.
+    """Random parameters of one picture.
 
     Args:
         top: First row of the crop in the resized picture.
         left: First column of the crop in the resized picture.
-        is_mirrored: Whether left and right change places.
+        is_mirrored: Whether it is flipped horizontally.
         color_steps: `"brightness"`, `"contrast"` and `"saturation"` in the order in which they are changed, each
             with its factor; 1.0 changes nothing.
     """
@@ -50,7 +50,7 @@ class FaceAugmentation:
         image_processor: Its sizes, mean and standard deviation are used, so that training sees what inference sees.
 
     Raises:
-        ValueError: if the image processor's crop is larger than the picture that it crops.
+        ValueError: if the image processor's crop is larger than its resized picture.
     """
 
     def __init__(self, image_processor: BaseImageProcessor):
@@ -69,7 +69,7 @@ class FaceAugmentation:
         self.shift = torch.tensor(image_processor.image_mean).view(3, 1, 1) / std
 
     def draw(self, seed: int) -> AugmentationParameters:
-        """Draws all that is random; the same for the same seed."""
+        """Draws the random parameters; the same for the same seed."""
         generator = random.Random(seed)
         color_steps = [
             (name, generator.uniform(1 - COLOR_JITTER, 1 + COLOR_JITTER))
@@ -84,7 +84,7 @@ class FaceAugmentation:
         )
 
     def apply(self, images: list[Image.Image], parameters: list[AugmentationParameters]) -> list[torch.Tensor]:
-        """Transforms pictures as was drawn.
+        """Transforms pictures with the given parameters.
 
         Args:
             images: Pictures of any size and mode.
@@ -100,7 +100,7 @@ class FaceAugmentation:
         """`uint8` `[3, height, width]` of the image processor's size, laid out in memory as `[height, width, 3]`."""
         rgb = image if image.mode == "RGB" else image.convert("RGB")
         pixels = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
-        # Returns a picture that has the right size already, such as a prepared one, as it is.
+        # A picture that already has the right size, such as a prepared one, is returned unchanged.
         return functional.resize(pixels, self.size, interpolation=self.resample, antialias=True)
 
     def _finish(self, picture: torch.Tensor, drawn: AugmentationParameters) -> torch.Tensor:
@@ -108,7 +108,7 @@ class FaceAugmentation:
         crop = picture[:, drawn.top : drawn.top + height, drawn.left : drawn.left + width]
         if drawn.is_mirrored:
             crop = crop.flip(-1)
-        # Copied only now, into one plane for each colour: a crop is smaller than a picture.
+        # Copied into one plane for each colour only now: a crop is smaller than a picture.
         face = torch.empty(3, height, width).copy_(crop)
         return change_colors(face, drawn.color_steps).mul_(self.scale).sub_(self.shift)
 
@@ -120,11 +120,11 @@ class FaceAugmentation:
 def change_colors(face: torch.Tensor, steps: tuple[tuple[str, float], ...]) -> torch.Tensor:
     """Brightness, contrast and saturation as `PIL.ImageEnhance` changes them, in place.
 
-    Each step blends the face with another picture: black, its mean grey, or itself in grey. PIL cuts off fractions
-    after every step; so does this, or a face would come out about one grey level brighter than theirs.
+    Each step blends the face with another picture: black, its mean grey, or itself in grey. PIL truncates
+    after every step, and so does this: otherwise faces would be about one grey level brighter than PIL's.
 
     Args:
-        face: Whole numbers from 0 to 255 as contiguous `float32` `[3, H, W]`.
+        face: Integers from 0 to 255 as contiguous `float32` `[3, H, W]`.
         steps: As in [`AugmentationParameters`].
 
     Returns:
@@ -144,14 +144,14 @@ def change_colors(face: torch.Tensor, steps: tuple[tuple[str, float], ...]) -> t
         else:
             raise ValueError(f"Unknown colour step {name!r}; expected 'brightness', 'contrast' or 'saturation'.")
         if factor > 1:
-            # Up to 1 the result lies between the two pictures.
+            # With factors up to 1, the result lies between the two pictures.
             face.clamp_(0, 255)
         face.floor_()
     return face
 
 
 def _mean_grey(face: torch.Tensor) -> torch.Tensor:
-    # A row's sum is a whole number that float32 holds; a large picture's is not.
+    # The sum of a row is an integer that float32 represents exactly; that of a large picture is not.
     red, green, blue = face.sum(dim=2).sum(dim=1, dtype=torch.float64).tolist()
     grey = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
     return torch.tensor(float(round(grey / face[0].numel())))
@@ -162,7 +162,7 @@ class AugmentedFaces(torch.utils.data.Dataset):
 
     Args:
         dataset: Rows with `image` and `labels`.
-        augmentation: What is done to each picture: this one, or another with `draw` and `apply`.
+        augmentation: Transform of each picture: [`FaceAugmentation`], or another one with `draw` and `apply`.
         seed: Seed of the run. [`set_epoch`] must be called before each pass.
     """
 
@@ -183,9 +183,9 @@ class AugmentedFaces(torch.utils.data.Dataset):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, torch.Tensor]]:
-        """A whole batch at once, which is how a `DataLoader` asks."""
+        """Loads a whole batch at once, as a `DataLoader` requests it."""
         rows = self.dataset[indices]
-        # A tuple's hash of integers is the same in every process and every run.
+        # The hash of a tuple of integers is the same in every process and every run.
         parameters = [self.augmentation.draw(hash((self.seed, self.epoch, index))) for index in indices]
         return _items(self.augmentation.apply(rows["image"], parameters), rows["labels"])
 
@@ -204,7 +204,7 @@ class EvaluationFaces(torch.utils.data.Dataset):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, torch.Tensor]]:
-        """A whole batch at once, which is how a `DataLoader` asks."""
+        """Loads a whole batch at once, as a `DataLoader` requests it."""
         rows = self.dataset[indices]
         return _items(self.image_processor(rows["image"], return_tensors="pt")["pixel_values"], rows["labels"])
 

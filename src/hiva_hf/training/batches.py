@@ -1,4 +1,4 @@
-"""Which faces each process sees in each step: the same faces in a step however many processes share it."""
+"""Which faces each process sees in each step: a step has the same faces for any number of processes."""
 
 from dataclasses import dataclass
 
@@ -13,18 +13,18 @@ from .randomness import shuffled
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How an epoch is dealt out.
+    """How an epoch is divided into batches.
 
     An epoch is one order of all samples, cut into optimizer steps of `total_size` samples; a step is cut into forward
-    passes, and a pass into equal shares for the processes. What is left after the last full step waits for another
-    epoch's order.
+    passes, and a pass into equal shares for the processes. Samples after the last full step are left out of that
+    epoch.
 
     Attributes:
         num_samples: Samples of the training split.
         size: Samples per process and forward pass.
         num_passes: Forward passes per optimizer step.
-        num_processes: Processes of the run.
-        process_index: Number of this process.
+        num_processes: Number of processes of the run.
+        process_index: Index of this process.
     """
 
     num_samples: int
@@ -36,9 +36,9 @@ class BatchPlan:
     def __post_init__(self):
         if self.num_samples < self.total_size:
             raise ValueError(
-                f"The training split has {self.num_samples} faces, but one optimizer step takes {self.total_size} "
+                f"The training split has {self.num_samples} faces, but one optimizer step needs {self.total_size} "
                 f"({self.size} per process, {self.num_processes} process(es), {self.num_passes} pass(es)). Lower "
-                "`total_train_batch_size` where that is set, as by `--preset paper`, else "
+                "`total_train_batch_size` if that is set, as by `--preset paper`, or else "
                 "`per_device_train_batch_size`."
             )
 
@@ -51,7 +51,7 @@ class BatchPlan:
         return self.num_samples // self.total_size
 
     def rows(self, seed: int, epoch: int, first_step: int = 0) -> list[list[int]]:
-        """Row numbers of this process's forward passes, from a step of the epoch to its end."""
+        """Row indices of this process's forward passes, from `first_step` to the end of the epoch."""
         order = shuffled(self.num_samples, seed, epoch)
         starts = (
             step * self.total_size + (number * self.num_processes + self.process_index) * self.size
@@ -65,12 +65,12 @@ def plan_batches(arguments: AUTrainingArguments, num_samples: int, accelerator: 
     """The plan of a run.
 
     Args:
-        arguments: Settings whose batch size is resolved.
-        num_samples: Samples of the training split.
-        accelerator: Knows the processes.
+        arguments: Settings with a resolved batch size.
+        num_samples: Number of samples of the training split.
+        accelerator: Accelerator of the run.
 
     Raises:
-        ValueError: if one optimizer step takes more samples than there are.
+        ValueError: if one optimizer step needs more samples than there are.
     """
     return BatchPlan(
         num_samples=num_samples,
@@ -85,7 +85,7 @@ def resolve_batch_size(arguments: AUTrainingArguments, num_processes: int) -> tu
     """Samples per process and forward pass, and forward passes per optimizer step.
 
     Raises:
-        ValueError: if `total_train_batch_size` can't be dealt out equally.
+        ValueError: if `total_train_batch_size` can't be divided equally.
     """
     total, size = arguments.total_train_batch_size, arguments.per_device_train_batch_size
     num_passes = arguments.gradient_accumulation_steps
@@ -94,15 +94,14 @@ def resolve_batch_size(arguments: AUTrainingArguments, num_processes: int) -> tu
     if num_passes is None:
         if total % (num_processes * size):
             raise ValueError(
-                f"`total_train_batch_size` is {total}, which {num_processes} process(es) with "
-                f"`per_device_train_batch_size` {size} can't share equally in any number of passes: change one of the "
-                "two."
+                f"`total_train_batch_size` is {total}, which is not divisible by {num_processes} process(es) times "
+                f"`per_device_train_batch_size` {size}: change one of the two."
             )
         return size, total // (num_processes * size)
     if total % (num_processes * num_passes):
         raise ValueError(
-            f"`total_train_batch_size` is {total}, which {num_processes} process(es) with {num_passes} pass(es) each "
-            "can't share equally."
+            f"`total_train_batch_size` is {total}, which is not divisible by {num_processes} process(es) times "
+            f"{num_passes} pass(es)."
         )
     return total // (num_processes * num_passes), num_passes
 
@@ -119,7 +118,7 @@ def training_loader(faces: Dataset, rows: list[list[int]], num_workers: int, dev
 
 
 def evaluation_loader(accelerator: Accelerator, faces: Dataset, batch_size: int, num_workers: int = 0) -> DataLoader:
-    """Deals all faces to the processes, each once; [`~hiva_hf.training.prediction.predict`] joins them again."""
+    """Distributes all faces over the processes, each once; [`~hiva_hf.training.prediction.predict`] gathers them."""
     loader = DataLoader(
         faces,
         batch_size=batch_size,

@@ -1,8 +1,8 @@
-"""Where an interrupted stage goes on: complete states with checksums, the newest valid one found, old ones pruned.
+"""Training checkpoints, from which an interrupted stage is resumed: complete, with checksums, old ones deleted.
 
 A run's folder holds `checkpoints/STAGE/step-000130/` with tensors as safetensors (no pickles), `progress.json`, and
-`manifest.json`, which lists every other file with its size and SHA-256. A state gets its name when all of it is on the
-disk; whatever else a killed process leaves is recognized and passed over.
+`manifest.json`, which lists every other file with its size and SHA-256. A checkpoint gets its name once all of it is
+on disk; anything else that a killed process leaves is recognised and ignored.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ _PROGRESS_FILE = "progress.json"
 
 
 class StageCheckpoints:
-    """The states of one stage, and the weights of its best epoch so far. For the main process alone to write.
+    """The checkpoints of one stage, and the weights of its best epoch so far. Only the main process may write them.
 
     Args:
         output_dir: The run's folder.
         stage: Name of the stage.
-        limit: States that are kept.
+        limit: Number of checkpoints to keep.
     """
 
     def __init__(self, output_dir: Path, stage: str, limit: int):
@@ -38,12 +38,12 @@ class StageCheckpoints:
         self.limit = limit
 
     def save(self, step: int, progress: dict, write_tensors: Callable[[Path], None]) -> Path:
-        """Writes a state, then deletes those that are too old.
+        """Writes a checkpoint, then deletes those that are too old.
 
         Args:
             step: Optimizer steps of the stage so far.
-            progress: JSON-able facts; `best_epoch` tells which weights the state refers to.
-            write_tensors: Writes all else into the folder that it is given.
+            progress: JSON-serialisable progress; `best_epoch` tells which weights the checkpoint refers to.
+            write_tensors: Writes everything else into the given folder.
         """
 
         def write(folder: Path):
@@ -57,16 +57,16 @@ class StageCheckpoints:
         return path
 
     def newest_valid(self) -> Path | None:
-        """The newest state whose files are all as they were written; damaged ones are named in a warning."""
+        """The newest checkpoint whose files are all as they were written; warns of damaged ones."""
         for path in reversed(self._states()):
             damage = find_damage(path)
             if damage is None:
                 return path
-            logger.warning("The state %s is damaged and passed over: %s.", path, damage)
+            logger.warning("The checkpoint %s is damaged and skipped: %s.", path, damage)
         return None
 
     def best_folder(self, epoch: int) -> Path:
-        """Where the weights of an epoch are while it is the best."""
+        """Folder of the weights of an epoch while it is the best."""
         return self.folder / f"{_BEST_PREFIX}{epoch:03d}"
 
     def remove(self):
@@ -77,7 +77,7 @@ class StageCheckpoints:
         return sorted(path for path in names if path.name.removeprefix(_STATE_PREFIX).isdecimal())
 
     def _prune(self, newest: Path):
-        # A name after the newest state's is one that was damaged, so that the stage went back behind it.
+        # A checkpoint of a later step was damaged, so that the stage was resumed from an earlier one.
         older = [path for path in self._states() if path < newest]
         kept = [*older[max(0, len(older) - self.limit + 1) :], newest] if self.limit > 1 else [newest]
         for path in set(self._states()) - set(kept):
@@ -92,7 +92,7 @@ class StageCheckpoints:
         try:
             return self.best_folder(read_progress(state)["best_epoch"])
         except (OSError, ValueError, KeyError):
-            # Damaged meanwhile: it will be passed over, so that nothing it refers to is needed.
+            # Damaged in the meantime: it will be skipped, so that nothing it refers to is needed.
             return None
 
 
@@ -101,22 +101,22 @@ def checkpoint_folder(output_dir: Path, stage: str) -> Path:
 
 
 def has_checkpoints(output_dir: Path) -> bool:
-    """Whether a run in that folder was begun and not finished."""
+    """Whether a run in that folder was started and not finished."""
     return any((output_dir / _FOLDER).glob(f"*/{_STATE_PREFIX}*"))
 
 
 def remove_checkpoints(output_dir: Path):
-    """Deletes all states of a run; its models stay."""
+    """Deletes all training checkpoints of a run; its models are kept."""
     shutil.rmtree(output_dir / _FOLDER, ignore_errors=True)
 
 
 def read_progress(path: Path) -> dict:
-    """The facts about progress in a valid state."""
+    """The progress stored in a valid checkpoint."""
     return json.loads((path / _PROGRESS_FILE).read_text(encoding="utf-8"))
 
 
 def find_damage(path: Path) -> str | None:
-    """What is wrong with a state, or None if every file is as it was written."""
+    """What is wrong with a checkpoint, or None if every file is as it was written."""
     manifest = path / _MANIFEST_FILE
     try:
         files = json.loads(manifest.read_text(encoding="utf-8"))
@@ -129,7 +129,7 @@ def find_damage(path: Path) -> str | None:
         if not file.is_file():
             return f"{name} is missing"
         if file.stat().st_size != size:
-            return f"{name} has {file.stat().st_size} bytes, {size} were written"
+            return f"{name} has {file.stat().st_size} bytes, but {size} were written"
         if _sha256(file) != checksum:
             return f"the content of {name} has changed (its SHA-256 differs)"
     return None

@@ -1,4 +1,4 @@
-"""Checkpoints of half the size, to be passed on: stored in half precision, computed in float32."""
+"""Checkpoints of half the size for distribution: stored in half precision, computed in float32."""
 
 from pathlib import Path
 
@@ -10,29 +10,30 @@ from ..saved_checkpoints import share_weights
 
 
 def save_compact_checkpoint(model: PreTrainedModel, image_processor: BaseImageProcessor, folder: str | Path) -> Path:
-    """Save an inference checkpoint with weights of 16 bits.
+    """Save an inference checkpoint with 16-bit weights.
 
-    Its `config.json` keeps `"dtype": "float32"`, from which `from_pretrained` and `pipeline` take the type to load
-    into unless told otherwise: the rounding of the weights (11 significant bits) is all that half precision costs.
-    The model itself stays as it is. Other files of the folder stay, too.
+    Its `config.json` keeps `"dtype": "float32"`, the dtype that `from_pretrained` and `pipeline` load into unless told
+    otherwise: the only cost of half precision is the rounding of the weights (11 significant bits). The model itself
+    is not changed, and other files in the folder are kept.
 
     Args:
-        model: In float32. `encode_descriptions` and `drop_text_encoder` beforehand leave out what inference needs not.
-        image_processor: Is saved beside it.
-        folder: Where to; made if there is none.
+        model: Model in float32. Call its `encode_descriptions` and `drop_text_encoder` before to leave out what
+            inference does not need.
+        image_processor: Saved beside the model.
+        folder: Output folder; created if it doesn't exist.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: The model is not in float32, or a weight does not fit into 16 bits.
+        ValueError: If the model is not in float32, or a weight is out of the range of float16.
     """
     if model.dtype != torch.float32:
         raise ValueError(f"A compact checkpoint is made from a model in float32, but this one is in {model.dtype}.")
     weights = {name: _halved(name, tensor) for name, tensor in model.state_dict().items()}
     folder = Path(folder)
     model.save_pretrained(folder, state_dict=weights)
-    # Where the towers lay on the machine that trained says nothing to anybody else.
+    # Paths of the towers on the training machine mean nothing elsewhere.
     drop_local_towers(folder)
     image_processor.save_pretrained(folder)
     share_weights(folder)
@@ -46,6 +47,6 @@ def _halved(name: str, tensor: torch.Tensor) -> torch.Tensor:
     if not half.isfinite().all():
         raise ValueError(
             f"{name} holds values that are not finite or beyond 65504, the largest number of half precision. Save the "
-            "model by `save_pretrained`, in full."
+            "model in full precision with `save_pretrained`."
         )
     return half

@@ -1,4 +1,4 @@
-"""The same steps through DeepSpeed's ZeRO, stages 1 and 2: moments (and gradients) sharded, weights replicated."""
+"""The same optimizer steps with DeepSpeed's ZeRO, stages 1 and 2: sharded moments (and gradients), whole weights."""
 
 import functools
 import os
@@ -21,20 +21,20 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @functools.cache
 def take_over_deepspeed() -> int:
-    """ZeRO stage that Accelerate's configuration asks for, 0 for none; it is taken out of Accelerate's hands.
+    """The ZeRO stage that Accelerate's configuration requests, 0 for none; hides the request from Accelerate.
 
-    Accelerate would want its own data loaders and learning rates, which would make another training of it. The answer
-    holds for all runs of the process.
+    Accelerate would use its own data loaders and learning rates, which would change the training. The answer is cached
+    for all runs of the process.
 
     Raises:
         ImportError: if DeepSpeed is not installed.
-        ValueError: if it asks for what is not supported.
+        ValueError: if the configuration requests something unsupported.
     """
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") != "true":
         return 0
     if find_spec("deepspeed") is None:
         raise ImportError(
-            "Accelerate's configuration asks for DeepSpeed, which is not installed: `pip install deepspeed`."
+            "Accelerate's configuration requests DeepSpeed, which is not installed: `pip install deepspeed`."
         )
     stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
     offloads = [
@@ -42,8 +42,9 @@ def take_over_deepspeed() -> int:
     ]
     if stage not in _STAGES or "ACCELERATE_DEEPSPEED_CONFIG_FILE" in os.environ or offloads != ["none", "none"]:
         raise ValueError(
-            f"Accelerate's configuration asks for DeepSpeed with ZeRO stage {stage}, but here it is stage 1 or 2 "
-            "without offloading and without a configuration file of DeepSpeed's own. Use fsdp2.yaml to shard weights."
+            f"Accelerate's configuration requests DeepSpeed with ZeRO stage {stage}, but only stages 1 and 2 are "
+            "supported, without offloading and without a DeepSpeed configuration file. Use fsdp2.yaml to shard "
+            "weights."
         )
     del os.environ["ACCELERATE_USE_DEEPSPEED"]
     return int(stage)
@@ -88,10 +89,10 @@ class DeepSpeedUpdates(Updates):
         self.engine.set_gradient_accumulation_boundary(is_last)
         with self.accelerator.autocast():
             loss = self.engine(**inputs).loss
-        # DeepSpeed divides it by the number of passes.
+        # DeepSpeed divides the loss by the number of passes.
         self.engine.backward(loss)
         if not is_last:
-            # It counts its passes by this call; weights move in the last one alone.
+            # DeepSpeed counts passes by this call; weights are only updated in the last one.
             self.engine.step()
         return loss.detach()
 
@@ -114,7 +115,7 @@ class DeepSpeedUpdates(Updates):
         from deepspeed.utils import safe_set_full_optimizer_state
 
         zero = self.engine.optimizer
-        # The weights that AdamW moves are copies of the network's.
+        # AdamW updates copies of the network's weights.
         zero.refresh_fp32_params()
         for shard in zero.single_partition_of_fp32_groups:
             self.optimizer.state[shard] = {key: torch.zeros_like(shard) for key in _MOMENTS}

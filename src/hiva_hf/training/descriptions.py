@@ -1,4 +1,4 @@
-"""The sentences that stage 2 reads: the frozen part of the text encoder sees each of them once, ever."""
+"""The descriptions that stage 2 reads: the frozen part of the text encoder encodes each of them only once."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,15 +20,15 @@ _SENTENCES_AT_A_TIME = 512
 
 
 def description_variants(source: str, au_labels: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The descriptions that training draws beside the canonical ones, by label of the AU.
+    """The descriptions that training samples besides the canonical ones, by AU label.
 
     Args:
         source: "written", "generated" or a review file, see `AUTrainingArguments.descriptions`.
         au_labels: The AUs.
 
     Raises:
-        FileNotFoundError: if the review file is not there.
-        ValueError: if it is no review file, or accepts no description of an AU.
+        FileNotFoundError: if the review file does not exist.
+        ValueError: if it is not a review file, or has no accepted description of an AU.
     """
     if source == "written":
         return {label: get_action_unit(label).variants for label in au_labels}
@@ -36,20 +36,20 @@ def description_variants(source: str, au_labels: Sequence[str]) -> dict[str, tup
         return {label: tuple(generate_descriptions(label, NUM_GENERATED)) for label in au_labels}
     if not Path(source).is_file():
         raise FileNotFoundError(
-            f"`descriptions` is {source!r}, which is neither `written` nor `generated` nor a file that is there."
+            f"`descriptions` is {source!r}, which is neither `written` nor `generated` nor an existing file."
         )
     accepted = accepted_descriptions(source)
     missing = [label for label in au_labels if label not in accepted]
     if missing:
         raise ValueError(
-            f"{source} accepts no description of {', '.join(missing)}, which are trained on. Add some: "
+            f"{source} has no accepted description of {', '.join(missing)}, which are trained on. Add some: "
             f"`hiva-hf describe --aus {' '.join(missing)} --output {source} ...`."
         )
     return {label: accepted[label] for label in au_labels}
 
 
 class DescriptionBank:
-    """Every description of every AU after the frozen text layers; a step draws one for each AU.
+    """All descriptions of all AUs, encoded by the frozen text layers; each step draws one for each AU.
 
     Args:
         model: A detector whose configuration says whether variants are used (`config.augments_descriptions`).
@@ -70,7 +70,7 @@ class DescriptionBank:
             self.counts.append(len(own))
         encoded = tokenizer(sentences, padding=True, return_tensors="pt").to(model.device)
         self.attention_mask = encoded["attention_mask"]
-        # Some at a time: thousands of descriptions for each AU would fill a GPU.
+        # In chunks: thousands of descriptions for each AU would fill the memory of a GPU.
         parts = [encoded[name].split(_SENTENCES_AT_A_TIME) for name in ("input_ids", "attention_mask")]
         # [num_sentences, sequence_length, text_hidden_size]
         self.hidden_states = torch.cat([model.text_model.encode_frozen(*part) for part in zip(*parts, strict=True)])
@@ -81,7 +81,7 @@ class DescriptionBank:
         return self._rows(chosen)
 
     def canonical(self) -> dict[str, torch.Tensor]:
-        """The description of each AU that evaluation and inference read, padded to the longest of these alone."""
+        """The description of each AU that evaluation and inference read, padded to the longest of these."""
         inputs = self._rows([0] * len(self.counts))
         length = int(inputs["attention_mask"].sum(dim=1).max())
         return {name: tensor[:, :length] for name, tensor in inputs.items()}
@@ -106,7 +106,7 @@ class DescriptionBank:
 
 
 def write_description_embeddings(output_dir: Path, epoch: int, embeddings: torch.Tensor):
-    """Keeps `H` of a stage-2 epoch, the first of which is 1: Figure 5 shows how its rows grow apart."""
+    """Saves `H` of a stage-2 epoch, counted from 1: Figure 5 shows how its rows diverge."""
     folder = output_dir / EMBEDDINGS_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / f"epoch-{epoch:03d}.npy", embeddings.float().cpu().numpy())

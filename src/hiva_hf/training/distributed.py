@@ -23,25 +23,25 @@ _USUAL_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class ProcessCountError(RuntimeError):
-    """A run did not get the processes that it was asked to have."""
+    """A run has another number of processes than requested."""
 
 
 def check_num_processes(found: int, expected: int | None):
-    """Fails where a run did not get the processes that it was asked to have.
+    """Checks that a run has the requested number of processes.
 
     Args:
-        found: Processes of this run.
-        expected: What `--expected_num_processes` says, if anything.
+        found: Number of processes of this run.
+        expected: Value of `--expected_num_processes`, if given.
 
     Raises:
-        ProcessCountError: if `expected` differs, the processes that were started don't know of each other, or the
-            launcher was asked for several and started one.
+        ProcessCountError: if `expected` differs, the processes that were started don't communicate with each other, or
+            the launcher was asked for several but started one.
     """
     started = int(os.environ.get("WORLD_SIZE", found))
     if started != found:
         raise ProcessCountError(
-            f"{started} processes were started, but this run has {found}: the others would train on their own. Launch "
-            "for the devices that this machine has."
+            f"{started} processes were started, but this run has {found}: the others would train separately. Launch "
+            "only as many as this machine has devices for."
         )
     if expected is not None:
         if found != expected:
@@ -59,10 +59,10 @@ def check_num_processes(found: int, expected: int | None):
 
 
 def check_sharding(shards: bool, num_processes: int):
-    """Fails where a single process is to share a network with others.
+    """Checks that a network is not to be sharded over a single process.
 
     Raises:
-        ValueError: if shards are wanted of a single process.
+        ValueError: if it is.
     """
     if shards and num_processes == 1:
         raise ValueError("`fsdp` shards the network over several processes, but this run has one.")
@@ -70,18 +70,18 @@ def check_sharding(shards: bool, num_processes: int):
 
 @functools.cache
 def take_over_fsdp() -> bool:
-    """Whether Accelerate's configuration asks for FSDP; if so it is taken out of Accelerate's hands.
+    """Whether Accelerate's configuration requests FSDP; hides the request from Accelerate.
 
-    On CPUs Accelerate would silently make DDP of it. Here shards are made by the same code on every device. The answer
-    holds for all runs of the process.
+    On CPUs Accelerate would silently use DDP instead. Here the same code shards on every device. The answer is cached
+    for all runs of the process.
 
     Raises:
-        ValueError: if it asks for the first version of FSDP.
+        ValueError: if the configuration requests the first version of FSDP.
     """
     if os.environ.get("ACCELERATE_USE_FSDP", "false") != "true":
         return False
     if os.environ.get("FSDP_VERSION") != "2":
-        raise ValueError("Accelerate's configuration asks for FSDP 1: set `fsdp_version: 2` in its `fsdp_config`.")
+        raise ValueError("Accelerate's configuration requests FSDP 1: set `fsdp_version: 2` in its `fsdp_config`.")
     del os.environ["ACCELERATE_USE_FSDP"]
     return True
 
@@ -95,17 +95,17 @@ class _SumOverProcesses(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
-        # Every process's loss depends on every process's term.
+        # The loss of each process depends on the terms of all processes.
         total = gradient.clone()
         distributed.all_reduce(total)
         return total
 
 
 class SynchronizedBatchNorm(_BatchNorm):
-    """Batch norm whose mean and variance are those of all processes' batches together, which are equally large.
+    """Batch norm with mean and variance over the batches of all processes, which must be equally large.
 
-    torch's own SyncBatchNorm runs on GPUs only. This one runs wherever collectives do, so that what is tested on CPUs
-    is what trains on GPUs. In evaluation mode it is torch's batch norm.
+    torch's own SyncBatchNorm runs on GPUs only. This one runs wherever collectives do, so that tests on CPUs cover
+    what trains on GPUs. In evaluation mode it is torch's batch norm.
     """
 
     def _check_input_dim(self, hidden_states: torch.Tensor):
@@ -124,7 +124,7 @@ class SynchronizedBatchNorm(_BatchNorm):
         num_processes = distributed.get_world_size()
         mean = _SumOverProcesses.apply(values.mean(axes)) / num_processes
         centered = values - mean.view(shape)
-        # In two passes: the difference of two large sums would cancel.
+        # In two passes, because the difference of two large sums would suffer from cancellation.
         variance = _SumOverProcesses.apply(centered.square().mean(axes)) / num_processes
         count = num_processes * values.numel() // values.shape[1]
         self._update_running_statistics(mean.detach(), variance.detach(), count)
@@ -142,15 +142,15 @@ def synchronize_batch_norms(model: nn.Module):
     """Replaces every batch norm by one over all processes, with the same parameters and buffers.
 
     Raises:
-        ValueError: if one is of a kind that does more or less than torch's usual one.
+        ValueError: if one is not a standard batch norm of torch with scale and moving statistics.
     """
     for path, norm in list(model.named_modules()):
         if not isinstance(norm, _BatchNorm) or isinstance(norm, SynchronizedBatchNorm):
             continue
         if type(norm) not in _USUAL_BATCH_NORMS or norm.momentum is None or norm.weight is None:
             raise ValueError(
-                f"{path} is a {type(norm).__name__}, whose statistics can't be joined over processes: only torch's "
-                "batch norms with scale and moving statistics can. Train on one process, or use another tower."
+                f"{path} is a {type(norm).__name__}, whose statistics can't be synchronised over processes: only "
+                "torch's batch norms with scale and moving statistics can. Train on one process, or use another tower."
             )
         synchronized = SynchronizedBatchNorm(norm.num_features, norm.eps, norm.momentum, device="meta")
         synchronized._parameters, synchronized._buffers = norm._parameters, norm._buffers
@@ -160,18 +160,18 @@ def synchronize_batch_norms(model: nn.Module):
 
 
 def spread_over_processes(accelerator: Accelerator, model: HiVAPreTrainedModel, shard: bool) -> nn.Module:
-    """Makes the processes of a run train one network together.
+    """Distributes a network over the processes of a run.
 
     Args:
-        accelerator: Knows processes and devices; the network lies on its device.
+        accelerator: Accelerator of the run; the network is on its device.
         model: The network; changed in place.
-        shard: FSDP2 in place of DDP.
+        shard: Use FSDP2 instead of DDP.
 
     Returns:
-        What is called to run it forward; `model` itself where there is one process, or shards.
+        The module to call for a forward pass; `model` itself for a single process or with FSDP2.
 
     Raises:
-        ValueError: if shards are wanted of a single process.
+        ValueError: if sharding is requested for a single process.
     """
     check_sharding(shard, accelerator.num_processes)
     if accelerator.num_processes == 1:
@@ -192,7 +192,7 @@ def spread_over_processes(accelerator: Accelerator, model: HiVAPreTrainedModel, 
 
 
 def _shard_units(model: HiVAPreTrainedModel) -> list[nn.Module]:
-    """Parts that are gathered together, inner ones first.
+    """Modules whose weights are gathered together, inner ones first.
 
     Each layer is one, so that the frozen layers of the text encoder, which never run in training, are never gathered.
     """
@@ -205,12 +205,12 @@ def _shard_units(model: HiVAPreTrainedModel) -> list[nn.Module]:
     text_model = getattr(model, "text_model", None)
     frozen = [] if text_model is None else [part for part in text_model.frozen_modules if part not in innermost]
     whole = [part for part in model.modules() if type(part).__name__ in model._no_split_modules]
-    # Once each: transformers adds the layers of inner models to the outer one's `_no_split_modules`.
+    # Without duplicates: transformers adds the layers of inner models to the outer one's `_no_split_modules`.
     return list(dict.fromkeys(innermost + frozen + whole))
 
 
 def accumulating(model: nn.Module, is_last: bool) -> AbstractContextManager:
-    """Around forward and backward pass: gradients are exchanged in the last pass of a step only."""
+    """Context of a forward and backward pass: gradients are only synchronised in the last pass of a step."""
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(is_last)
     if isinstance(model, DistributedDataParallel) and not is_last:
@@ -219,7 +219,7 @@ def accumulating(model: nn.Module, is_last: bool) -> AbstractContextManager:
 
 
 def any_process(accelerator: Accelerator, flag: bool) -> bool:
-    """Whether the flag is raised in any process; all must ask."""
+    """Whether the flag is set in any process; all processes must call this."""
     if accelerator.num_processes == 1:
         return flag
     flags = torch.tensor([float(flag)], device=accelerator.device)

@@ -1,4 +1,4 @@
-"""A moving average of the weights, which is often better than the last ones."""
+"""An exponential moving average of the weights, which is often better than the last weights."""
 
 from collections.abc import Mapping
 
@@ -13,13 +13,13 @@ _STATISTICS = ("running_mean", "running_var")
 
 
 class ExponentialMovingAverage:
-    """Average `a` of the learning parameters and the batch norms' statistics: `a += (1 - decay) (weights - a)`.
+    """Average `a` of the trainable parameters and the batch norms' statistics: `a += (1 - decay) (weights - a)`.
 
-    Early on the decay is `(1 + steps) / (10 + steps)` where that is smaller, so that the average forgets the start.
+    The decay is `(1 + steps) / (10 + steps)` while that is smaller, so that the average forgets the initial weights.
 
     Args:
-        model: The network, as it is when the optimizer gets it.
-        decay: Below 1; 0.999 averages over the last thousand steps.
+        model: The network, in the state in which the optimizer gets it.
+        decay: Below 1; 0.999 averages over about the last thousand steps.
     """
 
     def __init__(self, model: nn.Module, decay: float):
@@ -30,16 +30,16 @@ class ExponentialMovingAverage:
 
     @torch.no_grad()
     def update(self, steps: int):
-        """Takes in the weights after a step, of which `steps` came before."""
+        """Updates the average with the weights after a step, before which there were `steps` others."""
         weight = 1 - min(self.decay, (1 + steps) / (10 + steps))
         for name, average in self.averages.items():
             average.lerp_(self.sources[name].detach(), weight)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The averages by name, whole."""
+        """The averages by name, gathered if they are sharded."""
         return {name: whole(average) for name, average in self.averages.items()}
 
     def load_tensors(self, tensors: Mapping[str, torch.Tensor]):
-        """Puts back what [`tensors`] gave."""
+        """Restores what [`tensors`] returned."""
         for name, average in self.averages.items():
             average.copy_(spread_like(tensors[name], average))

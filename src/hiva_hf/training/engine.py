@@ -1,4 +1,4 @@
-"""One training stage: steps, validation after each epoch, states to resume from, the best epoch's weights on disk."""
+"""One training stage: steps, validation after each epoch, training checkpoints, and the weights of the best epoch."""
 
 import logging
 import signal
@@ -51,13 +51,13 @@ _WHY_UNDEFINED = {
 
 @dataclass(frozen=True)
 class Stage:
-    """What tells one stage from the other.
+    """What distinguishes one stage from another.
 
     Attributes:
-        name: Also of its folder in the run's.
-        num_epochs: Epochs it trains.
-        learning_rate: Peak learning rate of the layers that start at random.
-        first_epoch: Epochs of the stages before it: order and augmentation go on where those ended.
+        name: Its name, and that of its folder in the run's folder.
+        num_epochs: Number of epochs.
+        learning_rate: Peak learning rate of the randomly initialised layers.
+        first_epoch: Number of epochs of the stages before it: order and augmentation continue from there.
         step_inputs: Further keyword arguments of `forward` in each step, such as the drawn descriptions.
         before_evaluation: Called with the network and the number of the epoch, from 1, before it is validated.
     """
@@ -74,15 +74,15 @@ class StageTrainer:
     """Trains one stage and keeps the epoch that is best on validation subjects.
 
     Args:
-        accelerator: Where and in which precision it runs.
+        accelerator: Device and precision of the run.
         model: [`HiVAForPreTraining`], [`HiVAForAUDetection`] or [`VLFAUForAUDetection`]; it is trained in place.
-        stage: Which stage this is.
+        stage: The stage.
         train_split: The training split, for the names of faces.
         train_faces: Its faces with augmentation.
         validation_faces: Faces of other subjects.
         arguments: Everything else.
-        stop_request: Tells when to stop early.
-        make_updates: Makes what turns batches into steps.
+        stop_request: Request to stop early.
+        make_updates: Creates the [`Updates`], which turn batches into optimizer steps.
     """
 
     def __init__(
@@ -141,24 +141,24 @@ class StageTrainer:
 
     @property
     def folder(self) -> Path:
-        """Where the best epoch's weights are when the stage is finished; there is no such folder before."""
+        """Folder of the best epoch's weights, which exists once the stage is finished."""
         return self.output_dir / self.stage.name
 
     @property
     def steps_done(self) -> int:
-        """Optimizer steps of the stage."""
+        """Optimizer steps of the stage so far."""
         return self.progress.epochs_done * self.batches.steps_per_epoch + self.progress.steps_done
 
     @property
     def steps_of_run(self) -> int:
-        """Optimizer steps of this stage and those before it."""
+        """Optimizer steps of this stage so far and of those before it."""
         return self.stage.first_epoch * self.batches.steps_per_epoch + self.steps_done
 
     def train(self) -> Path:
-        """Runs what is left of the stage and returns the folder of the best epoch's weights.
+        """Runs the rest of the stage and returns the folder of the best epoch's weights.
 
         Raises:
-            TrainingInterrupted: if it was asked to stop; the state is saved.
+            TrainingInterrupted: if it was asked to stop; a checkpoint is saved.
             FloatingPointError: if a loss is not finite; the message names the faces.
         """
         if self.arguments.resume_from_checkpoint:
@@ -246,7 +246,7 @@ class StageTrainer:
             self._save()
 
     def _read_reports(self, everything: bool = False) -> bool:
-        """Takes in the losses that have come in, and returns whether some process was asked to stop."""
+        """Records the losses that have arrived, and returns whether any process was asked to stop."""
         stop = False
         for report in self.reports.read(everything):
             if not report.is_finite:
@@ -274,7 +274,7 @@ class StageTrainer:
         number = self.stop_request.signal_number or signal.SIGTERM
         raise TrainingInterrupted(
             f"Stopped in {self.stage.name}, epoch {self.progress.epochs_done + 1}, after step {self.steps_done}; the "
-            f"state is in {self.checkpoints.folder}. `--resume_from_checkpoint true` goes on from there.",
+            f"checkpoint is in {self.checkpoints.folder}. `--resume_from_checkpoint true` continues from there.",
             number,
         )
 

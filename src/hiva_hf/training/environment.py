@@ -1,4 +1,4 @@
-"""What a run was made with: versions, kind of machine, git revision, memory."""
+"""The environment of a run: versions, kind of machine, git revision, memory."""
 
 import platform
 import subprocess
@@ -28,7 +28,7 @@ def describe_environment(num_processes: int, device: torch.device, mixed_precisi
     """Versions, kind of machine and git revision; no names of machines, people or folders."""
     return {
         "python": platform.python_version(),
-        # torch's own version tells what it was built for, too.
+        # torch's own version also tells what it was built for.
         "packages": {name: found for name in _PACKAGES if (found := _version(name)) is not None}
         | {"torch": torch.__version__},
         "git_revision": git_revision(),
@@ -43,7 +43,7 @@ def describe_environment(num_processes: int, device: torch.device, mixed_precisi
 
 
 def git_revision() -> str | None:
-    """Commit that the package's source is at, with `+` if it has been changed since; None outside a checkout."""
+    """Commit of the package's source, with `+` if it has been changed since; None outside a checkout."""
     here = Path(__file__)
     if _git("ls-files", "--error-unmatch", here.name, folder=here.parent) is None:
         return None
@@ -77,9 +77,9 @@ def _processor() -> str:
 
 
 class PeakMemory:
-    """Most memory in use since the last [`start`]: allocated by torch on a GPU, resident in the process on a CPU.
+    """Peak memory use since the last [`start`]: allocated by torch on a GPU, resident in the process on a CPU.
 
-    Only Linux can count anew within a process; elsewhere the peak of a CPU is that of the whole process.
+    Only Linux can reset the peak within a process; elsewhere the peak on a CPU is that of the whole process.
     """
 
     def __init__(self, device: torch.device):
@@ -93,7 +93,7 @@ class PeakMemory:
             _RESET_PEAK.write_text("5")
 
     def bytes(self) -> int | None:
-        """The peak, None where the system does not tell (Windows)."""
+        """The peak, None if the system does not report it (Windows)."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         if _RESET_PEAK.exists():

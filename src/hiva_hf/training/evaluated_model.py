@@ -1,4 +1,4 @@
-"""The network as it is validated and saved, where that is not the one in training."""
+"""The network that is validated and saved, if it is not the one in training."""
 
 import copy
 
@@ -8,10 +8,10 @@ from .training_state import load_model_tensors, model_tensors
 
 
 class EvaluatedModel:
-    """Whole weights where training shards them, averaged ones where an average is kept; otherwise the network itself.
+    """Gathered weights if training shards them, averaged weights if an average is kept; otherwise the network itself.
 
     Args:
-        model: The network in training, before it is spread over processes.
+        model: The network in training, before it is distributed over processes.
         needs_copy: Whether weights will be sharded or averaged.
     """
 
@@ -20,7 +20,7 @@ class EvaluatedModel:
         self.copy = copy.deepcopy(model) if needs_copy else None
 
     def renewed(self, average: ExponentialMovingAverage | None) -> HiVAPreTrainedModel:
-        """The network with the weights of this moment; all processes must ask for it."""
+        """The network with the current weights; all processes must call this."""
         if self.copy is None:
             return self.model
         tensors = model_tensors(self.model)

@@ -8,9 +8,9 @@ from ..processor_cores import usable_cores
 
 
 def must_use_cpu() -> bool:
-    """Whether a run is one of CPUs, so that several processes find each other there instead of working alone.
+    """Whether a run must use CPUs, so that several processes train together there instead of separately.
 
-    Apple's GPUs serve one process: several are a run of CPUs.
+    Apple's GPUs support a single process: runs with several use CPUs.
     """
     if not torch.accelerator.is_available():
         return True
@@ -22,22 +22,22 @@ def choose_mixed_precision(requested: str) -> str:
     """The precision of a run.
 
     Args:
-        requested: `"no"`, `"bf16"`, or `"auto"`: what `accelerate launch` was asked for, else bf16 where the hardware
-            multiplies it natively, which is then about twice as fast.
+        requested: `"no"`, `"bf16"`, or `"auto"`: what `accelerate launch` was asked for, else bf16 if the hardware
+            supports it natively, which is then about twice as fast.
 
     Raises:
-        ValueError: if the launcher was asked for another one.
+        ValueError: if the launcher was asked for another precision.
     """
     if requested != "auto":
         return requested
-    # Also "no" where it was asked for nothing.
+    # Also "no" if it was not asked for any.
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if launched == "bf16":
         return launched
     if launched != "no":
         raise ValueError(
-            f"`accelerate launch` was asked for mixed precision {launched}, but there are no and bf16: change its "
-            "option or configuration, or pass `--mixed_precision` to the script."
+            f"`accelerate launch` was asked for mixed precision {launched}, but only no and bf16 are supported: "
+            "change its option or configuration, or pass `--mixed_precision` to the script."
         )
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
@@ -46,20 +46,20 @@ def choose_mixed_precision(requested: str) -> str:
 
 
 def check_compile_backend(name: str):
-    """Makes sure that `torch.compile` knows what is to compile the network.
+    """Checks that a backend of `torch.compile` exists.
 
     Raises:
         ValueError: if it doesn't.
     """
     known = torch.compiler.list_backends(exclude_tags=())
     if name not in known:
-        raise ValueError(f"`torch_compile_backend` is {name!r}, but torch knows {', '.join(known)}.")
+        raise ValueError(f"`torch_compile_backend` is {name!r}, but torch has {', '.join(known)}.")
 
 
 def use_cpu_cores(num_threads: int | None):
     """Lets torch compute on `num_threads` threads, by default this process's share of the machine's cores.
 
-    `accelerate launch` sets `OMP_NUM_THREADS=1` where nothing else is asked for, which leaves all cores but one idle.
+    `accelerate launch` sets `OMP_NUM_THREADS=1` by default, which leaves all cores but one idle.
     """
     if num_threads is None:
         num_threads = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))

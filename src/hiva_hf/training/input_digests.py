@@ -1,4 +1,4 @@
-"""Whether a run that goes on still reads what it began with: a path stays the same when what lies there changes."""
+"""Digests by which a resumed run detects changed inputs: a path stays the same when its content changes."""
 
 import hashlib
 import json
@@ -8,12 +8,12 @@ import numpy as np
 from datasets import Dataset
 
 
-# What tells a face from all others of its data set.
+# Columns that identify a face in its data set.
 _FACE_COLUMNS = ("subject", "task", "frame")
 
 
 def digest_of_faces(splits: Iterable[Dataset]) -> str:
-    """Of whose faces there are and how they are labelled, in their order; the pictures are not looked at."""
+    """Digest of the identities and labels of the faces, in their order; pictures are not read."""
     digest = hashlib.sha256()
     for faces in splits:
         digest.update(json.dumps([faces[name][:] for name in _FACE_COLUMNS]).encode())
@@ -22,7 +22,7 @@ def digest_of_faces(splits: Iterable[Dataset]) -> str:
 
 
 def digest_of_descriptions(descriptions: Mapping[str, Sequence[str]]) -> str:
-    """Of the descriptions of each AU, in their order."""
+    """Digest of the descriptions of each AU, in their order."""
     return hashlib.sha256(
         json.dumps({label: list(texts) for label, texts in descriptions.items()}).encode()
     ).hexdigest()

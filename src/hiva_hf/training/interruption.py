@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during training: the step is finished, the state saved, and the run says how to go on."""
+"""Ctrl-C and SIGTERM during training: the step is finished, a checkpoint saved, and the run says how to resume."""
 
 import logging
 import signal
@@ -11,10 +11,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class TrainingInterrupted(RuntimeError):
-    """Training was asked to stop and has saved its state.
+    """Training was asked to stop and has saved a checkpoint.
 
     Attributes:
-        signal_number: What asked for it, SIGINT or SIGTERM.
+        signal_number: The signal that asked for it, SIGINT or SIGTERM.
     """
 
     def __init__(self, message: str, signal_number: int):
@@ -23,15 +23,15 @@ class TrainingInterrupted(RuntimeError):
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a process that ends because of this signal: 130 or 143."""
+        """The exit code that shells expect of a process ended by this signal: 130 or 143."""
         return 128 + self.signal_number
 
 
 class StopRequest:
-    """Within its context a Ctrl-C or SIGTERM ends nothing by itself, but is remembered.
+    """Within its context, Ctrl-C and SIGTERM do not end the process, but are remembered.
 
-    A signal that comes again changes nothing either: launchers pass on to their processes what the terminal has sent
-    them already. Whoever can't wait kills the process, which loses no more than the steps since the last state.
+    Repeated signals have no effect: launchers forward signals that the terminal has already sent to their processes.
+    To stop at once, kill the process, which loses no more than the steps since the last checkpoint.
     """
 
     def __init__(self):
@@ -45,7 +45,7 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         self._depth += 1
-        # Python lets the main thread alone handle signals; in another one its caller decides when training ends.
+        # Python handles signals in the main thread only; in other threads, the caller decides when training ends.
         if self._depth == 1 and threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._remember) for number in _SIGNALS}
         return self
@@ -63,6 +63,6 @@ class StopRequest:
 
 
 def ignore_in_worker(worker_id: int):
-    """For processes that load data: a Ctrl-C in a terminal reaches them too, but the step still needs their faces."""
+    """Makes data loading workers ignore signals: Ctrl-C reaches them too, but the step still needs their faces."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)

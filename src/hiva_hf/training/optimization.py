@@ -1,4 +1,4 @@
-"""What learns and how fast: frozen parts, learning rates of the layers, optimizer and schedule."""
+"""Frozen parameters, learning rates of the layers, optimizer and schedule."""
 
 import logging
 from collections.abc import Mapping
@@ -16,19 +16,19 @@ from .arguments import AUTrainingArguments
 
 logger = logging.getLogger(__name__)
 
-# Towers that come with pretrained weights; they learn more slowly than what starts at random.
+# Towers with pretrained weights; their learning rates are lower than those of randomly initialised layers.
 _VISION_TOWER, _TEXT_TOWER = "vision_model.backbone.", "text_model.encoder."
-# Ends of names; the second one is that of Swin's relative positions.
+# Suffixes of names; the second one is that of Swin's relative positions.
 _BIASES = ("bias", "bias_table")
-# A batch norm subtracts them again: those of the convolutions before it, and that of the tower's last norm.
+# Biases that a following batch norm cancels: those of the convolutions before it, and that of the tower's last norm.
 _BIASES_BEFORE_BATCH_NORM = ("stem.bias", "branches.bias", "backbone.layernorm.bias", "backbone.timm_model.norm.bias")
 
 
 def freeze_backbone(model: HiVAPreTrainedModel, trainable_layers: int):
-    """Freezes a ViT-like vision tower but for its last layers and what follows them.
+    """Freezes a ViT-like vision tower, except for its last layers and what follows them.
 
     Args:
-        model: Either stage's network.
+        model: The network of either stage.
         trainable_layers: Layers that stay trainable; 0 freezes the whole tower, -1 nothing.
 
     Raises:
@@ -54,10 +54,10 @@ def freeze_backbone(model: HiVAPreTrainedModel, trainable_layers: int):
 
 
 def freeze_biases_without_effect(model: HiVAPreTrainedModel):
-    """Freezes biases that a batch norm subtracts again.
+    """Freezes biases that a following batch norm cancels.
 
-    Their gradient is 0 but for rounding. AdamW divides a gradient by its own size, so it would make steps of full
-    length out of that noise, which differs between numbers of processes, batch layouts and machines. (Biases of
+    Their gradient is 0 except for rounding. AdamW divides a gradient by its own magnitude, so it would turn that noise
+    into full-sized steps, which would differ between numbers of processes, batch layouts and machines. (Biases of
     attention keys have no effect either, but their noise is so far below AdamW's epsilon that they stay where they
     are.)
     """
@@ -68,7 +68,7 @@ def freeze_biases_without_effect(model: HiVAPreTrainedModel):
 
 
 def freeze_unused_parameters(model: HiVAPreTrainedModel, inputs: Mapping[str, torch.Tensor]):
-    """Freezes what no gradient reaches, such as a tower's pooler: DDP would wait for its gradient.
+    """Freezes parameters that get no gradient, such as those of a tower's pooler: DDP would wait for it.
 
     Args:
         model: The network, in any mode.
@@ -92,14 +92,14 @@ def parameter_groups(
     """Optimizer groups: towers with smaller learning rates; no weight decay on biases and norms.
 
     Args:
-        model: Either stage's network.
-        learning_rate: Of everything outside the towers.
-        tower_scale: The towers' rate as a share of it.
-        weight_decay: Of weights that are neither biases nor norms.
-        layer_decay: Each layer of a tower has this share of the rate of the layer above (BEiT's layer-wise decay).
+        model: The network of either stage.
+        learning_rate: Learning rate of everything outside the towers.
+        tower_scale: Learning rate of the towers relative to it.
+        weight_decay: Weight decay of weights that are neither biases nor norms.
+        layer_decay: Learning rate of each tower layer relative to the layer above (BEiT's layer-wise decay).
     """
     depths = _depths_below_the_top(model)
-    # The only ones with more than one dimension.
+    # The only norms with more than one dimension.
     grouped = [module for module in model.modules() if isinstance(module, HiVAGroupedLayerNorm)]
     norms = {parameter for norm in grouped for parameter in norm.parameters()}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
@@ -153,7 +153,7 @@ def _layers_of_parameters(tower: nn.Module) -> dict[str, int]:
 
 
 def make_optimizer(model: nn.Module, learning_rate: float, arguments: AUTrainingArguments) -> torch.optim.AdamW:
-    """AdamW over what learns, as the settings say."""
+    """AdamW over the trainable parameters, with the settings of the run."""
     groups = parameter_groups(
         model,
         learning_rate,
@@ -162,7 +162,7 @@ def make_optimizer(model: nn.Module, learning_rate: float, arguments: AUTraining
         arguments.layerwise_lr_decay,
     )
     for group in groups:
-        # A schedule that starts in the middle asks for it.
+        # Required by a schedule that starts in the middle.
         group["initial_lr"] = group["lr"]
     return torch.optim.AdamW(groups, fused=arguments.optim == "adamw_torch_fused")
 
@@ -170,7 +170,7 @@ def make_optimizer(model: nn.Module, learning_rate: float, arguments: AUTraining
 def make_schedule(
     optimizer: torch.optim.Optimizer, num_steps: int, steps_done: int, arguments: AUTrainingArguments
 ) -> LambdaLR:
-    """The cosine schedule of a stage of `num_steps` optimizer steps, of which `steps_done` are behind it."""
+    """The cosine schedule of a stage of `num_steps` optimizer steps, of which `steps_done` are done."""
     return get_cosine_schedule_with_warmup(
         optimizer,
         num_warmup_steps=round(arguments.warmup_ratio * num_steps),

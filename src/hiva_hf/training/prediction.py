@@ -21,10 +21,10 @@ def predict(
     """Labels and probabilities `[n, N]` of all faces of a prepared loader, each once and in the loader's order.
 
     Args:
-        accelerator: Of the run.
+        accelerator: Accelerator of the run.
         model: A detector or a stage-1 network; it is left in evaluation mode.
         loader: Prepared by `accelerator`.
-        description: Stands before the progress bar.
+        description: Label of the progress bar.
         after_batch: Called after each batch, in all processes equally often.
     """
     model.eval()

@@ -1,10 +1,10 @@
-"""Every random number of training as a function of the seed and the step: nothing to save, nothing to lose."""
+"""All random numbers of training as functions of the seed and the step: no generator state has to be saved."""
 
 import torch
 from torch import nn
 
 
-# Streams of random numbers that must not be the same one.
+# Independent streams of random numbers.
 _ORDER, _DESCRIPTIONS, _TEXT, _VISION = range(4)
 
 
@@ -14,20 +14,20 @@ def shuffled(num_samples: int, seed: int, epoch: int) -> list[int]:
 
 
 def description_generator(seed: int, step: int) -> torch.Generator:
-    """What the descriptions of an optimizer step are drawn with, the same in all processes."""
+    """Generator for the descriptions of an optimizer step, the same in all processes."""
     return _generator(seed, _DESCRIPTIONS, step)
 
 
 class StepRandomness:
     """Dropout and drop path of each step.
 
-    The text side is the same for all faces of a step, however they are dealt to processes and passes: its dropout is
-    drawn once for each optimizer step. What the vision tower draws for each face differs between processes and passes.
+    The text side is the same for all faces of a step, however they are distributed over processes and passes: its
+    dropout is drawn once for each optimizer step. That of the vision tower differs between processes and passes.
 
     Args:
-        model: The network; a hook on its text side is left in it.
+        model: The network; a hook is registered on its text side.
         seed: Seed of the run.
-        process_index: Number of this process.
+        process_index: Index of this process.
     """
 
     def __init__(self, model: nn.Module, seed: int, process_index: int):
@@ -39,7 +39,7 @@ class StepRandomness:
             text_model.register_forward_pre_hook(self._seed_text)
 
     def begin(self, step: int, forward_pass: int):
-        """To be called before each forward pass of a step."""
+        """Must be called before each forward pass of a step."""
         self.step = step
         torch.manual_seed(_mix(self.seed, _VISION, step, forward_pass, self.process_index))
 
@@ -54,5 +54,5 @@ def _generator(*numbers: int) -> torch.Generator:
 
 
 def _mix(*numbers: int) -> int:
-    # A tuple's hash of integers is the same in every process and every run.
+    # The hash of a tuple of integers is the same in every process and every run.
     return hash(numbers)

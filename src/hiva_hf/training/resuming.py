@@ -1,4 +1,4 @@
-"""The command that goes on with a stopped run."""
+"""The command that resumes a stopped run."""
 
 import os
 import shlex
@@ -9,10 +9,10 @@ def resume_command(shards: bool = False) -> str:
     """The command line of this process with `--resume_from_checkpoint true`, for the launcher that started it.
 
     A launcher's own options are not known to the processes that it starts: with several machines, or a configuration
-    file, they are to be given again.
+    file, they must be added.
 
     Args:
-        shards: Whether the run was sharded, which the configuration file of a launcher may have asked for.
+        shards: Whether the run was sharded, possibly by the configuration file of a launcher.
     """
     words = [*sys.argv]
     for option in ("--resume_from_checkpoint", "--overwrite_output_dir"):

@@ -1,4 +1,4 @@
-"""What a run's folder holds besides the weights, and who may go on in it."""
+"""The files of a run's folder besides the weights, and which runs may use the folder."""
 
 import json
 import logging
@@ -66,15 +66,15 @@ class RunFolder:
         self._lock: FileLock | None = None
 
     def results(self) -> dict | None:
-        """What the run reported, None if it is not finished."""
+        """The results of the run, None if it is not finished."""
         return _read_if_there(self.path / RESULTS_FILE)
 
     def check(self, arguments: AUTrainingArguments, num_processes: int):
-        """Makes sure that a run with these settings may write here; changes nothing.
+        """Checks that a run with these settings may write here; changes nothing.
 
         Raises:
-            ValueError: if it would resume a run with other settings or another number of processes, or lose the states
-                of an unfinished run or the results of a finished one with other settings.
+            ValueError: if it would resume a run with other settings or another number of processes, or delete the
+                checkpoints of an unfinished run or the results of a finished one with other settings.
         """
         if arguments.resume_from_checkpoint:
             self._check_settings(arguments)
@@ -90,19 +90,19 @@ class RunFolder:
             self._check_same_run(arguments)
         elif self._is_begun():
             raise ValueError(
-                f"{self.path} holds an unfinished run. Pass `--resume_from_checkpoint true` to go on with it, "
-                "`--overwrite_output_dir true` to start anew and lose it, or another `--output_dir`."
+                f"{self.path} holds an unfinished run. Pass `--resume_from_checkpoint true` to resume it, "
+                "`--overwrite_output_dir true` to overwrite it, or another `--output_dir`."
             )
 
     def check_inputs(self, arguments: AUTrainingArguments, digests: Mapping[str, str]):
-        """Makes sure that a run which goes on reads what it began with.
+        """Checks that a resumed run has the same inputs as before.
 
         Args:
             arguments: Its settings.
-            digests: Of each of its inputs, by name; [`open`] is to write them down as `inputs` of the environment.
+            digests: Digest of each of its inputs, by name; pass them to [`open`] as `inputs` of the environment.
 
         Raises:
-            ValueError: if one was another.
+            ValueError: if one has changed.
         """
         if not arguments.resume_from_checkpoint or self.results() is not None:
             return
@@ -110,15 +110,15 @@ class RunFolder:
         changed = [name for name, digest in digests.items() if before.get(name, digest) != digest]
         if changed:
             raise ValueError(
-                f"The run in {self.path} was started with other {' and '.join(changed)} than are there now under the "
-                "same name. Bring them back, or start another one elsewhere (`--output_dir`)."
+                f"The run in {self.path} was started with other {' and '.join(changed)} than there are now under the "
+                "same name. Restore them, or start another run elsewhere (`--output_dir`)."
             )
 
     def lock(self):
-        """Keeps other processes from training here, until [`unlock`] or the end of this one.
+        """Keeps other processes from training here, until [`unlock`] or the end of this process.
 
         Raises:
-            ValueError: if one does.
+            ValueError: if another process is training here.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
@@ -130,13 +130,13 @@ class RunFolder:
             ) from error
 
     def unlock(self):
-        """Lets others train here; nothing happens where it isn't locked."""
+        """Releases the lock, if it is held."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     def open(self, arguments: AUTrainingArguments, environment: dict):
-        """Writes down settings and environment; a run that does not resume clears what an earlier one left."""
+        """Saves settings and environment; unless the run is resumed, deletes the files of an earlier one."""
         if not arguments.resume_from_checkpoint:
             if self.results() is not None:
                 logger.warning("%s holds a finished run, which this one replaces.", self.path)
@@ -152,7 +152,7 @@ class RunFolder:
         write_json(self.path / ENVIRONMENT_FILE, environment)
 
     def add_resources(self, name: str, seconds: float, peak_memory: int | None = None):
-        """Adds up time and keeps the highest memory of a part of the run, also over interruptions."""
+        """Accumulates the time and the peak memory of a part of the run, also across interruptions."""
         resources = self.resources()
         part = resources.setdefault(name, {"seconds": 0.0})
         part["seconds"] += seconds
@@ -165,12 +165,12 @@ class RunFolder:
         return _read_if_there(self.path / RESOURCES_FILE) or {}
 
     def write_results(self, results: dict):
-        """Finishes the run: its states are not needed any more."""
+        """Finishes the run, and deletes its checkpoints, which are not needed any more."""
         write_json(self.path / RESULTS_FILE, results)
         remove_checkpoints(self.path)
 
     def picture_of(self, photo: str | None) -> Path:
-        """Where the picture of a photo goes; whose photo it is, is noted before, since that decides who may see it.
+        """Path for the picture of a photo. Records first whose photo it is, since that decides who may see it.
 
         Args:
             photo: The user's photo, or None for the public one.
@@ -192,8 +192,8 @@ class RunFolder:
         ]
         if differing and self._is_begun():
             logger.warning(
-                "The run in %s was started with other versions (%s): without the interruption it might have ended at "
-                "slightly other weights.",
+                "The run in %s was started with other versions (%s): its weights may differ slightly from those of an "
+                "uninterrupted run.",
                 self.path,
                 "; ".join(differing),
             )
@@ -211,14 +211,14 @@ class RunFolder:
         if differing:
             raise ValueError(
                 f"The run in {self.path} was started with other settings: {'; '.join(differing)}. Resume it with its "
-                f"own ({self.path / SETTINGS_FILE}), or start another one elsewhere (`--output_dir`)."
+                f"own ({self.path / SETTINGS_FILE}), or start another run elsewhere (`--output_dir`)."
             )
 
     def _differing_settings(self, arguments: AUTrainingArguments) -> list[str]:
         path = self.path / SETTINGS_FILE
         before = read_settings(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {}
         return [
-            f"{name} was {before[name]!r}, is {value!r}"
+            f"{name} was {before[name]!r}, but is {value!r}"
             for name, value in arguments.binding_settings().items()
             if name in before and before[name] != value
         ]
@@ -229,7 +229,7 @@ def write_json(path: Path, content: dict):
 
 
 def write_metrics(path: Path, stage: str, history: list[dict]):
-    """Replaces the lines of a stage, one for each epoch; those of the other stage stay."""
+    """Replaces the lines of a stage, one for each epoch; those of the other stage are kept."""
     others = [epoch for epoch in read_metrics(path) if epoch["stage"] != stage]
     epochs = [*others, *({"stage": stage, **epoch} for epoch in history)]
     epochs.sort(key=lambda epoch: (epoch["stage"], epoch["epoch"]))
@@ -244,7 +244,7 @@ def read_metrics(path: Path) -> list[dict]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What [`write_json`] wrote.
+    """Reads what [`write_json`] wrote.
 
     Raises:
         FileNotFoundError: if the file is missing.
@@ -254,9 +254,9 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     # UnicodeDecodeError is a ValueError too.
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}). Copy it anew from the run.") from error
+        raise ValueError(f"{path} is damaged ({error}). Copy it again from the run.") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object. Copy it anew from the run.")
+        raise ValueError(f"{path} is damaged: it holds no JSON object. Copy it again from the run.")
     return content
 
 

@@ -1,4 +1,4 @@
-"""A whole run: data, stage 1, stage 2, test, and the checkpoint that goes out."""
+"""A whole run: data, stage 1, stage 2, test, and the exported checkpoint."""
 
 import logging
 import signal
@@ -58,14 +58,14 @@ CROP_SHARE = 7 / 8
 
 
 class TrainingRun:
-    """Trains, chooses and tests a HiVA.
+    """Trains a HiVA, selects its best epoch and tests it.
 
     Args:
         arguments: All settings; results go to `arguments.output_dir`.
 
     Raises:
-        ProcessCountError: if the run did not get the processes that it was asked to have.
-        ValueError: if settings don't fit each other, or the output folder holds another run.
+        ProcessCountError: if the run has another number of processes than requested.
+        ValueError: if settings are inconsistent, or the output folder holds another run.
     """
 
     # Name of the model, for messages.
@@ -117,7 +117,7 @@ class TrainingRun:
     def load_split(self, split: str) -> Dataset:
         """Faces of `"train"`, `"validation"` or `"test"`, as many of them as the settings allow.
 
-        Additional sets are trained on, and on nothing else.
+        Additional sets are used for training only.
         """
         arguments = self.arguments
         sources = arguments.training_sources() if split == "train" else [(arguments.dataset, arguments.data_dir)]
@@ -125,12 +125,12 @@ class TrainingRun:
         dataset = load_au_datasets(sources, folds, split, self.aus)
         limit = arguments.max_train_samples if split == "train" else arguments.max_eval_samples
         if limit is not None and limit < len(dataset):
-            # Spread over the subjects, which stand one after another.
+            # Evenly spaced over the subjects, whose faces are contiguous.
             dataset = dataset.select(np.linspace(0, len(dataset) - 1, limit).astype(int))
         return dataset
 
     def _fold_of_additional(self, name: str, data_dir: str | None) -> int:
-        """The fold of the run, or the set's first where it has fewer: none of its people is tested."""
+        """The fold of the run, or the set's first if it has no such fold: none of its subjects is tested."""
         folds = fold_numbers(name, data_dir)
         return self.arguments.fold if self.arguments.fold in folds or not folds else folds[0]
 
@@ -138,16 +138,16 @@ class TrainingRun:
     def aus(self) -> tuple[int, ...]:
         """The AUs of all sets that are trained on, in the order of the labels."""
         aus = [au_numbers(name, data_dir) for name, data_dir in self.arguments.training_sources()]
-        # A set of one's own may have another order than the ascending one.
+        # The order of a custom set need not be ascending.
         return aus[0] if len(aus) == 1 else tuple(sorted(set().union(*aus)))
 
     @property
     def au_labels(self) -> list[str]:
-        """[`aus`] by name."""
+        """Names of [`aus`]."""
         return [f"AU{number}" for number in self.aus]
 
     def describe(self) -> str:
-        """One paragraph on what is about to be trained, where, and on how many faces."""
+        """One paragraph on what will be trained, on which hardware, and on how many faces."""
         sizes = ", ".join(
             f"{split}: {len(faces)} faces of {len(set(faces['subject']))} subjects"
             for split, faces in self.splits.items()
@@ -210,7 +210,7 @@ class TrainingRun:
         )
 
     def train_stage1(self, detector: HiVAForAUDetection) -> Path:
-        """Vision and graph, from the detector's untrained vision. Returns the folder of the best epoch."""
+        """Trains vision and graph, from the detector's untrained vision. Returns the folder of the best epoch."""
         arguments = self.arguments
         stage = Stage("stage1", arguments.stage1_epochs, arguments.stage1_learning_rate)
         self._open_folder(detector)
@@ -221,7 +221,7 @@ class TrainingRun:
         return self._train_stage(model, stage)
 
     def train_stage2(self, stage1: Path, model: HiVAForAUDetection, tokenizer: PreTrainedTokenizerBase) -> Path:
-        """Vision, text and interaction, from stage 1's vision. Returns the folder of the best epoch.
+        """Trains vision, text and interaction, from stage 1's vision. Returns the folder of the best epoch.
 
         Args:
             stage1: Folder of the stage-1 network.
@@ -237,7 +237,7 @@ class TrainingRun:
         model.to(self.accelerator.device)
         if model.config.reads_descriptions:
             bank = DescriptionBank(model, tokenizer, self.arguments.descriptions)
-            # From here on the text memory is part of the state that a stopped run restores.
+            # From here on the text memory is part of the training checkpoints.
             bank.renew_text_memory(model)
             stage = replace(
                 stage,
@@ -274,7 +274,7 @@ class TrainingRun:
         start_trackers(self.accelerator, self.arguments)
 
     def digests_of_inputs(self) -> dict[str, str]:
-        """What a run that is resumed has to find as it was."""
+        """Digests of the inputs that must be unchanged when the run is resumed."""
         digests = {"faces or labels": digest_of_faces(self.splits.values())}
         # Descriptions of the package change only with its version, and a warning reports other versions.
         if Path(self.arguments.descriptions).is_file():
@@ -283,7 +283,7 @@ class TrainingRun:
         return digests
 
     def _claim_folder(self, digests: dict[str, str]):
-        """One run at a time; what another one did since the folder was looked at counts."""
+        """Locks the folder for this run, and checks it again, since another run may have changed it."""
         refusal = None
         if self.accelerator.is_main_process:
             try:
@@ -295,7 +295,7 @@ class TrainingRun:
                 refusal = error
         # All processes end together.
         if any_process(self.accelerator, refusal is not None):
-            raise refusal or ValueError(f"{self.output_dir} was refused in the main process.")
+            raise refusal or ValueError(f"The main process can't use {self.output_dir}; see its message.")
 
     def _is_finished(self, stage: Stage) -> bool:
         return self.arguments.resume_from_checkpoint and (self.output_dir / stage.name).exists()
@@ -338,7 +338,7 @@ class TrainingRun:
                 self.accelerator.print(f"{stage.name}: peak {kind} {peak_memory / 2**30:.2f} GiB")
 
     def export(self, stage2: Path):
-        """Writes the inference checkpoint to the run's folder: no text side, its cached memory, image processor."""
+        """Writes network (without text side, but with its cached memory) and image processor to the run's folder."""
         if self.accelerator.is_main_process:
             model = HiVAForAUDetection.from_pretrained(stage2)
             self._mix_with_pretrained_backbone(model)
@@ -352,11 +352,11 @@ class TrainingRun:
             interpolate_weights(model.vision_model.backbone, pretrained, self.arguments.trained_backbone_share)
 
     def predict(self, faces: Dataset, description: str, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        """Labels and probabilities `[n, N]` of the exported checkpoint, reloaded as a user would; also as a file.
+        """Labels and probabilities `[n, N]` of the exported checkpoint, loaded as a user would; also writes a file.
 
         Args:
             faces: A split.
-            description: What it is called in the progress bar.
+            description: Label of the progress bar.
             path: Parquet file to write.
         """
         model = AutoModel.from_pretrained(self.output_dir).to(self.accelerator.device)
@@ -377,14 +377,14 @@ class TrainingRun:
 
     def _stop_if_asked(self):
         self.stop_if_asked(
-            "Stopped in the test; training is done and saved. `--resume_from_checkpoint true` tests again."
+            "Stopped during the test; training is finished and saved. `--resume_from_checkpoint true` tests again."
         )
 
     def stop_if_asked(self, message: str):
-        """Ends here if some process was asked to stop; all must ask.
+        """Stops here if any process was asked to stop; all processes must call this.
 
         Args:
-            message: What is done, and how to go on.
+            message: What is done, and how to resume.
 
         Raises:
             TrainingInterrupted: if one was.
@@ -396,8 +396,8 @@ class TrainingRun:
     def test(self) -> dict:
         """Metrics of the exported checkpoint on subjects that training never saw.
 
-        The predictions for them, and for the validation subjects, on whom thresholds may be chosen, stay in the run's
-        folder.
+        The predictions for them, and for the validation subjects, on whom thresholds may be tuned, are kept in the
+        run's folder.
         """
         self.predict(self.splits["validation"], "validation", self.output_dir / VALIDATION_PREDICTIONS_FILE)
         faces = self.load_split("test")
@@ -409,23 +409,23 @@ class TrainingRun:
         return compute_au_metrics(labels, probabilities, self.au_labels)
 
     def _further_metrics(self, faces: Dataset, labels: np.ndarray, probabilities: np.ndarray) -> dict:
-        """What else is measured on the test subjects."""
+        """Further metrics on the test subjects."""
         return {}
 
     def train_and_export(self):
-        """All stages, and the checkpoint that goes out."""
+        """Trains all stages and exports the checkpoint."""
         detector, tokenizer = self.build_detector()
         self._open_folder(detector)
         stage1 = self.train_stage1(detector)
         self.export(self.train_stage2(stage1, detector, tokenizer))
 
     def run(self) -> dict:
-        """Everything in order; `all_results.json` in the run's folder holds what it returns. A finished run that is
-        resumed returns that and trains nothing.
+        """Trains, exports and tests; also writes the results to `all_results.json` in the run's folder. Resuming a
+        finished run only returns them.
 
         Returns:
-            Test metrics under `test_...`, how long it all took under `train_runtime` (seconds), the subjects of each
-            split, and what each stage cost.
+            Test metrics under `test_...`, the total time under `train_runtime` (seconds), the subjects of each split,
+            and the resources that each stage took.
 
         Raises:
             TrainingInterrupted: if it was asked to stop; it can be resumed.
@@ -473,7 +473,7 @@ class TrainingRun:
 
 
 def _absolute(tower: str | None) -> str | None:
-    """A folder of a tower means the same wherever the run is resumed or published from; ids of the Hub stay."""
+    """Makes the folder of a tower valid wherever the run is resumed or published from; Hub ids are unchanged."""
     if tower is None or not Path(tower).expanduser().is_dir():
         return tower
     return str(Path(tower).expanduser().resolve())
@@ -485,7 +485,7 @@ def _subjects(faces: Dataset) -> list[str]:
 
 @torch.no_grad()
 def _copy_equal_parts(source: torch.nn.Module, target: torch.nn.Module):
-    """Makes what two variants have in common start from the same weights: only what differs makes a difference."""
+    """Makes the common parts of two variants start from the same weights, so that only their difference matters."""
     found = source.state_dict()
     for name, tensor in target.state_dict().items():
         if name in found and found[name].shape == tensor.shape:

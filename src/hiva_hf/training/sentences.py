@@ -1,4 +1,4 @@
-"""The sentences that VL-FAU learns to write: made of the labels, drawn anew for each face in each epoch."""
+"""The sentences that VL-FAU learns to write: made from the labels, drawn anew for each face in each epoch."""
 
 import random
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from ..facs_states import face_sentence, state_sentences
 from .augmentation import AugmentedFaces
 
 
-# Tokens that carry no loss, as everywhere in transformers.
+# Label of tokens that the loss ignores, as in transformers.
 IGNORED_TOKEN = -100
 
 
 class StateSentences:
-    """The sentences about faces with known labels, tokenized and padded to the longest that there can be.
+    """Makes the sentences for the labels of a face, tokenized and padded to the longest possible one.
 
     Args:
-        tokenizer: Of the network.
+        tokenizer: Tokenizer of the network.
         au_labels: The N AUs, in the order of the labels.
         writes_local: Whether sentences about single AUs are made.
         writes_global: Whether a sentence about the face is made.
@@ -35,7 +35,7 @@ class StateSentences:
         self.tokenizer = tokenizer
         self.au_labels = list(au_labels)
         self.writes_local, self.writes_global = writes_local, writes_global
-        # Each AU's sentences: those that it is absent in, those that it is present in.
+        # Sentences of each AU: those for its absence, then those for its presence.
         written = [[state_sentences(au, state) for state in (False, True)] for au in self.au_labels]
         length = max(len(self._ids(text)) for states in written for texts in states for text in texts)
         self.local_ids = [[[self._padded(text, length) for text in texts] for texts in states] for states in written]
@@ -51,21 +51,21 @@ class StateSentences:
     def draw(self, labels: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
         """Keyword arguments of the network's `forward` for one face.
 
-        Among the written sentences about an AU's state one is drawn; about the whole face there is one. A face with an
-        unknown AU gets no sentence about the whole, which would have to be silent about that AU.
+        For each AU, one of the written sentences about its state is drawn; for the whole face there is only one. A
+        face with an unknown AU gets no sentence about the whole face, which would have to leave that AU out.
 
         Args:
             labels: `[N]`, 1 present, 0 absent, -100 unknown.
             seed: The same seed draws the same sentences.
 
         Returns:
-            `local_labels` `[N, L]` and `global_labels` `[L]`, with -100 where there is no word.
+            `local_labels` `[N, L]` and `global_labels` `[L]`, padded with -100.
         """
         drawn = {}
         states = labels.tolist()
         if self.writes_local:
             generator = random.Random(seed)
-            # An unknown AU draws too, and the network leaves its sentence out of the loss.
+            # One is drawn for an unknown AU too; the network leaves it out of the loss.
             texts = [ids[state == 1] for ids, state in zip(self.local_ids, states, strict=True)]
             drawn["local_labels"] = torch.stack([generator.choice(of_state) for of_state in texts])
         if self.writes_global:
@@ -98,8 +98,8 @@ class DescribedFaces(torch.utils.data.Dataset):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, torch.Tensor]]:
-        """A whole batch at once, which is how a `DataLoader` asks."""
+        """Loads a whole batch at once, as a `DataLoader` requests it."""
         items = self.faces.__getitems__(indices)
-        # A tuple's hash of integers is the same in every process and every run.
+        # The hash of a tuple of integers is the same in every process and every run.
         seeds = [hash((self.faces.seed, self.faces.epoch, index)) for index in indices]
         return [item | self.sentences.draw(item["labels"], seed) for item, seed in zip(items, seeds, strict=True)]

@@ -20,10 +20,10 @@ from .arguments import AUTrainingArguments, check_settings_of_model, settings_of
 
 
 PRESETS = ("demo", "paper", "starter")
-# The embedded set is drawn for the demo; every other data set is real faces, for the paper's network.
+# The embedded set is for the demo; all other data sets are real faces, for the paper's network.
 _DEMO_DATASET = "synthfacs"
 
-# Names in transformers' own example scripts of what has another one, or is done by another command, here.
+# Options of transformers' example scripts that have another name here, or belong to another command.
 _USED_ELSEWHERE = {
     "--with_tracking": "Name the trackers: --report_to tensorboard, or trackio.",
     "--push_to_hub": "Publish the finished run: `hiva-hf push OUTPUT_DIR ORG/NAME`.",
@@ -31,36 +31,36 @@ _USED_ELSEWHERE = {
 }
 
 _DESCRIPTION = """\
-Train HiVA or VL-FAU, test it on subjects that it never saw, and read a photo with it.
+Train HiVA or VL-FAU, test it on unseen subjects, and run it on a photo.
 
-Every setting can be given here, in a YAML file with the same names, or by a preset; the command line overrules the
-file, and the file the preset. Without --preset, synthfacs takes `demo` (the defaults below) and every other data set
-`paper` (Swin-B, BERT-large, 30 epochs per stage, batch 128 over all processes, learning rates 1e-5 and 1e-6).
-`starter` is what the detector in the package was trained with."""
+Settings can be given on the command line, in a YAML file with the same names, or by a preset; the command line
+overrides the file, and the file the preset. Without --preset, synthfacs uses `demo` (the defaults below) and all other
+data sets `paper` (Swin-B, BERT-large, 30 epochs per stage, batch size 128 over all processes, learning rates 1e-5 and
+1e-6). `starter` has the settings that the packaged detector was trained with."""
 
 
 def preset_arguments(preset: str, **overrides) -> AUTrainingArguments:
-    """The settings of a preset, some of them changed.
+    """The settings of a preset, with overrides.
 
     Args:
         preset: One of `PRESETS`.
-        overrides: Fields of [`AUTrainingArguments`]. A batch size per process keeps the preset's total batch.
+        overrides: Fields of [`AUTrainingArguments`]. A batch size per process keeps the preset's total batch size.
 
     Raises:
-        ValueError: if there is no such preset, or a value makes no sense.
+        ValueError: if there is no such preset, or a value is invalid.
     """
     return AUTrainingArguments(**_overruled(load_preset(preset), overrides))
 
 
 def _overruled(settings: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:
-    """Settings that others overrule, and with them what they decide of the total batch."""
+    """Merges settings, the second ones taking precedence, and resolves conflicts with the total batch size."""
     merged = settings | by
     if "per_device_train_batch_size" in by and merged.get("total_train_batch_size") is not None:
         if "gradient_accumulation_steps" not in by:
-            # As many as the total batch needs.
+            # To be computed from the total batch size.
             merged["gradient_accumulation_steps"] = None
         elif "total_train_batch_size" not in by:
-            # Both factors are given: so is the total.
+            # Both factors are given, and hence the total.
             merged["total_train_batch_size"] = None
     return merged
 
@@ -74,14 +74,14 @@ def load_preset(name: str) -> dict[str, Any]:
 
 
 def read_settings(text: str, source: str) -> dict[str, Any]:
-    """Settings written as YAML.
+    """Reads settings from YAML.
 
     Args:
         text: The YAML: one mapping from names to values.
         source: Where it comes from, for error messages.
 
     Raises:
-        ValueError: if it is no mapping, a name is unknown, or a value has the wrong type.
+        ValueError: if it is not a mapping, a name is unknown, or a value has the wrong type.
     """
     try:
         content = yaml.safe_load(text)
@@ -112,17 +112,17 @@ def parse_arguments(args: Sequence[str] | None = None) -> AUTrainingArguments:
 
     Args:
         args: The words of the command line, by default the process's own. Ends the process with a message, as argparse
-            does, if one is unknown or makes no sense.
+            does, if one is unknown or invalid.
     """
     return parse_settings(args)[0]
 
 
 def parse_settings(args: Sequence[str] | None = None) -> tuple[AUTrainingArguments, dict[str, Any]]:
-    """As [`parse_arguments`], and which settings were asked for.
+    """Like [`parse_arguments`], but also tells which settings were requested.
 
     Returns:
-        All settings, and of these what the command line gives, and what the file has otherwise than its preset: a file
-        that a run has written down holds everything.
+        All settings; and those of them that the command line gives or in which the file differs from its preset (a
+        file saved by a run holds all settings).
     """
     parser = _make_parser()
     words = sys.argv[1:] if args is None else list(args)
@@ -149,14 +149,14 @@ def default_preset(settings: Mapping[str, Any]) -> str:
 
 
 def _check_batch_size(given: Mapping[str, Any]):
-    # A saved file has all three, of one number of processes; with another one they needn't agree.
+    # A saved file has all three, for one number of processes; for another number they may be inconsistent.
     names = ("total_train_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps")
     if given.keys() >= set(names):
-        raise ValueError(f"Give two of {', '.join(f'`{name}`' for name in names)}: the third follows.")
+        raise ValueError(f"Pass only two of {', '.join(f'`{name}`' for name in names)}: the third follows.")
 
 
 def _check_names(parser: argparse.ArgumentParser, words: Sequence[str]):
-    """Ends the process at a name that is no setting, with what is meant by it elsewhere or sounds like it."""
+    """Ends the process at an option that is not a setting, with advice on what may be meant."""
     known = parser._option_string_actions
     for word, following in pairwise([*words, ""]):
         option, _, value = word.partition("=")
@@ -166,10 +166,10 @@ def _check_names(parser: argparse.ArgumentParser, words: Sequence[str]):
             close = difflib.get_close_matches(option, known, n=1)
             advice = _USED_ELSEWHERE.get(option) or (f"Did you mean {close[0]}?" if close else "--help lists all.")
             parser.error(f"unrecognized arguments: {option}. {advice}")
-        # Without a value it says yes.
+        # Without a value it means true.
         named = value or following
         if option == "--resume_from_checkpoint" and named not in ("", "true", "false") and Path(named).is_dir():
-            parser.error("--resume_from_checkpoint takes `true`: the newest state in --output_dir is gone on from.")
+            parser.error("--resume_from_checkpoint takes `true`: the newest checkpoint in --output_dir is used.")
 
 
 def _read_settings_file(path: str) -> dict[str, Any]:
@@ -188,9 +188,11 @@ def _make_parser() -> argparse.ArgumentParser:
     for action in parser._actions:
         if defaults.get(action.dest) not in (None, MISSING):
             action.help = f"{action.help} [{defaults[action.dest]}]"
-        # Only what was really given may overrule a file.
+        # Only options that were given may override a file.
         action.default = argparse.SUPPRESS
-    parser.add_argument("settings", nargs="?", default=argparse.SUPPRESS, help="YAML file; stands first.")
+    parser.add_argument(
+        "settings", nargs="?", default=argparse.SUPPRESS, help="YAML file with settings; must come first."
+    )
     parser.add_argument(
         "--preset", choices=PRESETS, default=argparse.SUPPRESS, help="Settings to start from; default: see above."
     )

@@ -1,22 +1,22 @@
-"""How far a stage has come; with its tensors, all that it needs to go on exactly where it was."""
+"""Progress of a stage; together with its tensors, everything needed to resume exactly where it was."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class StageProgress:
-    """How far a stage has come.
+    """Progress of a stage.
 
-    Nothing random is in it: order, augmentation, descriptions and dropout follow from the seed and the step.
+    It holds no random state: order, augmentation, descriptions and dropout follow from the seed and the step.
 
     Attributes:
-        num_processes: Processes of the run, which a resumed one must have again.
-        epochs_done: Finished epochs.
-        steps_done: Optimizer steps in the epoch after those.
-        losses: Their losses.
+        num_processes: Number of processes of the run, which must be the same when it is resumed.
+        epochs_done: Number of finished epochs.
+        steps_done: Number of optimizer steps in the epoch after those.
+        losses: Losses of these steps.
         best_epoch: The best epoch so far, from 1; 0 for none.
         best_score: Its validation score.
-        history: Every finished epoch's metrics.
+        history: Metrics of all finished epochs.
     """
 
     num_processes: int

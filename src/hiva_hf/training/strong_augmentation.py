@@ -1,8 +1,8 @@
-"""Training transform for detectors that must leave the world of their training pictures.
+"""Training transform for detectors that must generalise beyond their training pictures.
 
-Rendered faces are sharp, evenly exposed, uncovered and perfectly aligned; photos are none of that. This transform
-blurs the difference: geometry as if the landmarks were a little off, colour, shadows, lost detail, and covered parts.
-All of it is torchvision's; only the random numbers are ours, so that a face looks the same whenever a run is resumed.
+Rendered faces are sharp, evenly exposed, unoccluded and perfectly aligned; photos are none of that. This transform
+reduces the difference: geometry as if the landmarks were a little off, colour, shadows, loss of detail, and occlusion.
+It uses torchvision's transforms with our own seeds, so that a face looks the same when a run is resumed.
 """
 
 import torch
@@ -12,11 +12,11 @@ from torchvision.transforms.v2 import functional
 from transformers import BaseImageProcessor
 
 
-# How far the five landmarks of a detector may turn, shift and scale a face that they align.
+# How far inaccurate landmarks of a face detector may rotate, shift and scale an aligned face.
 MAX_DEGREES, MAX_SHIFT, SCALES, MAX_SHEAR = 12.0, 0.06, (0.88, 1.14), 5.0
-# Quality of JPEG pictures, and side of a small picture against the full one.
+# Quality of JPEG pictures, and side of a downscaled picture relative to the full one.
 JPEG_QUALITIES, SMALLEST_SIDE = (15, 90), 0.35
-# Darkest place of a shadow against its brightest.
+# Brightness of the darkest part of a shadow relative to the brightest.
 DEEPEST_SHADOW = 0.35
 
 
@@ -65,7 +65,7 @@ class StrongFaceAugmentation:
         )
 
     def draw(self, seed: int) -> int:
-        """What is random follows from the seed alone."""
+        """Returns the seed, on which alone everything random depends."""
         return seed
 
     def apply(self, images: list[Image.Image], seeds: list[int]) -> list[torch.Tensor]:
@@ -92,7 +92,7 @@ class StrongFaceAugmentation:
 
 
 class _Gamma(torch.nn.Module):
-    """Exposure that no brightness factor undoes."""
+    """Change of exposure that is not a brightness factor."""
 
     def forward(self, face: torch.Tensor) -> torch.Tensor:
         return functional.adjust_gamma(face, float(torch.empty(1).uniform_(0.6, 1.6)))

@@ -1,4 +1,4 @@
-"""Pretrained towers that arrive as Python packages, for machines that reach a package registry but no Hub."""
+"""Pretrained towers from Python packages, for machines that can reach a package index but not the Hub."""
 
 import shutil
 from importlib.util import find_spec
@@ -30,7 +30,7 @@ def _package_folder(package: str, what: str) -> Path:
     if spec is None or spec.origin is None:
         raise ImportError(
             f"The {what} of the demo comes with the Python package {package!r}, which is not installed. Install it "
-            f"with {install_command('train')}, or name a model of your own (a Hub id or a local folder)."
+            f"with {install_command('train')}, or pass your own model (a Hub id or a local folder)."
         )
     return Path(spec.origin).parent
 
@@ -64,9 +64,9 @@ def packaged_vision_tower(output_dir: str | Path | None = None) -> Path:
     config.architectures = ["Dinov2Model"]
     state_dict = _dinov2_state_dict(source, config.num_hidden_layers)
     output_dir.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and renamed: an interrupted call leaves nothing that a later one would trust. Others who share the
-    # folder may read it as they may read new files: temporary folders, and safetensors' own, are for one user alone.
-    # By a name of its own: in containers all processes may have one number.
+    # Written under another name and renamed: an interrupted call leaves nothing that a later one would trust. It has
+    # the usual permissions, for others who share the folder: temporary folders, and files by safetensors' own writer,
+    # are for one user only. The name is random: in containers, all processes may have the same id.
     unfinished = output_dir.with_name(f"{output_dir.name}.{uuid4().hex}.unfinished")
     unfinished.mkdir()
     try:

@@ -24,7 +24,7 @@ def check_trackers(report_to: Sequence[str]) -> list[str]:
     wanted = [name for name in report_to if name != "none"]
     for name in wanted:
         if name not in TRACKERS:
-            raise ValueError(f"`report_to` names {name!r}, but there are {', '.join(TRACKERS)} and none.")
+            raise ValueError(f"`report_to` names {name!r}, but it must be one of {', '.join(TRACKERS)} or none.")
         if find_spec(name) is None:
             raise ImportError(f"`report_to` names {name}, which is not installed: {install_command('tracking')}.")
     return wanted
@@ -33,7 +33,7 @@ def check_trackers(report_to: Sequence[str]) -> list[str]:
 def start_trackers(accelerator: Accelerator, arguments: AUTrainingArguments):
     """Opens the run in each tracker, with its settings."""
     if accelerator.log_with:
-        # TensorBoard takes numbers, text and truth values alone.
+        # TensorBoard only accepts numbers, text and booleans.
         settings = {
             name: value if isinstance(value, (bool, int, float, str)) else str(value)
             for name, value in asdict(arguments).items()
@@ -42,7 +42,7 @@ def start_trackers(accelerator: Accelerator, arguments: AUTrainingArguments):
 
 
 def log(accelerator: Accelerator, prefix: str, values: Mapping[str, object], step: int):
-    """Reports numbers under `prefix/name`; what is undefined or no number is left out."""
+    """Reports numbers under `prefix/name`; undefined and other values are left out."""
     numbers = {
         f"{prefix}/{name}": value
         for name, value in values.items()
@@ -52,7 +52,7 @@ def log(accelerator: Accelerator, prefix: str, values: Mapping[str, object], ste
 
 
 def finish_trackers(accelerator: Accelerator):
-    """Closes the run in each tracker; the processes go on."""
+    """Closes the run in each tracker; the processes continue."""
     for tracker in accelerator.trackers:
         tracker.finish()
     accelerator.trackers.clear()

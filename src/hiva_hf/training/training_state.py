@@ -1,4 +1,4 @@
-"""The tensors of a training state, by name and whole, whatever way the network is spread over processes."""
+"""The tensors of a training checkpoint, by name and unsharded, however the network is distributed over processes."""
 
 from collections.abc import Mapping
 
@@ -11,19 +11,19 @@ _OPTIMIZER_STATES = ("step", "exp_avg", "exp_avg_sq")
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """A sharded tensor gathered from all processes, which must all ask for it; any other as it is."""
+    """Gathers a sharded tensor from all processes, which must all call this; returns any other as it is."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def spread_like(tensor: torch.Tensor, example: torch.Tensor) -> torch.Tensor:
-    """A whole tensor sharded as `example` is."""
+    """Shards a whole tensor like `example`."""
     if isinstance(example, DTensor):
         return distribute_tensor(tensor.to(example.device), example.device_mesh, example.placements)
     return tensor
 
 
 def model_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    """What training moves: the parameters that learn, and the saved buffers. Frozen ones come from their towers."""
+    """What training changes: trainable parameters and saved buffers. Frozen parameters come from their towers."""
     tensors = {name: whole(tensor).detach() for name, tensor in model.named_parameters() if tensor.requires_grad}
     return tensors | saved_buffers(model)
 
@@ -36,10 +36,10 @@ def saved_buffers(model: nn.Module) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def load_model_tensors(model: nn.Module, tensors: Mapping[str, torch.Tensor]):
-    """Puts back what [`model_tensors`] gave.
+    """Restores what [`model_tensors`] returned.
 
     Raises:
-        ValueError: if names or shapes are not those of this network.
+        ValueError: if names or shapes don't match this network.
     """
     own = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad} | saved_buffers(model)
     _check_names(own.keys(), tensors.keys(), "network")
@@ -59,10 +59,10 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 
 
 def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]):
-    """Puts back what [`optimizer_tensors`] gave.
+    """Restores what [`optimizer_tensors`] returned.
 
     Raises:
-        ValueError: if names or shapes are not those of this network.
+        ValueError: if names or shapes don't match this network.
     """
     names = {parameter: name for name, parameter in model.named_parameters()}
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -84,7 +84,7 @@ def _check_names(own: set[str], saved: set[str], what: str):
     differing = sorted(set(own) ^ set(saved))
     if differing:
         raise ValueError(
-            f"The saved state is of another {what}: {len(differing)} names are in one of them only, such as "
+            f"The saved state is for another {what}: {len(differing)} names are in only one of them, such as "
             f"{differing[0]}. It was written by another version or with other settings."
         )
 
@@ -92,6 +92,6 @@ def _check_names(own: set[str], saved: set[str], what: str):
 def _check_shape(name: str, own: torch.Tensor, saved: torch.Tensor):
     if own.shape != saved.shape:
         raise ValueError(
-            f"The saved state is of another network: {name} has the shape {tuple(saved.shape)} in it, but "
+            f"The saved state is for another network: {name} has the shape {tuple(saved.shape)} in it, but "
             f"{tuple(own.shape)} here."
         )

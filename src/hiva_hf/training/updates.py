@@ -1,4 +1,4 @@
-"""From batches to steps of the optimizer, on one process or over several, and the state of it all."""
+"""Forward and backward passes and optimizer steps, on one process or several, with their state."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,9 +30,9 @@ class Updates:
     """Forward and backward passes of a network, and AdamW's steps; alone, replicated (DDP) or sharded (FSDP2).
 
     Args:
-        accelerator: Where and in which precision it runs.
-        model: The network on its device; it is spread over the processes in place.
-        learning_rate: Peak rate of the layers that start at random.
+        accelerator: Device and precision of the run.
+        model: The network on its device; it is distributed over the processes in place.
+        learning_rate: Peak learning rate of the randomly initialised layers.
         arguments: Everything else.
     """
 
@@ -49,7 +49,7 @@ class Updates:
         self.max_grad_norm = arguments.max_grad_norm
         self.spread_model = spread_over_processes(accelerator, model, shard=arguments.fsdp)
         if arguments.torch_compile:
-            # In place: the names of weights stay what they are.
+            # In place, so that the names of the weights do not change.
             model.compile(backend=arguments.torch_compile_backend)
         self.optimizer = make_optimizer(model, learning_rate, arguments)
 
@@ -75,11 +75,11 @@ class Updates:
         return norm
 
     def gather(self) -> TensorFiles:
-        """Weights and AdamW's moments, whole; all processes must ask for them."""
+        """Weights and AdamW's moments, unsharded; all processes must call this."""
         return {_MODEL_FILE: model_tensors(self.model), _OPTIMIZER_FILE: self._gather_moments()}
 
     def load(self, folder: Path):
-        """Puts back what was gathered and written with [`write_tensors`]."""
+        """Restores what was gathered and written with [`write_tensors`]."""
         load_model_tensors(self.model, read_tensors(folder / _MODEL_FILE))
         self._load_moments(read_tensors(folder / _OPTIMIZER_FILE))
 
@@ -93,8 +93,8 @@ class Updates:
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Reads safetensors into memory.
 
-    The optimizer goes on with these very tensors. If they were those of a mapped file, its folder could not be deleted
-    on Windows or NFS when newer states have taken its place.
+    The optimizer keeps using these very tensors. If they were memory-mapped, the folder of their file could not be
+    deleted on Windows or NFS once newer checkpoints have replaced it.
     """
     return load(path.read_bytes())
 

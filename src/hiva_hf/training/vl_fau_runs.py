@@ -1,4 +1,4 @@
-"""A whole run of VL-FAU: data, its one stage, test, and the checkpoint that goes out."""
+"""A whole run of VL-FAU: data, its only stage, test, and the exported checkpoint."""
 
 import logging
 from pathlib import Path
@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 
 class VLFAUTrainingRun(TrainingRun):
-    """Trains, chooses and tests a VL-FAU: AUs and both kinds of sentences at once, in one stage.
+    """Trains a VL-FAU for AUs and both kinds of sentences in one stage, selects its best epoch and tests it.
 
-    Data, engine, states to resume from and test are those of HiVA's runs.
+    Data, engine, training checkpoints and test are those of HiVA's runs.
 
     Args:
         arguments: All settings; results go to `arguments.output_dir`.
@@ -37,7 +37,7 @@ class VLFAUTrainingRun(TrainingRun):
 
     def __init__(self, arguments: AUTrainingArguments):
         super().__init__(arguments)
-        # The same for every data set, and not learned.
+        # The same for all data sets, and not trained.
         self.tokenizer = build_state_tokenizer()
 
     def build_detector(self) -> VLFAUForAUDetection:
@@ -64,9 +64,9 @@ class VLFAUTrainingRun(TrainingRun):
         )
 
     def train(self) -> Path:
-        """Everything at once. Returns the folder of the best epoch."""
+        """Trains everything at once. Returns the folder of the best epoch."""
         stage = Stage(VL_FAU_STAGE, self.arguments.num_train_epochs, self.arguments.learning_rate)
-        # Before anything in the folder changes: what doesn't fit together is told here.
+        # Inconsistent settings are reported here, before anything in the folder changes.
         model = self.build_detector()
         if model.config.writes_global_sentence:
             self._check_completely_labelled_faces()
@@ -112,7 +112,7 @@ class VLFAUTrainingRun(TrainingRun):
         self.accelerator.wait_for_everyone()
 
     def _further_metrics(self, faces: Dataset, labels: np.ndarray, probabilities: np.ndarray) -> dict:
-        """Scores of what the exported checkpoint writes about the test subjects; the sentences stay in the folder."""
+        """Scores of the exported checkpoint's sentences about the test subjects, which are saved in the folder."""
         model = AutoModel.from_pretrained(self.output_dir).to(self.accelerator.device)
         written = write_sentences(
             self.accelerator, model, self.tokenizer, self._evaluation_loader(faces), "writing", self._stop_if_asked
@@ -128,5 +128,5 @@ class VLFAUTrainingRun(TrainingRun):
 
 
 def make_run(arguments: AUTrainingArguments) -> TrainingRun:
-    """The run of the model that the settings name."""
+    """Creates the run of the model that the settings name."""
     return VLFAUTrainingRun(arguments) if arguments.model == "vl_fau" else TrainingRun(arguments)

@@ -1,8 +1,7 @@
-"""Between pretrained and trained weights: what a tower learned, without forgetting what it knew.
+"""Interpolation between pretrained and trained weights, to preserve what a tower has learned in pretraining.
 
-Wortsman et al., "Robust fine-tuning of zero-shot models" (WiSE-FT, CVPR 2022): on pictures unlike those of the
-training set, the mean of both towers reads better than the trained one, and on the training set's own kind hardly
-worse.
+Wortsman et al., "Robust fine-tuning of zero-shot models" (WiSE-FT, CVPR 2022): on pictures unlike the training set,
+the average of both towers performs better than the trained one, and on similar pictures hardly worse.
 """
 
 from collections.abc import Mapping
@@ -16,9 +15,9 @@ def interpolate_weights(module: nn.Module, pretrained: Mapping[str, torch.Tensor
     """Moves the weights of a trained module towards those that it started from, in place.
 
     Args:
-        module: Trained.
+        module: The trained module.
         pretrained: The state dict that it started from.
-        trained_share: 1 leaves the module as it is, 0 brings the pretrained weights back.
+        trained_share: 1 leaves the module as it is, 0 restores the pretrained weights.
 
     Raises:
         KeyError: if a weight of the module is not among the pretrained ones.

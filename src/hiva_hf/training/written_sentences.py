@@ -1,4 +1,4 @@
-"""What a trained VL-FAU writes about a split, as a file and as scores."""
+"""The sentences of a trained VL-FAU about a split, as a file and as scores."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -30,14 +30,14 @@ def write_sentences(
     description: str,
     after_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, list]:
-    """The sentences about all faces of a prepared loader, greedily written, each once and in the loader's order.
+    """Writes sentences, by greedy decoding, about all faces of a prepared loader, once each and in the loader's order.
 
     Args:
-        accelerator: Of the run.
+        accelerator: Accelerator of the run.
         model: The network; it is left in evaluation mode.
-        tokenizer: Of its sentences.
+        tokenizer: Tokenizer of its sentences.
         loader: Prepared by `accelerator`.
-        description: Stands before the progress bar.
+        description: Label of the progress bar.
         after_batch: Called after each batch, in all processes equally often.
 
     Returns:
@@ -64,10 +64,10 @@ def write_sentences(
 def score_sentences(
     written: dict[str, list], labels: np.ndarray, probabilities: np.ndarray, au_labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Scores of written sentences against those that the labels ask for; see `evaluation.text_metrics`.
+    """Scores written sentences against references made from the labels; see `evaluation.text_metrics`.
 
-    Faces with an unknown AU have no right sentence about the whole; their wording is compared with one that is silent
-    about it.
+    Faces with an unknown AU have no correct sentence about the whole face; their wording is compared with one that
+    leaves that AU out.
 
     Args:
         written: What [`write_sentences`] returned.
@@ -98,7 +98,7 @@ def score_sentences(
 
 
 def save_sentences(path: Path, faces: Dataset, written: dict[str, list], au_labels: Sequence[str]):
-    """One line of JSON for each face: which frame it is, the sentence about it, and one about each AU."""
+    """Writes one line of JSON for each face: which frame it is, the sentence about it, and one about each AU."""
     rows = {name: faces[name][:] for name in ROW_COLUMNS}
     lines = []
     for number in range(len(faces)):
