@@ -99,7 +99,7 @@ def test_runs_on_other_faces_labels_or_aus_are_not_put_side_by_side(predictions_
     one = predictions_of([[1], [0]], [[0.1], [0.2]], ["S1", "S2"], ["AU1"])
     with pytest.raises(ValueError, match=r"same labels, but 1 labels differ: AU1 of \('S2', 'T1', 1\) is 0"):
         replace(one, labels=np.array([[1], [1]], dtype=np.int8)).in_order_of(one)
-    with pytest.raises(ValueError, match="same faces, but, but they have 2 and 2 faces, of which 2 are not shared"):
+    with pytest.raises(ValueError, match="same faces, but they have 2 and 2 faces, of which 2 are not shared"):
         replace(one, frame=np.array([0, 5])).in_order_of(one)
     with pytest.raises(ValueError, match="one predicts AU1 and the other AU2"):
         replace(one, au_labels=("AU2",)).in_order_of(one)

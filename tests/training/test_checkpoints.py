@@ -59,7 +59,7 @@ def damage(path: Path, kind: str):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("truncated", r"model.safetensors has \d+ bytes, \d+ were written"),
+        ("truncated", r"model.safetensors has \d+ bytes, but \d+ were written"),
         ("flipped", "the content of model.safetensors has changed"),
         ("missing", "model.safetensors is missing"),
         ("no manifest", "manifest.json is missing"),

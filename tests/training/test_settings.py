@@ -136,8 +136,8 @@ def test_a_bad_file_is_refused_by_name(tmp_path, capsys, content, message):
         ),
         (["--model", "vl_fau", "--stage2_epochs", "2"], "not a setting of `model` vl_fau: use `num_train_epochs`."),
         (["--model", "vl_fau", "--descriptions", "generated"], "not a setting of `model` vl_fau: leave it out."),
-        (["--variant", "ful"], "`variant` is 'ful', but `model` hiva has full, no_augmentation,"),
-        (["--model", "vl_fau", "--variant", "baseline"], "`model` vl_fau has full, no_local,"),
+        (["--variant", "ful"], "`variant` is 'ful', but the variants of `model` hiva are full, no_augmentation,"),
+        (["--model", "vl_fau", "--variant", "baseline"], "the variants of `model` vl_fau are full, no_local,"),
         (
             [
                 *("--total_train_batch_size", "8", "--per_device_train_batch_size", "8"),

@@ -142,7 +142,7 @@ def _make_f1_tables(
         name = f"Table {published.number}: {title_of(published.dataset)}, {published.kind} ({whose})"
         tables.append(make_f1_table(f"table_{published.number}", name, names, ours, published))
     if find_published_table(dataset, "ablation") is None and results.keys() & ABLATIONS.keys():
-        name = f"{title}: ablations of Tables IV to VI ({OURS}; nobody published on this set)"
+        name = f"{title}: ablations of Tables IV to VI ({OURS}; no published results on this set)"
         tables.append(make_f1_table("ablations", name, ABLATIONS, results))
     if results.keys() & CONTROLS.keys():
         name = f"{title}: controls that the paper lacks ({OURS})"

@@ -171,7 +171,7 @@ def make_difference_table(
     note = (
         "Points (x 100), paired bootstrap over subjects: both methods are scored on the same draws of subjects. p: "
         "twice the share of draws in which the difference has the other sign; not corrected for the number of rows. "
-        "Another seed of training can move a difference too; the interval does not contain that."
+        "Another training seed can change a difference too; the interval does not include that."
     )
     notes = (note, *_notes_of_undefined(pairs, comparisons))
     return Table(key, title, tuple(columns), tuple(rows), notes), comparisons
@@ -241,14 +241,14 @@ def _notes_of_ours(names: Mapping[str, str], ours: Mapping[str, MethodResult], s
     notes = [
         f"ours: F1 x 100 at probability >= {DEFAULT_THRESHOLD}, mean over AUs of the mean over folds; "
         f"{_counted(scores.folds, 'fold')},{seeds} {scores.num_subjects} {split} subjects, "
-        f"{scores.num_faces} faces. {_explain_interval(first)} Pooled: from counts added up over the folds."
+        f"{scores.num_faces} faces. {_explain_interval(first)} Pooled: from counts summed over the folds."
     ]
     for variant, result in ours.items():
         undefined = [_name_place(**place) for place in result.scores.undefined("f1")]
         if undefined:
             notes.append(
-                f"ours: {names[variant]}: F1 is undefined for {', '.join(undefined)}, where there was nothing to find "
-                "and nothing was found; it is in no mean."
+                f"ours: {names[variant]}: F1 is undefined for {', '.join(undefined)}, where the AU was neither "
+                "present nor detected; it is left out of the means."
             )
     return notes
 

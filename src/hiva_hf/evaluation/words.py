@@ -282,11 +282,11 @@ def _make_difference_table(title: str, differences: Sequence[WordDifference]) ->
     num_draws = len(differences[0].scores.mean_samples)
     notes = (
         f"Points (x 100). Interval: {num_draws} draws of subjects and of seeds ({len(seeds) - 1} of {len(seeds)} with "
-        "replacement, which gives the mean over seeds its right spread), both networks of a pair on the same draws.",
+        "replacement, which gives the mean over seeds the correct spread), both networks of a pair on the same draws.",
         "Verdict: what the control lacks helps or hurts where the interval leaves out 0 and every seed has its sign; "
-        f"not corrected for the {len(differences)} rows. No difference shown is not no difference: the interval tells "
-        "how large one may be.",
-        f"{len(seeds)} seeds tell little about their spread, which is why each one's difference is printed: where "
-        "they differ by more than the interval over subjects, the interval is too narrow.",
+        f"not corrected for the {len(differences)} rows. 'No difference shown' does not mean that there is none: "
+        "the interval shows how large it may be.",
+        f"{len(seeds)} seeds say little about their spread, which is why the difference of each is printed: if they "
+        "differ by more than the interval over subjects, the interval is too narrow.",
     )
     return Table("word_differences", f"{title}: what each control lost ({OURS})", columns, tuple(rows), notes)

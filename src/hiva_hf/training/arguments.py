@@ -188,9 +188,7 @@ class AUTrainingArguments:
     )
     weight_decay: float = field(default=5e-4, metadata={"help": "Weight decay of AdamW."})
     warmup_ratio: float = field(default=0.05, metadata={"help": "Share of a stage's steps for linear warmup."})
-    max_grad_norm: float = field(
-        default=1.0, metadata={"help": "Maximum gradient norm (for clipping); 0 disables it."}
-    )
+    max_grad_norm: float = field(default=1.0, metadata={"help": "Maximum norm for gradient clipping; 0 disables it."})
     ema_decay: float = field(
         default=0.0,
         metadata={
@@ -326,7 +324,9 @@ class AUTrainingArguments:
                 raise ValueError(f"`{setting.name}` is {value!r}, but it must be one of {', '.join(get_args(hint))}.")
         variants = _VARIANTS[self.model]
         if self.variant not in variants:
-            raise ValueError(f"`variant` is {self.variant!r}, but `model` {self.model} has {', '.join(variants)}.")
+            raise ValueError(
+                f"`variant` is {self.variant!r}, but the variants of `model` {self.model} are {', '.join(variants)}."
+            )
 
     def _check_numbers(self):
         for minimum, names in _MINIMUM.items():
