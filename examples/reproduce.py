@@ -2,17 +2,17 @@
 
 accelerate launch examples/reproduce.py --dataset synthfacs                       # the demonstration, fold 1
 accelerate launch examples/reproduce.py --dataset bp4d --data_dir prepared/bp4d   # the paper's settings, three folds
-accelerate launch examples/reproduce.py --dataset synthfacs --report_only         # tables and figures of what is there
+accelerate launch examples/reproduce.py --dataset synthfacs --report_only         # tables and figures of finished runs
 
-Every run has a folder of its own. Stop it when you like: the same command goes on, and finished runs are not repeated.
-All settings of examples/train.py (a YAML file, --preset, --stage1_epochs ...) are understood too, but for those of a
-single run (--fold, --variant, ...) and --additional_data; they hold for every run.
+Every run has its own folder. You can stop at any time: the same command continues, and finished runs are not repeated.
+All settings of examples/train.py (a YAML file, --preset, --stage1_epochs ...) can be passed, too, except for those of
+a single run (--fold, --variant, ...) and --additional_data; they apply to every run.
 """
 
 import os
 
 
-# Waiting threads must not spin: on shared cores that costs more than the work. Read when torch is first imported.
+# Waiting threads must not spin, which is costly on shared cores. It is read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse  # noqa: E402
@@ -36,7 +36,7 @@ from hiva_hf.training.settings import parse_settings  # noqa: E402
 
 # What a shell expects of a process that Ctrl-C has ended.
 STOPPED = 130
-# With what to use here.
+# Settings of single runs, with what to use instead.
 SETTINGS_OF_SINGLE_RUNS = {
     "fold": "use --folds",
     "variant": "use --variants",
@@ -54,13 +54,13 @@ def parse_options(
     variants: Sequence[str] = VARIANTS,
     shows_published: bool = True,
 ) -> tuple[argparse.Namespace, Reproduction]:
-    """Reads the options of this command, or of one that makes the same runs.
+    """Parses the options of this command, or of one that makes the same runs.
 
     Args:
-        words: Of the command line.
-        description: What the command is.
-        seeds: Its default; None is the one of the settings.
-        variants: Its default.
+        words: Arguments of the command line.
+        description: Description of the command.
+        seeds: Default of `--seeds`; None uses the seed of the settings.
+        variants: Default of `--variants`.
         shows_published: Whether its report has published tables.
     """
     parser = argparse.ArgumentParser(
@@ -78,7 +78,7 @@ def parse_options(
         )
     parser.add_argument("--report_only", action="store_true", help="Train nothing.")
     parser.add_argument(
-        "--separate_stage1", action="store_true", help="Train a stage 1 for every variant, not one for each fold."
+        "--separate_stage1", action="store_true", help="Train stage 1 for every variant, instead of once per fold."
     )
     options, settings = parser.parse_known_args(words)
     arguments, asked = parse_settings(settings)
@@ -101,14 +101,14 @@ def parse_options(
 
 
 def check_asked_settings(asked: Iterable[str], seeds: Sequence[int] | None):
-    """Refuses settings of a single run that the runs of a reproduction don't take.
+    """Checks that no settings of a single run were passed.
 
     Args:
-        asked: Names of the settings that were asked for.
-        seeds: Seeds of all runs, if they are known without `seed`.
+        asked: Names of the settings that were passed.
+        seeds: Seeds of all runs, if they don't depend on `seed`.
 
     Raises:
-        ValueError: if there is one; the message says what to use.
+        ValueError: if there is one; the message says what to use instead.
     """
     instead = dict(SETTINGS_OF_SINGLE_RUNS)
     if seeds is not None:
@@ -119,7 +119,7 @@ def check_asked_settings(asked: Iterable[str], seeds: Sequence[int] | None):
 
 
 def print_once(text: str):
-    """Prints in one of the processes. Accelerate's own state can't be asked: the first run is to make it."""
+    """Prints in the main process only. Accelerate's state is not used, since the first run has to create it."""
     if is_main_process():
         print(text, flush=True)
 
@@ -129,7 +129,7 @@ def is_main_process() -> bool:
 
 
 def run_all(reproduction: Reproduction):
-    """Makes every run that is not finished."""
+    """Executes every run that is not finished."""
     num_jobs = len(reproduction.jobs)
     pending = reproduction.pending()
     print_once(f"{num_jobs - len(pending)} of {num_jobs} runs are finished.")
@@ -146,19 +146,21 @@ def run_all(reproduction: Reproduction):
 
 
 def run_and_report(options: argparse.Namespace, reproduction: Reproduction, report: Callable[[str], str]):
-    """Makes the runs that are not finished, then prints a report on all of them.
+    """Executes the runs that are not finished, then prints a report on all of them.
 
     Args:
         options: From `parse_options`.
         reproduction: The runs.
-        report: Gets the command line and returns what is to be printed.
+        report: Takes the command line and returns the text to print.
     """
     command = shlex.join(["accelerate", "launch", *sys.argv])
     if not options.report_only:
         try:
             run_all(reproduction)
         except (TrainingInterrupted, KeyboardInterrupt) as interruption:
-            print_once(f"\nStopped; {reproduction.output_dir} holds what is finished. The same command goes on:\n")
+            print_once(
+                f"\nStopped; {reproduction.output_dir} contains what is finished. The same command continues:\n"
+            )
             print_once(f"    {command}\n")
             sys.exit(getattr(interruption, "exit_code", STOPPED))
         except (*REPORTED_ERRORS, ProcessCountError) as error:

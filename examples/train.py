@@ -1,17 +1,17 @@
-"""Train HiVA or VL-FAU, test it on subjects that it never saw, and read a photo with it.
+"""Train HiVA or VL-FAU, test it on unseen subjects, and detect the AUs in a photo with it.
 
 accelerate launch examples/train.py                                         # the demo: a few minutes on two CPU cores
 accelerate launch examples/train.py --help                                  # every setting
 accelerate launch examples/train.py settings.yaml --fold 2                  # settings from a file, some changed
 accelerate launch examples/train.py --dataset bp4d --data_dir bp4d --fold 1 # the paper's network and schedule
 accelerate launch examples/train.py --model vl_fau                          # the model that writes sentences
-accelerate launch examples/train.py --resume_from_checkpoint true           # go on where a run was stopped
+accelerate launch examples/train.py --resume_from_checkpoint true           # continue an interrupted run
 """
 
 import os
 
 
-# Waiting threads must not spin: on shared cores that costs more than the work. Read when torch is first imported.
+# Waiting threads must not spin, which is costly on shared cores. It is read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import sys  # noqa: E402
@@ -57,7 +57,7 @@ def read_photo(checkpoint: Path, photo: Image.Image, picture: Path):
 def main():
     arguments = parse_arguments()
     try:
-        # Read after training, but what is wrong with it is told before.
+        # Loaded before training, so that errors are reported at once.
         photo = photo_to_read(arguments.photo)
         run = make_run(arguments)
         run.accelerator.print(run.describe())

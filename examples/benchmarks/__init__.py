@@ -1,1 +1,1 @@
-"""What `benchmark.py` measures, one module for each part of the package."""
+"""The benchmarks of `benchmark.py`, one module for each part of the package."""

@@ -1,4 +1,4 @@
-"""From photos and videos to tables of Action Units: what `hiva-hf detect` does, with the detector of the package."""
+"""Detection in photos and videos, as with `hiva-hf detect`, with the packaged detector."""
 
 import argparse
 import tempfile
@@ -15,7 +15,7 @@ from .timing import Table, interleave, median_ratio, ratio
 
 
 NUM_PHOTOS = 24
-# Of the videos that all others are compared with.
+# Length of the reference video.
 NUM_FRAMES = 80
 # Faces and frames of each video.
 VIDEOS = ((1, NUM_FRAMES // 2), (1, NUM_FRAMES), (1, 2 * NUM_FRAMES), (3, NUM_FRAMES))
@@ -32,7 +32,7 @@ def make_turns(jobs: dict[str, DetectionJob]) -> dict[str, Callable[[], None]]:
 
 
 def photos(options: argparse.Namespace) -> Iterator[Table]:
-    """Photos/s from files to AUs, one at a time and as a folder."""
+    """Photos per second from files to AUs, one at a time and as a folder."""
     rounds, number = (2, 4) if options.quick else (10, NUM_PHOTOS)
     detector = load_detector()
     with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +65,7 @@ def who_waited(name: str, job: DetectionJob) -> str:
 
 
 def videos(options: argparse.Namespace) -> Iterator[Table]:
-    """Frames/s of videos of several lengths, with one face and with three."""
+    """Frames per second for videos of several lengths, with one face and with three."""
     rounds, shorter = (1, 5) if options.quick else (3, 1)
     detector, jobs = load_detector(), {}
     with tempfile.TemporaryDirectory() as folder:
@@ -97,7 +97,7 @@ def videos(options: argparse.Namespace) -> Iterator[Table]:
 
 
 def searches(options: argparse.Namespace) -> Iterator[Table]:
-    """What it brings to search the whole frame for faces less often."""
+    """The speed-up from searching the whole frame for faces less often."""
     rounds, num_frames = (1, NUM_FRAMES // 5) if options.quick else (3, NUM_FRAMES)
     detector = load_detector()
     with tempfile.TemporaryDirectory() as folder:
@@ -125,7 +125,7 @@ def memory(options: argparse.Namespace) -> Iterator[Table]:
         path = write_video(Path(folder) / "long.mp4", 1, num_frames)
         job = DetectionJob([path], [], load_detector())
         resident = [process.memory_info().rss for _ in job.run()]
-    # Buffers are allocated at the first frames.
+    # Buffers are allocated during the first frames.
     settled = resident[len(resident) // 20 :]
     moments = {
         "after a twentieth": settled[0],

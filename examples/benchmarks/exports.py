@@ -1,4 +1,4 @@
-"""Every way of running a detector on a processor: how fast each is, and what it costs in accuracy."""
+"""Speed and accuracy of all modes of running a detector on a CPU."""
 
 import argparse
 import copy
@@ -36,18 +36,18 @@ from .timing import NETWORK_TURN_SECONDS, NotRun, Table, describe_turns, interle
 Runner = Callable[[torch.Tensor], torch.Tensor]
 
 PLAIN = "PyTorch, eager, fp32"
-# What anyone has who takes a timm model as it comes: the plain network switches timm's faster attention on.
+# A timm model with its defaults: the plain network enables timm's faster attention.
 BASELINE = f"{PLAIN}, timm's default attention"
 ROUNDS = {1: 20, 16: 10}
 QUICK_ROUNDS = {1: 10, 16: 5}
-# Enough of them for the first and the last layer to see usual faces.
+# Number of faces on which changes of probabilities are measured.
 NUM_FACES = 32
 BATCH_SIZE = 16
 NUM_QUICK_CALIBRATION_FACES = 16
 
 
 def torch_mode(model: HiVAForAUDetection, dtype: torch.dtype, is_fused: bool, is_compiled: bool) -> Runner:
-    """The network itself, as PyTorch runs it."""
+    """The network in PyTorch."""
     network = copy.deepcopy(model)
     network = (network.fuse() if is_fused else network).to(dtype)
     run = compile_for_inference(network) if is_compiled else network
@@ -55,7 +55,7 @@ def torch_mode(model: HiVAForAUDetection, dtype: torch.dtype, is_fused: bool, is
 
 
 def baseline_mode(model: HiVAForAUDetection) -> Runner:
-    """The plain network with the attention that timm takes by default for Swin."""
+    """The plain network with timm's default attention for Swin."""
     network = copy.deepcopy(model)
     for module in network.vision_model.backbone.modules():
         if hasattr(module, "fused_attn"):
@@ -66,16 +66,16 @@ def baseline_mode(model: HiVAForAUDetection) -> Runner:
 def exported_mode(
     model: HiVAForAUDetection, processor: BaseImageProcessor, folder: Path, format: str, dtype: str, quick: bool
 ) -> Runner:
-    """What `hiva-hf export` makes of it."""
+    """The network as exported by `hiva-hf export`."""
     folder = folder / f"{format}-{dtype}"
-    # Fewer faces change a little what int8 finds, and nothing about its speed.
+    # Fewer faces slightly change the results of int8, but not its speed.
     fewer = {"num_calibration_faces": NUM_QUICK_CALIBRATION_FACES} if quick else {}
     export_detector(model, processor, folder, format, dtype, num_comparison_faces=8, progress=False, **fewer)
     program = load_exported(folder, trust_remote_code=format == "torch", num_threads=torch.get_num_threads())
     return lambda faces: program(faces).logits
 
 
-# Precision, and whether the network is fused and compiled.
+# Precision, whether the network is fused, and whether it is compiled.
 TORCH_MODES = {
     PLAIN: (torch.float32, False, False),
     "PyTorch, fused, eager, fp32": (torch.float32, True, False),
@@ -91,7 +91,7 @@ EXPORTED_MODES = {
     "OpenVINO, int8": ("openvino", "int8"),
     "PyTorch, fused, compiled, int8": ("torch", "int8"),
 }
-# The others take minutes to prepare, or are never the fastest.
+# The other modes take minutes to prepare, or are never the fastest.
 QUICK_MODES = (BASELINE, PLAIN, "PyTorch, fused, eager, bf16", "OpenVINO, bf16", "OpenVINO, int8")
 
 
@@ -99,7 +99,7 @@ QUICK_MODES = (BASELINE, PLAIN, "PyTorch, fused, eager, bf16", "OpenVINO, bf16",
 def prepared_modes(
     model: HiVAForAUDetection, processor: BaseImageProcessor, quick: bool
 ) -> Iterator[tuple[dict[str, Runner], str]]:
-    """The modes that can run here, and sentences about those that can't."""
+    """The modes that can run here, and a note on those that can't."""
     runners, missing = {}, []
     names = QUICK_MODES if quick else (BASELINE, *TORCH_MODES, *EXPORTED_MODES)
     with tempfile.TemporaryDirectory() as folder:
@@ -127,7 +127,7 @@ def modes(options: argparse.Namespace) -> Iterator[Table]:
 
 
 def read_faces(dataset: datasets.Dataset, processor: HiVAImageProcessor, number: int) -> torch.Tensor:
-    """Evenly spaced faces of a set, `[number, 3, H, W]`."""
+    """Evenly spaced faces of a data set, `[number, 3, H, W]`."""
     chosen = dataset.select(np.linspace(0, len(dataset) - 1, min(number, len(dataset))).astype(int))
     return processor(chosen["image"][:], return_tensors="pt")["pixel_values"]
 
@@ -139,7 +139,7 @@ def probabilities_of(runner: Runner, faces: torch.Tensor) -> NDArray[np.float32]
 
 
 def largest_changes(runners: dict[str, Runner], faces: torch.Tensor) -> dict[str, float]:
-    """Of any probability, against the plain network."""
+    """Largest difference of any probability to the plain network, for each mode."""
     found = {name: probabilities_of(runner, faces) for name, runner in runners.items()}
     return {name: float(np.abs(values - found[PLAIN]).max()) for name, values in found.items()}
 
@@ -172,15 +172,15 @@ def time_modes(
 
 
 def accuracy(options: argparse.Namespace) -> Iterator[Table]:
-    """What every mode finds on the test people of SynthFACS, with a detector that has learned something."""
+    """Scores of every mode on the test subjects of SynthFACS, with a trained detector."""
     detector = load_detector(options.checkpoint, device="cpu", dtype="float32")
     model, processor = detector.model.requires_grad_(False), detector.image_processor
     labels = model.config.au_labels
     validation, test = (read_split(split, labels, processor, options.quick) for split in ("validation", "test"))
     with prepared_modes(model, processor, options.quick) as (runners, missing):
-        # Attention is attention: only its speed differs.
+        # It differs from the plain network only in speed.
         runners.pop(BASELINE, None)
-        # An export keeps the thresholds of its checkpoint: they are tuned once, with the plain network.
+        # Exports keep the thresholds of their checkpoint, so they are tuned once, with the plain network.
         tuned = tune_thresholds(validation.truth, probabilities_of(runners[PLAIN], validation.faces), labels)
         found = {name: probabilities_of(runner, test.faces) for name, runner in runners.items()}
     scores = {name: score(test.truth, values, tuned, labels) for name, values in found.items()}

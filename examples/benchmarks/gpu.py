@@ -1,4 +1,4 @@
-"""Latency on a GPU: absolute, since nothing else runs there."""
+"""Latency on a GPU, in absolute times, since nothing else runs there."""
 
 import argparse
 import copy
@@ -15,12 +15,12 @@ from .timing import NotRun, Table
 
 
 BATCH_SIZES = (1, 32)
-# Multiply-adds count twice. Dense bf16 with fp32 accumulation, TFLOP/s, as NVIDIA's data sheets tell them.
+# A multiply-add counts as two operations. Dense bf16 with fp32 accumulation, TFLOP/s, from NVIDIA's data sheets.
 PEAK_TFLOPS = {"H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362, "L4": 121, "RTX 4090": 165}
 
 
 def latency(options: argparse.Namespace) -> Iterator[Table]:
-    """The fused network and the backbones in bf16, eager and compiled into CUDA graphs, by CUDA events."""
+    """The fused network and the backbones in bf16, eager and compiled with CUDA graphs, timed by CUDA events."""
     if not torch.cuda.is_available():
         raise NotRun("PyTorch finds no CUDA device here.")
     rounds = 10 if options.quick else 200
@@ -46,7 +46,7 @@ def time_networks(
     seconds, medians, rows = {}, {}, []
     for name, expected in {FUSED: plain(faces).logits, BACKBONE: tokens, TIMM: tokens}.items():
         network = networks[name]
-        # Compiled for one size of a batch.
+        # Compiled for a fixed batch size.
         compiled = torch.compile(network, mode="reduce-overhead", fullgraph=True, dynamic=False)
         for mode, run in {"eager": network, "compiled": compiled}.items():
             key = f"{name}, {mode}"
@@ -66,7 +66,7 @@ def time_networks(
 
 
 def arithmetic(tflops: float, peak: float | None, name: str) -> list[str]:
-    """Of the whole network, whose multiply-adds are counted."""
+    """Arithmetic throughput of the whole network; multiply-adds of the backbones are not counted."""
     if name != FUSED:
         return ["", ""]
     return [f"{tflops:.0f}", "" if peak is None else f"{tflops / peak:.0%}"]
@@ -77,7 +77,7 @@ def time_on_gpu(
     name: str, network: Callable, inputs: torch.Tensor, expected: torch.Tensor, rounds: int
 ) -> list[float]:
     """Seconds of each pass."""
-    # The first passes compile, and record the graph.
+    # The first passes compile and record the graph.
     for _ in range(5):
         found = network(inputs).clone()
     check_equal(name, found, expected, TOLERANCE[torch.bfloat16])

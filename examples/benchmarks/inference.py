@@ -1,4 +1,4 @@
-"""The fused network beside the plain one, and beside its backbone alone, which no detector can be faster than."""
+"""The fused network beside the plain one, and beside its backbone alone, which is a lower bound of its time."""
 
 import argparse
 import copy
@@ -15,14 +15,14 @@ from .timing import NETWORK_TURN_SECONDS, Table, describe_turns, interleave, med
 PLAIN, FUSED = "HiVA", "HiVA, fused"
 PLAIN_BACKBONE, BACKBONE, TIMM = "the plain backbone", "the fused backbone", "timm's Swin-B"
 ROUNDS = {1: 40, 16: 10}
-# With --quick: as many as figures need.
+# With --quick: as many rounds as the figures need.
 QUICK_ROUNDS = {1: 20, 16: 7}
-# Of logits that are near 1: above it the fused network is another one. What is found stands in the note.
+# For logits near 1: a larger difference means an error in the fused network. The actual one is in the note.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
 
 
 def fused(options: argparse.Namespace) -> Iterator[Table]:
-    """Latency of the plain and the fused network; all of it in fp32 and eager mode with --quick."""
+    """Latency of the plain and the fused network; with --quick only in fp32 and eager mode."""
     plain = make_detector()
     for dtype in (torch.float32,) if options.quick else (torch.float32, torch.bfloat16):
         networks = make_networks(plain, dtype)
@@ -35,7 +35,7 @@ def fused(options: argparse.Namespace) -> Iterator[Table]:
 
 
 def vl_fau(options: argparse.Namespace) -> Iterator[Table]:
-    """Latency of VL-FAU's scores, plain and fused."""
+    """Latency of VL-FAU's probabilities, plain and fused."""
     plain = make_vl_fau()
     for dtype, precision in {torch.float32: "fp32", torch.bfloat16: "bf16"}.items():
         networks = {"VL-FAU": copy.deepcopy(plain).to(dtype), "VL-FAU, fused": copy.deepcopy(plain).fuse().to(dtype)}
@@ -74,9 +74,9 @@ def _time_vl_fau(
 
 
 def make_networks(plain: HiVAForAUDetection, dtype: torch.dtype) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
-    """What takes turns: faces to logits, or to the tokens of the last stage."""
+    """The networks to time: from faces to logits, or to the tokens of the last stage."""
     cast = copy.deepcopy(plain).to(dtype)
-    # Folded in the precision of the weights, and then cast.
+    # Folded in the precision of the weights, then cast.
     folded = copy.deepcopy(plain).fuse().to(dtype)
     swin, timm_model = folded.fused_detector.swin, folded.vision_model.backbone.timm_model
     plain_timm_model, own = cast.vision_model.backbone.timm_model, timm_backbone(plain).to(plain.device, dtype)

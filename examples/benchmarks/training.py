@@ -1,4 +1,4 @@
-"""What training waits for: the transform, the loader, the steps of both stages."""
+"""Speed of training: the transform, the data loader, the steps of both stages."""
 
 import argparse
 import os
@@ -35,15 +35,15 @@ from .timing import Table, interleave, ratio
 
 BATCH_SIZE = 32
 WORKERS = (0, 1, 2)
-# Of a description, about the longest of the catalogue's own.
+# Word pieces of a description, about the longest of the package's own.
 NUM_WORD_PIECES = 24
-# Stored crop, what it is resized to, what the network reads: as sets are prepared for the paper, and the demo's.
+# Side of the stored crop, of the resized one, and of the network's input: for the paper's data sets, and for the demo.
 SIDES = {"paper": (256, 256, 224), "demo": (160, 112, 98)}
 PLAIN, OURS = "PIL + torchvision", "hiva-hf"
 
 
 def faces_of_side(side: int, number: int) -> datasets.Dataset:
-    """SynthFACS faces as a data set stores them: as they are, or enlarged and encoded as prepared crops are."""
+    """SynthFACS faces as stored, or upscaled and encoded like the crops of a prepared data set."""
     faces = load_au_dataset("synthfacs", split="train").select(range(number))
     if faces[0]["image"].width == side:
         return faces
@@ -62,7 +62,7 @@ def make_augmentation(size: int, crop_size: int) -> FaceAugmentation:
 
 
 def plain_transform(size: int, crop_size: int) -> v2.Compose:
-    """The training transform as anyone would write it for PIL images."""
+    """The training transform, as it is usually written for PIL images."""
     return v2.Compose(
         [
             v2.Resize((size, size)),
@@ -104,7 +104,7 @@ class PlainFaces(torch.utils.data.Dataset):
 def compare_pictures(
     images: list[Image.Image], size: int, crop_size: int, augmentation: FaceAugmentation
 ) -> np.ndarray:
-    """Absolute differences of our transform from the plain one, in grey levels.
+    """Absolute differences between our transform and the plain one, in grey levels.
 
     Raises:
         SystemExit: if they are one grey level or more on average.
@@ -119,7 +119,7 @@ def compare_pictures(
 
 
 def transform(options: argparse.Namespace) -> Iterator[Table]:
-    """The training transform against plain PIL + torchvision: one thread, from JPEG bytes to what a network reads."""
+    """The training transform beside plain PIL + torchvision: one thread, from JPEG bytes to the network's input."""
     torch.set_num_threads(1)
     for name, sides in SIDES.items():
         yield transform_at(name, *sides, rounds=2 if options.quick else 40)
@@ -143,7 +143,7 @@ def transform_at(name: str, side: int, size: int, crop_size: int, rounds: int) -
         return [decode(picture) for picture in next(batches)]
 
     variants = {PLAIN: with_torchvision, OURS: with_ours, "decoding alone": decoding_alone}
-    # The thread's own time: what other programs take in between does not count.
+    # CPU time of the thread, which excludes that of other programs.
     seconds = interleave(variants, rounds, time.thread_time)
     per_face = {
         label: (1e6 * np.median(times) / BATCH_SIZE, 1e6 * min(times) / BATCH_SIZE) for label, times in seconds.items()
@@ -169,7 +169,7 @@ def transform_at(name: str, side: int, size: int, crop_size: int, rounds: int) -
 
 
 def loader(options: argparse.Namespace) -> Iterator[Table]:
-    """Faces/s that the workers of a DataLoader make, and how much longer training takes for waiting on them."""
+    """Faces per second from the workers of a DataLoader, and how much training slows down from waiting for them."""
     torch.set_num_threads(1)
     for name, sides in SIDES.items():
         yield loader_rates(name, *sides, options.quick)
@@ -179,7 +179,7 @@ def loader(options: argparse.Namespace) -> Iterator[Table]:
 
 
 def make_loader(dataset: torch.utils.data.Dataset, num_workers: int) -> DataLoader:
-    """Batches in random order, by workers that live on between passes: their start is not measured."""
+    """A loader in random order with persistent workers, so that their start is not measured."""
     return DataLoader(dataset, BATCH_SIZE, shuffle=True, num_workers=num_workers, persistent_workers=num_workers > 0)
 
 
@@ -197,7 +197,7 @@ def loader_rates(name: str, side: int, size: int, crop_size: int, quick: bool) -
     }
     here, elsewhere = (next(iter(DataLoader(sets[OURS], BATCH_SIZE, num_workers=number))) for number in (0, 1))
     if not torch.equal(here["pixel_values"], elsewhere["pixel_values"]):
-        raise SystemExit("A worker makes other pictures than the main process: nothing was timed.")
+        raise SystemExit("The pictures of a worker differ from those of the main process: nothing was timed.")
     loaders = {f"{label}, {number}": make_loader(data, number) for number in WORKERS for label, data in sets.items()}
     seconds = interleave(
         {key: lambda batches=batches: go_through(batches) for key, batches in loaders.items()}, rounds
@@ -234,7 +234,7 @@ def make_step(model: HiVAPreTrainedModel, arguments: AUTrainingArguments) -> Cal
 
 
 def demo_steps(quick: bool) -> Table:
-    """Optimizer steps of the demo's stage 1, the faster one, fed by a batch at hand and by the loader."""
+    """Optimizer steps of the demo's stage 1, the faster one, with a batch in memory and with the loader."""
     rounds, num_steps = (2, 2) if quick else (10, 6)
     with tempfile.TemporaryDirectory() as folder:
         arguments = AUTrainingArguments(output_dir=folder, max_train_samples=num_steps * BATCH_SIZE)
@@ -288,7 +288,7 @@ def stages(options: argparse.Namespace) -> Iterator[Table]:
         "pixel_values": torch.randn(num_faces, 3, config.image_size, config.image_size),
         "labels": torch.randint(2, (num_faces, config.num_labels)).float(),
     }
-    # What the frozen layers made of one description for each AU: training computes it once.
+    # Outputs of the frozen layers for one description of each AU, which training computes once.
     described = {
         "text_hidden_states": torch.randn(config.num_labels, NUM_WORD_PIECES, config.text_config.hidden_size),
         "attention_mask": torch.ones(config.num_labels, NUM_WORD_PIECES, dtype=torch.long),

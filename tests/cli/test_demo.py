@@ -57,7 +57,7 @@ def test_a_wrong_limit_is_refused_before_anything_is_loaded(capsys):
     [
         (["--port", "99999"], "--port must lie between 1 and 65535, got 99999"),
         (["--port", "0"], "--port must lie between 1 and 65535, got 0"),
-        (["--host", "no.such.host.invalid"], "--host no.such.host.invalid: nothing can be served there"),
+        (["--host", "no.such.host.invalid"], "--host no.such.host.invalid: the page can't be served there"),
     ],
 )
 def test_an_address_that_can_not_be_served_is_refused_before_anything_is_loaded(capsys, words, message):
@@ -73,5 +73,5 @@ def test_a_port_that_is_taken_is_refused(capsys):
         with pytest.raises(SystemExit):
             main(["demo", "--port", port])
     error = capsys.readouterr().err
-    assert f"--port {port}: nothing can be served there (Address already in use" in error
+    assert f"--port {port}: the page can't be served there (Address already in use" in error
     assert error.endswith("Pass another one.\n")

@@ -48,7 +48,7 @@ def test_without_an_output_of_the_shell_a_file_is_written_and_nothing_else_asked
     """As of programs without a window."""
     code = "import sys; from hiva_hf.cli.main import main; sys.exit(main(sys.argv[1:]))"
     words = [sys.executable, "-c", code, "detect", str(photos / "face.png"), "--model", str(tiny_model_dir)]
-    for more, code, message in ((["--output", str(tmp_path / "faces.csv")], 0, ""), ([], 2, "name a file")):
+    for more, code, message in ((["--output", str(tmp_path / "faces.csv")], 0, ""), ([], 2, "pass a file")):
         command = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *words, *more], stderr=subprocess.PIPE, text=True)
         assert command.returncode == code and message in command.stderr and "Traceback" not in command.stderr
     assert len(read_table(tmp_path / "faces.csv")) == 1
@@ -131,14 +131,14 @@ def test_hysteresis_begins_at_the_thresholds_that_decide(scene, make_video, tiny
     [
         (["nowhere.jpg"], "no such file or folder: nowhere.jpg"),
         (["{photos}", "--resume"], "--resume needs --output FILE"),
-        (["{photos}", "--output", "{photos}/a.csv", "--resume", "--overwrite"], "give one of them"),
+        (["{photos}", "--output", "{photos}/a.csv", "--resume", "--overwrite"], "give only one of them"),
         (["{photos}", "--smooth", "median"], "--smooth needs --output"),
         (["{photos}", "--min_duration", "1"], "--min_duration needs --smooth median or hysteresis"),
         ([*SMOOTHED, "median", "--smooth_low", "0.2"], "--smooth_low needs --smooth hysteresis"),
         ([*SMOOTHED, "median", "--smooth_window", "0"], "`window` must be a positive number"),
         ([*SMOOTHED, "median", "--min_duration", "-1"], "`min_duration` must not be negative"),
         ([*SMOOTHED, "hysteresis", "--smooth_high", "1.5"], "`high` must lie between 0 and 1"),
-        ([*SMOOTHED, "hysteresis", "--threshold", "0.2", "--smooth_low", "0.3"], "must not be above `high` (0.2)"),
+        ([*SMOOTHED, "hysteresis", "--threshold", "0.2", "--smooth_low", "0.3"], "above `high`, got 0.3 and 0.2"),
         (["{photos}", "--face_search_size", "8"], "max_size must be at least 32 pixels, got 8"),
         (["{photos}", "--every", "0"], "must be at least 1, got 0"),
         (["{photos}", "--every", "ten"], "must be a whole number, got 'ten'"),
@@ -161,7 +161,7 @@ def test_an_existing_output_is_refused(photos, tiny_model_dir, tmp_path, capsys)
     with pytest.raises(SystemExit) as stop:
         main(["detect", str(photos), "--model", str(tiny_model_dir), "--output", str(tmp_path / "a.csv")])
     assert stop.value.code == 2
-    assert "--resume to go on" in capsys.readouterr().err
+    assert "--resume to continue" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["a-smoothed.csv", "a-events.csv", "a-explained.jsonl"])
@@ -205,7 +205,7 @@ def test_ctrl_c_keeps_the_rows_and_says_how_to_go_on(scene, make_video, tiny_mod
     _, error = process.communicate()
     assert process.returncode == 130
     assert "Traceback" not in error
-    assert "--resume goes on from there" in error
+    assert "--resume continues from there" in error
     assert 3 <= len(read_table(output)) < 100
     assert main([*words, "--resume"]) == 0
     table = read_table(output)

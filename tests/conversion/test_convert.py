@@ -177,7 +177,7 @@ def test_users_rules_come_first(original, research, config, tmp_path, suffix):
         else "\n".join(f"{key}: {value or 'null'}" for key, value in rules.items())
     )
     checkpoint = save(renamed, tmp_path / "model.pth")
-    with pytest.raises(ConversionError, match=r"(?s)no rule knows.*au_head_0.*nothing goes to.*classifier\.weight"):
+    with pytest.raises(ConversionError, match=r"(?s)no rule matches.*au_head_0.*nothing goes to.*classifier\.weight"):
         convert_checkpoint(checkpoint, tmp_path / "out", config)
     assignment = convert_checkpoint(checkpoint, tmp_path / "out", config, mapping)
     assert assignment.ignored == ["momentum.queue"]
@@ -208,7 +208,7 @@ def cast(name, change):
         # A tensor that claims 4 TB without having them.
         (replace("text_projection.weight", torch.zeros(1).expand(10**6, 10**6)), r"text_projection\.weight has"),
         (drop("global_linear.fc.bias"), r"nothing goes to.*vision_model\.stem\.bias"),
-        (replace("sentiment.weight", torch.zeros(1)), r"no rule knows.*sentiment\.weight"),
+        (replace("sentiment.weight", torch.zeros(1)), r"no rule matches.*sentiment\.weight"),
         (replace("backbone.extra.weight", torch.zeros(1)), r"backbone\.extra\.weight -> vision_model\.backbone"),
         (drop("heads.2.weight"), r"one tensor for each of 4 AUs.*\[0, 1, 3\]"),
         (replace("text_encoder.embeddings.word_embeddings.weight", torch.zeros(1)), "both go to text_model"),

@@ -23,7 +23,7 @@ class RunsCode:
 def test_code_in_a_checkpoint_does_not_run(tmp_path, save):
     trace = tmp_path / "ran"
     save({"state_dict": {"weight": torch.zeros(2)}, "extra": RunsCode(trace)}, tmp_path / "evil.pth")
-    with pytest.raises(ConversionError, match="holds more than tensors.*is refused") as error:
+    with pytest.raises(ConversionError, match="contains more than tensors.*is rejected") as error:
         read_research_checkpoint(tmp_path / "evil.pth")
     # The remedy is not to run it.
     assert "weights_only" not in str(error.value)
@@ -59,7 +59,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
     itself["model"] = itself
     for content in ({"epoch": 3}, {0: torch.zeros(1)}, itself):
         torch.save(content, tmp_path / "empty.pth")
-        with pytest.raises(ConversionError, match="holds no state dict"):
+        with pytest.raises(ConversionError, match="contains no state dict"):
             read_research_checkpoint(tmp_path / "empty.pth")
     with zipfile.ZipFile(tmp_path / "archive.pth", "w") as archive:
         archive.writestr("../../outside.txt", "no")

@@ -71,8 +71,8 @@ def test_thresholds_are_not_tuned_on_the_split_that_is_scored(run_command, detec
     ("words", "message"),
     [
         (("--max_samples", 0), "--max_samples is 0, but at least 1 face"),
-        (("--fold", 1, 1), "names a fold twice"),
-        (("--fold", 1, 2, "--split", "train"), "give one --fold with --split train"),
+        (("--fold", 1, 1), "contains a fold twice"),
+        (("--fold", 1, 2, "--split", "train"), "pass one --fold with --split train"),
     ],
 )
 def test_senseless_options_are_refused_before_the_work(run_command, detector, capsys, words, message):

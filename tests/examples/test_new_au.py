@@ -88,7 +88,7 @@ def test_finished_seeds_are_not_repeated_and_other_settings_are_refused(finished
     finished.run()
     # The same seed, the same scores.
     assert (path.read_bytes(), kept.stat().st_mtime_ns) == before
-    with pytest.raises(ValueError, match="holds scores of other settings"):
+    with pytest.raises(ValueError, match="contains scores of other settings"):
         LeaveOneOut(finished.output_dir, LeaveOneOutSettings(seeds=(1, 2), face_ridge=0.5))
     with pytest.raises(ValueError, match="at least two different seeds"):
         LeaveOneOut(finished.output_dir, LeaveOneOutSettings(seeds=(1, 1)))
@@ -122,7 +122,7 @@ def test_features_of_other_faces_are_not_taken(finished, settings, monkeypatch):
         return dataset.map(lambda row: {"labels": [1 - label for label in row["labels"]]}, load_from_cache_file=False)
 
     monkeypatch.setattr("hiva_hf.open_vocabulary.leave_one_out.load_au_dataset", with_other_labels)
-    with pytest.raises(ValueError, match="was made of other faces than synthfacs has now"):
+    with pytest.raises(ValueError, match="was made from other faces or labels than synthfacs has now"):
         LeaveOneOut(finished.output_dir, settings).faces("test")
 
 
@@ -147,7 +147,7 @@ def test_an_au_that_no_draw_has_is_named(few_people, tmp_path):
     experiment = LeaveOneOut(tmp_path)
     experiment.aus = (1, 4)
     few_people.labels[:, 1] = 0
-    with pytest.raises(ValueError, match=r"Seed 3: .* \(the last lacked AU4\)"):
+    with pytest.raises(ValueError, match=r"Seed 3: .* \(the last draw lacked AU4\)"):
         experiment._draw_rows(3, few_people, torch.Generator().manual_seed(3))
 
 

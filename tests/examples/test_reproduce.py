@@ -327,7 +327,7 @@ def test_ctrl_c_stops_the_command_and_the_same_command_goes_on(small_settings, m
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(timeout=60) == 130
-    assert "holds what is finished. The same command goes on" in (tmp_path / "log").read_text()
+    assert "contains what is finished. The same command continues" in (tmp_path / "log").read_text()
     partial = make_reproduction(tmp_path, folds=(1,), variants=("baseline",), stage2_epochs=40)
     assert [str(job) for job in partial.pending()] == ["baseline, fold 1, seed 42"]
     stage1 = (tmp_path / "fold1-seed42" / "shared" / "stage1" / "model.safetensors").stat().st_mtime_ns

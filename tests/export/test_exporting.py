@@ -90,7 +90,7 @@ def test_a_quantizer_that_finds_nothing_to_round_is_told(detector, image_process
     from hiva_hf.export import torch_quantizer
 
     monkeypatch.setattr(torch_quantizer, "prepare_pt2e", lambda model, quantizer: model)
-    with pytest.raises(ImportError, match="found no layer to round to 8 bits with PyTorch"):
+    with pytest.raises(ImportError, match="found no layer to quantize with PyTorch"):
         export_detector(detector, image_processor, tmp_path / "export", "torch", "int8", progress=False)
     assert not (tmp_path / "export").exists()
 
@@ -127,7 +127,7 @@ def test_combination_that_does_not_exist_is_refused(detector, image_processor, t
 
 def test_folder_that_holds_something_is_not_overwritten(detector, image_processor, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="Name a new folder"):
+    with pytest.raises(FileExistsError, match="Pass a new folder"):
         export_detector(detector, image_processor, tmp_path, "torch", "fp32")
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 

@@ -120,9 +120,9 @@ def test_a_card_of_another_data_set_is_refused(make_run):
 
 
 def test_a_card_of_another_kind_of_network_is_refused(make_run, make_vl_fau_run):
-    with pytest.raises(ValueError, match="not what the card starter is about: .* of the kind vl_fau"):
+    with pytest.raises(ValueError, match="card starter does not fit .* of the type vl_fau"):
         render_card("starter", read_finished_run(make_vl_fau_run("synthfacs")))
-    with pytest.raises(ValueError, match="not what the card vl-fau is about: .* of the kind hiva"):
+    with pytest.raises(ValueError, match="card vl-fau does not fit .* of the type hiva"):
         render_card("vl-fau", read_finished_run(make_run("synthfacs")))
 
 

@@ -109,13 +109,15 @@ def test_models_of_licensed_faces_stay_private_unless_told_twice(published):
 
 
 def test_a_push_is_checked_against_the_run(published):
-    assert published["pushed"]["other_weights"].startswith("PublishedModelError: org/hiva at main gives other logits")
-    assert "org/vl-fau at v1 writes other sentences" in published["pushed"]["other_words"]
+    assert published["pushed"]["other_weights"].startswith(
+        "PublishedModelError: The logits of org/hiva at main differ"
+    )
+    assert "The sentences of org/vl-fau at v1 differ" in published["pushed"]["other_words"]
     assert published["pushed"]["lost_file"].startswith("PublishedModelError: org/hiva lacks ")
 
 
 def test_a_version_keeps_its_name(published):
-    assert published["pushed"]["same_tag"].startswith("ValueError: org/hiva has a version 'v1' already.")
+    assert published["pushed"]["same_tag"].startswith("ValueError: org/hiva already has a version 'v1'.")
     assert published["pushed"]["nothing_was_sent"]
 
 

@@ -177,7 +177,7 @@ def test_a_token_in_a_file_stops_the_push_and_is_not_repeated(make_run, tmp_path
     run = make_run("synthfacs")
     secret = "hf_" + "a1B2c3D4e5F6g7H8i9J0"
     (run / "metrics.jsonl").write_text(json.dumps({"note": secret}))
-    with pytest.raises(ValueError, match="metrics.jsonl holds an access token") as raised:
+    with pytest.raises(ValueError, match="metrics.jsonl contains an access token") as raised:
         stage_run(read_finished_run(run), tmp_path, "org/name")
     assert secret not in str(raised.value)
 
@@ -185,7 +185,7 @@ def test_a_token_in_a_file_stops_the_push_and_is_not_repeated(make_run, tmp_path
 def test_the_pushing_token_is_recognised_whatever_it_looks_like(make_run, tmp_path):
     run = make_run("synthfacs")
     (run / "metrics.jsonl").write_text('{"note": "swordfish"}')
-    with pytest.raises(ValueError, match="metrics.jsonl holds an access token"):
+    with pytest.raises(ValueError, match="metrics.jsonl contains an access token"):
         stage_run(read_finished_run(run), tmp_path, "org/name", token="swordfish")
 
 
@@ -234,5 +234,5 @@ def test_a_vl_fau_is_published_with_what_it_writes_with(make_vl_fau_run, tmp_pat
 
 
 def test_a_vl_fau_has_no_training_checkpoint_of_its_own(make_vl_fau_run, tmp_path):
-    with pytest.raises(ValueError, match="VL-FAU.*leave `training_checkpoint` out"):
+    with pytest.raises(ValueError, match="VL-FAU.*omit `training_checkpoint`"):
         stage_run(read_finished_run(make_vl_fau_run("synthfacs")), tmp_path, "org/name", training_checkpoint=True)

@@ -56,5 +56,5 @@ def test_a_stopped_channel_frees_a_producer_that_waits():
 
 
 def test_a_channel_without_room_is_refused():
-    with pytest.raises(ValueError, match="at least 1 item, got 0"):
+    with pytest.raises(ValueError, match="capacity must be at least 1, got 0"):
         Channel(0)

@@ -277,7 +277,7 @@ def test_drawn_copies_never_come_into_a_folder_that_is_read(media, detector, tmp
     (tmp_path / "1.jpg").write_bytes(b"somebody else's")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     for source in ("1.png", "2.mp4"):
-        with pytest.raises(ValueError, match=f"{source} lies in .*, where drawn copies would come"):
+        with pytest.raises(ValueError, match=f"{source} is in .*, where drawn copies would be written"):
             hiva_hf.detect(
                 tmp_path / source, detector, output=tmp_path / "t.csv", draw_dir=tmp_path / "x" / "..", progress=False
             )
@@ -326,7 +326,10 @@ def test_the_summary_tells_who_waited_for_whom(media, detector):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"every": 0}, "every must be at least 1"), ({"resume": True, "overwrite": True, "output": "a.csv"}, "set one")],
+    [
+        ({"every": 0}, "every must be at least 1"),
+        ({"resume": True, "overwrite": True, "output": "a.csv"}, "set only one"),
+    ],
 )
 def test_wrong_arguments_are_refused(media, detector, options, message):
     with pytest.raises(ValueError, match=message):

@@ -166,7 +166,7 @@ def test_photos_stay_as_they_are_and_the_table_too(method):
         ("median", {"window": 0}, "`window` must be a positive"),
         ("median", {"window": float("nan")}, "`window` must be a positive"),
         ("median", {"threshold": 2}, "`threshold` must lie between 0 and 1, got 2 for AU12"),
-        ("median", {"threshold": {"AU1": 0.5}}, r"for the AUs \['AU1'\], but the table has \['AU12'\]"),
+        ("median", {"threshold": {"AU1": 0.5}}, r"values for \['AU1'\], but the table's AUs are \['AU12'\]"),
         ("median", {"max_gap": 0}, "`max_gap` must be a positive"),
         ("hysteresis", {"high": 0.3, "low": 0.4}, "must not be above `high`"),
         ("hysteresis", {"bridge": -1}, "must not be negative"),

@@ -139,7 +139,7 @@ def test_what_does_not_exist_is_named(folder):
 
 def test_inputs_without_photo_or_video_are_refused(tmp_path):
     (tmp_path / "a.csv").write_text("1")
-    with pytest.raises(ValueError, match=f"no photo and no video in {tmp_path}"):
+    with pytest.raises(ValueError, match=f"no photo or video in {tmp_path}"):
         find_sources([tmp_path])
 
 

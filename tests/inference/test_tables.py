@@ -10,7 +10,7 @@ from hiva_hf.inference.tables import read_table, table_dtypes, write_table
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "", "name must end in one of"),
+        ("a.txt", "", "its name must end in one of"),
         ("a.csv", "x,y\n1,2\n", "'source', 'frame'"),
         ("a.jsonl", '{"x": 1}\n', "'source', 'frame'"),
         ("a.jsonl", "", "'source', 'frame'"),

@@ -125,7 +125,7 @@ def test_openface_writes_a_file_for_each_source_into_a_folder(tmp_path, frames):
 
 
 def test_openface_cannot_put_two_sources_into_one_file(tmp_path, frames):
-    with pytest.raises(ValueError, match="can hold one source, but there are 5"):
+    with pytest.raises(ValueError, match="can hold only one, but there are 5"):
         write(tmp_path / "faces.csv", frames, "openface")
 
 
@@ -253,7 +253,7 @@ def test_a_finished_table_takes_further_sources(tmp_path, frames, format):
 def test_a_table_does_not_go_on_without_the_source_that_it_ends_in(tmp_path, frames, format):
     path = write(tmp_path / f"faces.{format}", frames[:6])
     before = read_table(path)
-    with pytest.raises(ValueError, match=r"ends within a\.mp4, .* name it again"):
+    with pytest.raises(ValueError, match=r"ends within a\.mp4, .* add it to the inputs"):
         open_table(path, LABELS, sources=["b.jpg"], resume=True)
     go_on(open_table(path, LABELS, sources=["a.mp4", "b.jpg"], resume=True), frames[:6])
     pd.testing.assert_frame_equal(read_table(path), before)
@@ -378,7 +378,7 @@ def test_a_table_has_one_writer(tmp_path, frames, format, options):
 def test_what_is_to_be_read_is_never_replaced(tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)
     Path("a.jpg").write_bytes(b"a photo")
-    with pytest.raises(ValueError, match="is one of the photos and videos that are to be read"):
+    with pytest.raises(ValueError, match="is one of the photos and videos to read"):
         open_table(tmp_path / "a.jpg", LABELS, "csv", ["./a.jpg"], **options)
     assert Path("a.jpg").read_bytes() == b"a photo"
 
@@ -436,7 +436,7 @@ def test_resume_refuses_a_table_damaged_in_the_middle(tmp_path, frames, format):
         ("faces.jsonl", {"format": "csv"}, "ending of .*faces.jsonl says jsonl, but the format is csv"),
         ("faces.parquet", {"format": "openface"}, "says parquet, but the format is openface"),
         ("faces.csv", {"format": "xlsx"}, "no table format 'xlsx'"),
-        ("faces.csv", {"resume": True, "overwrite": True}, "set one of them"),
+        ("faces.csv", {"resume": True, "overwrite": True}, "set only one of them"),
         ("-", {"format": "parquet"}, "cannot be written to stdout"),
         ("-", {"resume": True}, "cannot be resumed"),
     ],

@@ -109,7 +109,7 @@ def test_local_model_is_asked_by_its_chat_template(tiny_llama):
 def test_a_local_model_that_reads_too_little_is_refused(tiny_llama):
     writer = LocalModelWriter(str(tiny_llama))
     writer.model.config.max_position_embeddings = 256
-    with pytest.raises(ValueError, match="tiny-llama reads 256 tokens at most"):
+    with pytest.raises(ValueError, match="context length of tiny-llama is 256 tokens"):
         writer.write(get_action_unit(12), 0)
 
 
@@ -166,7 +166,9 @@ def test_interrupted_call_loses_nothing_and_goes_on(chat_server, tmp_path):
     chat_server.reply = REPLY
     good = (200, {"choices": [{"message": {"content": REPLY}}]}, {})
     chat_server.script = [good, (429, "busy", {}), (500, "broken", {}), (200, "no JSON", {})]
-    with pytest.raises(OSError, match="failed 3 times; the last time it answered what is not the OpenAI protocol"):
+    with pytest.raises(
+        OSError, match="failed 3 times; the last time it gave an answer that is not in the OpenAI protocol"
+    ):
         augment([12, 6], make_writer(chat_server, max_tries=3), path, 4)
     kept = path.read_bytes()
     assert len(read_review(path)) == 4

@@ -69,10 +69,10 @@ def test_lasting_failure_is_told_after_the_last_try(chat_server):
 @pytest.mark.parametrize(
     ("failure", "message"),
     [
-        ((401, {"error": "who?"}, {}), "answered 401 .*Put the API key into the environment variable"),
+        ((401, {"error": "who?"}, {}), "answered 401 .*Set the environment variable"),
         ((404, "nothing here", {}), r"answered 404 \(nothing here\).*usually ends in /v1"),
         ((400, "too long", {}), r"answered 400 \(too long\)"),
-        ((307, "", {"Location": "http://127.0.0.1:9/v1"}), "answered 307 .*Redirections are not followed"),
+        ((307, "", {"Location": "http://127.0.0.1:9/v1"}), "answered 307 .*Redirects are not followed"),
     ],
 )
 def test_refusal_is_told_at_once(chat_server, failure, message):
@@ -112,7 +112,7 @@ def test_key_is_sent_without_the_line_end_of_its_file(chat_server):
 
 @pytest.mark.parametrize("key", [f"“{KEY}”", f"{KEY}\n{KEY}"])
 def test_key_that_no_request_can_carry_is_refused_without_showing_it(chat_server, key):
-    with pytest.raises(ValueError, match="The API key holds characters") as caught:
+    with pytest.raises(ValueError, match="The API key contains characters") as caught:
         make_endpoint(chat_server, api_key=key)
     assert KEY not in str(caught.value)
 

@@ -87,7 +87,7 @@ def test_absent_au_is_told_in_the_negative():
 def test_all_of_them_can_be_had_and_no_more():
     size = len(all_descriptions(12, "short"))
     assert len(set(generate_descriptions(12, size, grade="short"))) == size
-    with pytest.raises(ValueError, match=rf"{size + 1} short descriptions of AU12 were asked for, .* give {size}\."):
+    with pytest.raises(ValueError, match=rf"{size + 1} short descriptions of AU12 were requested, .* give {size}\."):
         generate_descriptions(12, size + 1, grade="short")
 
 

@@ -43,9 +43,9 @@ def test_texts_are_legible_with_all_aus(theme, width, check_texts):
 
 
 def test_other_aus_than_those_tested_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="results has no 'test_f1_AU26'"):
+    with pytest.raises(ValueError, match="`results` has no 'test_f1_AU26'"):
         draw_results(RESULTS, ["AU26"])
-    with pytest.raises(ValueError, match="A picture is saved as"):
+    with pytest.raises(ValueError, match="extension of `path` must be one of"):
         draw_results(RESULTS, LABELS, tmp_path / "results.gif")
     draw_results(RESULTS, LABELS, tmp_path / "new" / "results.svg")
     assert (tmp_path / "new" / "results.svg").stat().st_size > 1000

@@ -38,7 +38,7 @@ def test_an_inference_checkpoint_shows_its_text_memory(tiny_detector, tokenizer)
     tiny_detector.drop_text_encoder()
     memory = torch.nn.functional.normalize(tiny_detector.text_memory[:, 0], dim=-1)
     np.testing.assert_allclose(shown(draw_similarity(tiny_detector)), (memory @ memory.T).numpy(), atol=1e-5)
-    with pytest.raises(ValueError, match="leave out `tokenizer`"):
+    with pytest.raises(ValueError, match="omit `tokenizer`"):
         draw_similarity(tiny_detector, tokenizer=tokenizer)
 
 
@@ -74,5 +74,5 @@ def test_wrong_matrices_are_refused():
 
 
 def test_a_model_without_text_memory_is_refused():
-    with pytest.raises(ValueError, match="A Linear keeps no descriptions"):
+    with pytest.raises(ValueError, match="A Linear has no descriptions"):
         draw_similarity(torch.nn.Linear(2, 2))

@@ -119,7 +119,7 @@ def test_thresholds_and_events_are_drawn_in_their_lanes():
     assert list(apex.get_xdata()) == [1.5]
     (threshold,) = (line for line in axes.lines if line.get_linestyle() == "--")
     assert threshold.get_ydata()[0] == pytest.approx(0.25 * 0.78)
-    with pytest.raises(ValueError, match=r"`experimental` names AUs that are not there: \['AU6'\]"):
+    with pytest.raises(ValueError, match=r"`experimental` has unknown AUs: \['AU6'\]"):
         draw_timeline(make_table(4, aus=[1, 12]), experimental=["AU6", "AU12"])
     with pytest.raises(ValueError, match="'onset_timestamp'"):
         draw_timeline(make_table(4), events=pd.DataFrame({"face_id": [0], "au": ["AU12"]}))

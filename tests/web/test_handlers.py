@@ -69,7 +69,7 @@ def test_an_upload_that_is_gone_is_called_so_and_its_folder_is_not_told(page, tm
     gone, anna = str(tmp_path / "gone.mp4"), gr.Request(session_hash="anna")
     (of_video,) = page.show_video(gone, 1, 600, anna)
     for message in (page.show_photo(gone, anna)[1], of_video[0]):
-        assert "gone.mp4 is not here any more" in message and str(tmp_path) not in message
+        assert "gone.mp4 is no longer here" in message and str(tmp_path) not in message
 
 
 def test_a_result_that_is_gone_is_called_so(page):

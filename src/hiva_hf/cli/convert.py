@@ -1,4 +1,4 @@
-"""`hiva-hf convert`: a research checkpoint to safetensors."""
+"""`hiva-hf convert`: convert a research checkpoint to safetensors."""
 
 import argparse
 import json
@@ -64,7 +64,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Converts; returns the exit code."""
+    """Converts a checkpoint; returns the exit code."""
     from ..conversion import convert_checkpoint
 
     assignment = convert_checkpoint(

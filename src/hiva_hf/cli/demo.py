@@ -1,4 +1,4 @@
-"""`hiva-hf demo`: the web page, on this computer."""
+"""`hiva-hf demo`: serve the web page on this computer."""
 
 import argparse
 import os
@@ -42,15 +42,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serves the page until Ctrl-C, or until it is asked to end (SIGTERM)."""
+    """Serves the page until Ctrl-C or SIGTERM."""
     if not args.max_video_seconds > 0:
         args.parser.error(f"--max_video_seconds must be positive, got {args.max_video_seconds:g}")
     _check_address(args)
     # By default, SIGTERM ends Python without any clean-up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    # Gradio's own folder is one for all users of a machine: who came first owns what the others upload, or refuses it.
+    # Gradio's default folder is shared by all users of a machine: its first user owns the uploads of the others, or
+    # they can't write to it.
     with TemporaryDirectory(prefix="hiva-demo-", ignore_cleanup_errors=True) as folder:
-        # Read when Gradio is imported, and later.
+        # Gradio reads it on import, and later.
         os.environ.setdefault("GRADIO_TEMP_DIR", folder)
         import_from_extra("gradio", "demo", "The web page")
         from ..web import build_demo, launch_options
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_address(args: argparse.Namespace) -> None:
-    """Listens there for a moment: Gradio would try for ever, or advise what is no option here."""
+    """Tries to listen there: Gradio would try for ever, or suggest options that this command does not have."""
     if args.port is not None and not 1 <= args.port <= 65535:
         args.parser.error(f"--port must lie between 1 and 65535, got {args.port}")
     # IPv6 addresses in brackets, as browsers write them.
@@ -80,4 +81,4 @@ def _check_address(args: argparse.Namespace) -> None:
         socket.create_server((host, args.port or 0), family=family).close()
     except OSError as error:
         where = f"--host {args.host}" + ("" if args.port is None else f" --port {args.port}")
-        args.parser.error(f"{where}: nothing can be served there ({error.strerror}). Pass another one.")
+        args.parser.error(f"{where}: the page can't be served there ({error.strerror}). Pass another one.")

@@ -1,4 +1,4 @@
-"""`hiva-hf describe`: further descriptions of Action Units, for a person to review."""
+"""`hiva-hf describe`: write further descriptions of Action Units, for a person to review."""
 
 import argparse
 import os
@@ -70,11 +70,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Describes; returns the exit code: 1 if an Action Unit got fewer descriptions than asked for."""
+    """Writes descriptions; returns the exit code: 1 if an Action Unit got fewer than requested."""
     from ..facs import ACTION_UNITS, get_action_unit
     from ..language.augmentation import augment
 
-    # Said before a model is loaded.
+    # Checked before a model is loaded.
     aus = list(ACTION_UNITS) if args.aus == ["all"] else [get_action_unit(au).number for au in args.aus]
     counts = augment(
         dict.fromkeys(aus),
@@ -86,12 +86,12 @@ def run(args: argparse.Namespace) -> int:
     )
     for label, count in counts.items():
         print(f"{label}: {count} accepted")
-    print(f"{args.output} has them all, with what was rejected and why. Review it, then train with --descriptions.")
+    print(f"{args.output} has all of them, and the rejected ones with reasons. Review it, then use --descriptions.")
     missing = [label for label, count in counts.items() if count < args.number]
     if missing:
         print(
             f"Fewer than {args.number} for {', '.join(missing)} after {args.max_requests} requests each. "
-            "Give the command again to go on, or try another model.",
+            "Run the command again to continue, or try another model.",
             file=sys.stderr,
         )
     return 1 if missing else 0
@@ -116,6 +116,6 @@ def _packaged_tokenizer() -> "PreTrainedTokenizerBase | None":
     from ..training.towers import TEXT_PACKAGE, packaged_text_tower
 
     if find_spec(TEXT_PACKAGE) is None:
-        print("Word pieces are estimated by words: the tokenizer of the `train` extra is not installed.")
+        print("Word pieces are estimated from words: the tokenizer of the `train` extra is not installed.")
         return None
     return AutoTokenizer.from_pretrained(packaged_text_tower())

@@ -1,4 +1,4 @@
-"""`hiva-hf detect`: from photos, videos and folders to a table of Action Units."""
+"""`hiva-hf detect`: detect Action Units in photos, videos and folders."""
 
 import argparse
 import logging
@@ -130,7 +130,7 @@ def _add_video(group: argparse._ArgumentGroup) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Detects; returns the exit code: 1 if something could not be read."""
+    """Detects AUs; returns the exit code: 1 if something could not be read."""
     _check(args)
     from ..inference.detection import describe, is_default_table
     from ..inference.explanations import explanation_text
@@ -164,7 +164,7 @@ def _make_job(args: argparse.Namespace) -> "DetectionJob":
 
     draw_dir = _draw_dir(args)
     try:
-        # What an earlier call drew beside this output is no input, whether or not this one draws.
+        # Copies that an earlier call drew beside this output are no inputs, whether or not this one draws.
         drawn = [] if args.output == STDOUT else [_beside(args.output, "-annotated", "")]
         sources, ignored = find_sources(args.inputs, exclude=[draw_dir, *drawn] if draw_dir else drawn)
     except FileNotFoundError as error:
@@ -184,7 +184,7 @@ def _make_job(args: argparse.Namespace) -> "DetectionJob":
 
 
 def _open_table(args: argparse.Namespace, job: "DetectionJob", explanations: Path | None) -> "TableWriter":
-    """The table, once nothing that is there would be replaced unasked: neither it nor the files beside it."""
+    """Opens the table, after checking that neither it nor the files beside it would be replaced without permission."""
     from ..inference.writers import check_new, open_table
 
     explained = [explanations] if explanations else []
@@ -200,11 +200,11 @@ def _open_table(args: argparse.Namespace, job: "DetectionJob", explanations: Pat
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuses before the work what can't work after it."""
+    """Checks the options before anything is processed."""
     if args.resume and args.overwrite:
-        args.parser.error("--resume goes on with a table and --overwrite replaces it: give one of them")
+        args.parser.error("--resume continues a table and --overwrite replaces it: give only one of them")
     if args.resume and args.output == STDOUT:
-        args.parser.error("--resume needs --output FILE: there is nothing on stdout to go on with")
+        args.parser.error("--resume needs --output FILE: a table on stdout cannot be resumed")
     needs = {"smooth_window": ("median",), "smooth_high": ("hysteresis",), "smooth_low": ("hysteresis",)}
     for name, methods in (needs | {"min_duration": SMOOTHING}).items():
         if getattr(args, name) is not None and args.smooth not in methods:
@@ -220,7 +220,7 @@ def _draw_dir(args: argparse.Namespace) -> Path | None:
 
 
 def _beside(output: str, mark: str, suffix: str | None = None) -> Path:
-    """A name like the output's: faces.csv -> faces-events.csv."""
+    """A file name derived from the output's: faces.csv -> faces-events.csv."""
     path = Path(output)
     # "." and ".." have no name of their own.
     path = path.resolve() if path.name in ("", "..") else path
@@ -230,11 +230,11 @@ def _beside(output: str, mark: str, suffix: str | None = None) -> Path:
 def _how_to_go_on(args: argparse.Namespace, report) -> str:
     if args.output == STDOUT:
         return "Stopped."
-    return f"Stopped after {report.num_frames} frames; their rows are in {args.output}. --resume goes on from there."
+    return f"Stopped after {report.num_frames} frames; their rows are in {args.output}. --resume continues from there."
 
 
 def _check_smoothing(args: argparse.Namespace, job: "DetectionJob") -> None:
-    """Smooths nothing, so that wrong options are refused before the work."""
+    """Smooths an empty table, so that invalid options are rejected before anything is processed."""
     from ..inference import records_to_table
 
     try:

@@ -1,4 +1,4 @@
-"""`hiva-hf export`: a detector as a program that runs fast on CPUs."""
+"""`hiva-hf export`: export a detector to a program that runs fast on CPUs."""
 
 import argparse
 import os
@@ -82,7 +82,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exports; returns the exit code."""
+    """Exports a detector; returns the exit code."""
     from ..export.formats import check_target
 
     dtype = args.dtype or ("fp32" if args.to == "onnx" else "bf16")

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from .. import __version__
 
 
-# Modules of this folder, in the order of the help. Each has `add_parser(commands)`, which sets `run`: a function of
-# the parsed arguments that imports what it works with and returns the exit code.
+# Modules of this folder, in the order of the help. Each has `add_parser(commands)`, which sets `run`: a function that
+# takes the parsed arguments, imports what it needs, and returns the exit code.
 COMMANDS = ("detect", "demo", "export", "prepare", "describe", "push", "convert")
 
 # Exit codes: the work failed, the request was refused, and what shells expect after Ctrl-C.
@@ -20,7 +20,7 @@ FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """All commands."""
+    """Builds the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="hiva-hf", description="Facial Action Units in photos, videos and data sets of faces."
     )
@@ -33,13 +33,13 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns 0, or what went wrong: 1 in the work, 2 in what was asked for, 130 after Ctrl-C.
+    """Runs a command; returns 0, 1 if it failed, 2 if its arguments or inputs are invalid, or 130 after Ctrl-C.
 
-    A `ValueError` (2) or another of `REPORTED_ERRORS` (1) ends with its message alone, unless `--debug` is given.
+    For a `ValueError` (2) or another of `REPORTED_ERRORS` (1), only the message is shown, unless `--debug` is given.
     """
     args = make_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    # Names of people and files may have letters that the terminal or a redirected output lacks.
+    # Names of people and files may contain characters that the terminal or a redirected output can't encode.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
-        # Imported late: it brings libraries that most options don't need.
+        # Imported late: it imports libraries that most options don't need.
         from ..reported_errors import REPORTED_ERRORS, message_of
 
         if args.debug or not isinstance(error, REPORTED_ERRORS):

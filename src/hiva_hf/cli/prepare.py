@@ -1,4 +1,4 @@
-"""`hiva-hf prepare`: from a release as it was unpacked to Parquet shards of aligned faces."""
+"""`hiva-hf prepare`: convert the unpacked release of a data set to Parquet shards of aligned faces."""
 
 import argparse
 import sys
@@ -107,8 +107,8 @@ def _add_set(sets: argparse._SubParsersAction, name: str, description: str, read
 def run(args: argparse.Namespace) -> int:
     """Prepares a data set; returns the exit code."""
     if (args.public or args.confirm_public) and not args.push_to_hub:
-        args.parser.error("--public and --confirm_public say how to push: they need --push_to_hub ORG/NAME")
-    # Said before the work of hours rather than after it.
+        args.parser.error("--public and --confirm_public need --push_to_hub ORG/NAME")
+    # Checked before the preparation, which takes hours.
     if args.public and args.confirm_public != args.push_to_hub:
         args.parser.error(
             f"these pictures would become public: if you have the right to publish them, add --confirm_public "

@@ -1,4 +1,4 @@
-"""`hiva-hf push`: a trained run to the Hub."""
+"""`hiva-hf push`: publish a trained run on the Hub."""
 
 import argparse
 import logging
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.confirm_public and not args.public:
         args.parser.error("--confirm_public confirms --public, which was not given")
 
-    # One line for each request would bury what matters.
+    # A line for each request would hide the important ones.
     for name in ("httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run is not None:
         run = read_finished_run(args.run_dir)
         stage_run(run, args.dry_run, args.repo_id, args.training_checkpoint, agreement)
-        print(f"{args.dry_run} holds what would be published as {args.repo_id}.")
+        print(f"{args.dry_run} contains what would be published as {args.repo_id}.")
         return 0
     url = push_run_to_hub(
         args.run_dir,

@@ -1,4 +1,4 @@
-"""Research checkpoints: from a PyTorch state dict to a HiVA checkpoint in safetensors, once."""
+"""Convert research checkpoints (PyTorch state dicts) to HiVA checkpoints in safetensors."""
 
 from .convert import convert_checkpoint
 from .key_mapping import ConversionError

@@ -1,4 +1,4 @@
-"""From a research checkpoint to a folder that `from_pretrained` loads."""
+"""Convert a research checkpoint to a folder that `from_pretrained` loads."""
 
 import hashlib
 import json
@@ -22,9 +22,9 @@ from .research_checkpoint import read_research_checkpoint
 
 
 RECORD_FILE = "conversion.json"
-# Side of the face that a crop for the network is taken from, over the side of the crop: 256 to 224 pixels.
+# Side of the resized face divided by the side of the crop that the network sees: 256 to 224 pixels.
 _RESIZE_RATIO = 256 / 224
-# Batch norms of old checkpoints don't count their batches, which only a training without momentum asks for.
+# Batch norms of old checkpoints don't count their batches, which is needed only in training without momentum.
 _OPTIONAL_SUFFIX = ".num_batches_tracked"
 _NUM_LISTED = 20
 
@@ -40,28 +40,28 @@ def convert_checkpoint(
     """Converts a research checkpoint to safetensors, with config, image processor and a record of all keys.
 
     Args:
-        checkpoint: A state dict that `torch.save` wrote. Files that need more than tensors are refused.
-        output_dir: Where to; must be empty or not be there.
-        config: The network that it belongs to; by default the paper's for BP4D.
-        mapping: YAML or JSON of rules that come before those of the package, see `key_mapping.yaml`.
-        tokenizer: Folder or Hub id of the text encoder's tokenizer: the descriptions are encoded with it, so that the
-            model can detect AUs at once.
-        drop_text_encoder: Leaves the text encoder out of the result; needs `tokenizer`.
+        checkpoint: A state dict that `torch.save` wrote. Files that contain more than tensors are rejected.
+        output_dir: Folder for the result; it must be empty or not exist.
+        config: Configuration of the network; by default the paper's for BP4D.
+        mapping: YAML or JSON file with rules that come before those of the package, see `key_mapping.yaml`.
+        tokenizer: Folder or Hub id of the text encoder's tokenizer; encodes the descriptions, without which the model
+            can't detect AUs.
+        drop_text_encoder: Whether to omit the text encoder from the result; needs `tokenizer`.
 
     Returns:
-        What became of every key.
+        Where all keys went.
 
     Raises:
-        FileNotFoundError: if a file is not there.
-        ConversionError: if the file can't be read, or its keys, shapes or kinds of numbers don't fit. Nothing is
-            written then.
-        FileExistsError: if something came into `output_dir` meanwhile.
+        FileNotFoundError: if a file does not exist.
+        ConversionError: if the file can't be read, or its keys, shapes or dtypes don't fit. Nothing is written
+            then.
+        FileExistsError: if something was written to `output_dir` in the meantime.
     """
     checkpoint, output_dir = Path(checkpoint), Path(os.path.abspath(output_dir))
     if drop_text_encoder and tokenizer is None:
-        raise ConversionError("Without its text encoder a model needs encoded descriptions: pass `tokenizer`, too.")
+        raise ConversionError("Without a text encoder, a model needs encoded descriptions: pass `tokenizer`, too.")
     if output_dir.exists() and not (output_dir.is_dir() and not any(output_dir.iterdir())):
-        raise ConversionError(f"{output_dir} is not empty. Name a new folder.")
+        raise ConversionError(f"{output_dir} is not empty. Pass a new folder.")
     config = HiVAConfig() if config is None else config
     tensors = read_research_checkpoint(checkpoint)
     assignment = assign_keys(tensors, read_rules(None if mapping is None else Path(mapping)))
@@ -84,11 +84,11 @@ def convert_checkpoint(
 def build_state_dict(
     tensors: Mapping[str, torch.Tensor], assignment: Assignment, config: HiVAConfig
 ) -> dict[str, torch.Tensor]:
-    """The weights under our keys and in our shapes.
+    """The weights with the keys and shapes of HiVAForAUDetection.
 
     Raises:
-        ConversionError: if keys are unknown or missing, or shapes don't fit. Names all keys, or the two whose shapes
-            differ.
+        ConversionError: if keys are unknown or missing, or shapes don't fit. The message names all keys, or the two
+            whose shapes differ.
     """
     with torch.device("meta"):
         model = HiVAForAUDetection(config)
@@ -106,7 +106,7 @@ def _check_keys(assignment: Assignment, expected: Mapping[str, torch.Tensor]):
     missing = [key for key in expected if key not in assignment.pieces and not key.endswith(_OPTIONAL_SUFFIX)]
     problems = []
     if assignment.unmatched:
-        problems.append(f"no rule knows these keys of the checkpoint:{_listed(assignment.unmatched)}")
+        problems.append(f"no rule matches these keys of the checkpoint:{_listed(assignment.unmatched)}")
     if unknown:
         lines = [f"{pieces[0].key} -> {target}" for target, pieces in unknown.items()]
         problems.append(f"these would go to keys that the network does not have:{_listed(lines)}")
@@ -116,9 +116,9 @@ def _check_keys(assignment: Assignment, expected: Mapping[str, torch.Tensor]):
         num_matched = len(assignment.pieces) - len(unknown)
         raise ConversionError(
             f"The checkpoint does not fit: {num_matched} of {len(expected)} keys of the network have their weights "
-            f"({len(assignment.ignored)} of the checkpoint were left out on purpose), but\n"
+            f"({len(assignment.ignored)} of the checkpoint are ignored on purpose), but\n"
             + "\n".join(f"- {problem}" for problem in problems)
-            + "\nIf the network is another one, pass its settings (`--config`); if its parts have other names, pass "
+            + "\nIf the network differs, pass its configuration (`--config`); if its parts have other names, pass "
             "rules for them (`--mapping`)."
         )
 
@@ -136,7 +136,7 @@ def _assemble(
     tensors: Mapping[str, torch.Tensor],
     config: HiVAConfig,
 ) -> torch.Tensor:
-    """One of our tensors from its pieces."""
+    """Assembles a target tensor from its pieces."""
     pieces = sorted(pieces, key=lambda piece: piece.au or 0)
     positions = [piece.au for piece in pieces]
     shape = tuple(expected.shape)
@@ -157,7 +157,7 @@ def _assemble(
         if tuple(part.shape) != shape:
             raise ConversionError(
                 f"{piece.key} has the shape {list(tensor.shape)}, which does not fit {target} of the shape "
-                f"{list(expected.shape)}. Is this the checkpoint of another network (`--config`)?"
+                f"{list(expected.shape)}. If this is the checkpoint of another network, pass its `--config`."
             )
         parts.append(part.to(expected.dtype))
     # The number of batches that a batch norm has seen is the same for all AUs.
@@ -180,7 +180,7 @@ def _take_part(tensor: torch.Tensor, piece: Piece) -> torch.Tensor:
 
 
 def _adapt(tensor: torch.Tensor, module: nn.Module) -> torch.Tensor:
-    """A view of a tensor of a linear layer or of a layer norm as our modules hold it; others stay as they are."""
+    """A view of a tensor in the shape that a grouped layer or a convolution needs; others stay as they are."""
     if isinstance(module, HiVAGroupedLinear) and tensor.ndim == 2:
         return tensor.T[None]
     if isinstance(module, (HiVAGroupedLinear, HiVAGroupedLayerNorm)) and tensor.ndim == 1:

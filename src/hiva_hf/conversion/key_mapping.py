@@ -1,4 +1,4 @@
-"""Which key of a research checkpoint becomes which of ours; `key_mapping.yaml` is the table."""
+"""Map keys of a research checkpoint to keys of this package, by the rules in `key_mapping.yaml`."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -20,12 +20,12 @@ class ConversionError(ValueError):
 
 @dataclass(frozen=True)
 class Rule:
-    """A line of the table.
+    """A rule of the table.
 
     Attributes:
         pattern: Matches a whole key of the research checkpoint.
-        targets: Our keys, with references to groups; none leaves the tensor out.
-        if_present: Matches another key that has to be there, too.
+        targets: Keys of this package, with references to groups; empty to ignore the tensor.
+        if_present: Matches another key that must be present, too.
     """
 
     pattern: re.Pattern[str]
@@ -35,13 +35,13 @@ class Rule:
 
 @dataclass(frozen=True)
 class Piece:
-    """A tensor of the research checkpoint, or an equal part of one, on its way to one of our keys.
+    """A tensor of the research checkpoint, or one of several equal parts of it, that is assigned to a target key.
 
     Attributes:
-        key: In the research checkpoint.
-        au: Position of the AU that it belongs to; None for tensors of all AUs.
-        part: Which part along the first dimension.
-        num_parts: Of how many.
+        key: Its key in the research checkpoint.
+        au: Position of its AU; None for tensors of all AUs.
+        part: Index of the part along the first dimension.
+        num_parts: Number of parts.
     """
 
     key: str
@@ -52,12 +52,12 @@ class Piece:
 
 @dataclass
 class Assignment:
-    """What became of all keys.
+    """Where all keys of a checkpoint went.
 
     Attributes:
-        pieces: For each of our keys what it is made of, by AU.
-        ignored: Keys that the table leaves out.
-        unmatched: Keys that the table does not know.
+        pieces: For each target key, the pieces that it is made of, by AU.
+        ignored: Keys that the rules ignore.
+        unmatched: Keys that no rule matches.
     """
 
     pieces: dict[str, list[Piece]] = field(default_factory=dict)
@@ -66,14 +66,14 @@ class Assignment:
 
 
 def read_rules(path: Path | None = None) -> list[Rule]:
-    """The rules of the package, after those of a file if one is given.
+    """Reads the rules of the package, after those of a file if one is given.
 
     Args:
-        path: YAML or JSON of the form of `key_mapping.yaml`.
+        path: YAML or JSON file in the format of `key_mapping.yaml`.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ConversionError: if it has another form, or an expression is wrong.
+        ConversionError: if its format or a regular expression is invalid.
     """
     default = (files(__package__) / _TABLE).read_text(encoding="utf-8")
     own = [] if path is None else _parse_rules(path.read_text(encoding="utf-8"), str(path))
@@ -87,7 +87,7 @@ def _parse_rules(text: str, source: str) -> list[Rule]:
     except yaml.YAMLError as error:
         raise ConversionError(f"{source} is not valid YAML or JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ConversionError(f"{source} has to be lines of `expression: key`, see {_TABLE} of the package.")
+        raise ConversionError(f"{source} must consist of lines `expression: key`, see {_TABLE} of the package.")
     return [_parse_rule(pattern, entry, source) for pattern, entry in content.items()]
 
 
@@ -99,7 +99,7 @@ def _parse_rule(pattern: Any, entry: Any, source: str) -> Rule:
         entry, condition = entry["to"], entry["if_present"]
     targets = [] if entry is None else [entry] if isinstance(entry, str) else entry
     if not isinstance(targets, list) or not all(isinstance(text, str) for text in (pattern, *targets)):
-        raise ConversionError(f"{source}: {pattern!r} has to have a key of ours, a list of them, or null.")
+        raise ConversionError(f"{source}: {pattern!r} must have a key of HiVAForAUDetection, a list of keys, or null.")
     try:
         return Rule(re.compile(pattern), tuple(targets), None if condition is None else re.compile(condition))
     except (re.error, TypeError) as error:
@@ -107,10 +107,10 @@ def _parse_rule(pattern: Any, entry: Any, source: str) -> Rule:
 
 
 def assign_keys(keys: Iterable[str], rules: Iterable[Rule]) -> Assignment:
-    """Finds out where each key goes.
+    """Assigns each key by the first rule that matches it.
 
     Raises:
-        ConversionError: if two go to the same place, or a rule refers to a group that it does not have.
+        ConversionError: if two keys have the same target, or a rule refers to a group that it does not have.
     """
     keys = list(keys)
     active = [rule for rule in rules if rule.if_present is None or any(map(rule.if_present.fullmatch, keys))]
@@ -132,18 +132,18 @@ def _add_pieces(pieces: dict[str, list[Piece]], key: str, rule: Rule, match: re.
         try:
             target = match.expand(template)
         except (re.error, IndexError) as error:
-            raise ConversionError(f"{rule.pattern.pattern!r} can't be followed to {template!r}: {error}.") from error
+            raise ConversionError(f"{rule.pattern.pattern!r} does not fit {template!r}: {error}.") from error
         piece = Piece(key, None if au is None else int(au), part, len(rule.targets))
         others = pieces.setdefault(target, [])
         rival = next((other for other in others if other.au == piece.au or None in (other.au, piece.au)), None)
         if rival is not None:
             raise ConversionError(
-                f"{rival.key} and {key} both go to {target}. Leave one of them out: add its expression with `null` to "
+                f"{rival.key} and {key} both go to {target}. Ignore one of them: add its expression with `null` to "
                 "the file of `--mapping`."
             )
         others.append(piece)
 
 
 def describe_pieces(pieces: Mapping[str, list[Piece]]) -> dict[str, list[str]]:
-    """The keys that each of ours was made of."""
+    """The keys of the research checkpoint that each target key is made of."""
     return {target: [piece.key for piece in of_target] for target, of_target in sorted(pieces.items())}

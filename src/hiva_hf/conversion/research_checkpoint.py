@@ -1,4 +1,4 @@
-"""Read the file of a research checkpoint: nothing but tensors, and no code of its own runs."""
+"""Read the file of a research checkpoint: only tensors, without running any code from it."""
 
 import pickle
 import re
@@ -12,21 +12,21 @@ from safetensors.torch import load_file
 from .key_mapping import ConversionError
 
 
-# Where training scripts put the weights beside epoch and optimizer, the most specific name first.
+# Keys under which training scripts store the weights beside epoch and optimizer, the most specific first.
 _NESTS = ("state_dict", "model_state_dict", "model", "net")
-# What DataParallel and torch.compile write before every key.
+# Prefixes that DataParallel and torch.compile add to every key.
 _WRAPPERS = ("module.", "_orig_mod.")
 
 
 def read_research_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint by key, without the prefixes of wrappers.
+    """Reads the tensors of a checkpoint by key, without the prefixes of wrappers.
 
     Args:
-        path: A file that `torch.save` or safetensors wrote: a state dict, or a dict with one in it.
+        path: A file that `torch.save` or safetensors wrote: a state dict, or a dict that contains one.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ConversionError: if it is damaged, needs more than tensors to be read, or has no state dict.
+        ConversionError: if it is damaged, contains more than tensors, or has no state dict.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
@@ -37,18 +37,18 @@ def _load(path: Path) -> object:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        # Mapped, so that no more memory is taken than the file has; files from before torch 1.6 can't be.
+        # Memory-mapped, so that it can't take more memory than the file's size; not possible before torch 1.6.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        # Not torch's own advice, which is to trust the file.
+        # Replaces PyTorch's message, which suggests trusting the file.
         found = re.search(r"Unsupported (?:global|class|operand)[: ]+(?:GLOBAL )?([\w.]+)", str(error))
         needed = f" (it asks for {found[1]})" if found else ""
         raise ConversionError(
-            f"{path} is damaged, or holds more than tensors{needed}. Such a file can run any code when it is read, so "
-            "it is refused. If you trust it, save only its weights on the machine where it was made: "
+            f"{path} is damaged, or contains more than tensors{needed}. Such a file can run any code when it is read, "
+            "so it is rejected. If you trust it, save only its weights on the machine where it was made: "
             "`torch.save(model.state_dict(), FILE)`."
         ) from error
-    # torch's readers raise many types of errors on files that aren't theirs.
+    # PyTorch raises many types of errors on files in other formats.
     except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         reason = str(error).partition("\n")[0]
         raise ConversionError(f"{path} can't be read as a PyTorch checkpoint ({reason}).") from error
@@ -56,7 +56,7 @@ def _load(path: Path) -> object:
 
 def _find_state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
     seen = set()
-    # A dict may hold itself.
+    # A dict may contain itself.
     while isinstance(content, dict) and id(content) not in seen:
         seen.add(id(content))
         tensors = {key: value for key, value in content.items() if _is_weight(key, value)}
@@ -67,7 +67,7 @@ def _find_state_dict(content: object, path: Path) -> dict[str, torch.Tensor]:
             break
         content = content[nest]
     raise ConversionError(
-        f"{path} holds no state dict: expected tensors by key, or these under one of {', '.join(_NESTS)}."
+        f"{path} contains no state dict: expected tensors by key, or these under one of {', '.join(_NESTS)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Detectors as programs of OpenVINO, ONNX Runtime and torch.export, and how they run."""
+"""Export detectors to programs of OpenVINO, ONNX Runtime and torch.export, and run these."""
 
 import importlib
 import os
@@ -10,7 +10,7 @@ import sys
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 sys.modules.setdefault("openvino_telemetry", None)
 
-# Loaded on first use: a command that only parses its arguments needs no torch.
+# Imported on first use, so that a command that only parses its arguments does not import torch.
 _LAZY_ATTRIBUTES = {
     "ExportReport": "exporting",
     "ExportedDetector": "runtime",

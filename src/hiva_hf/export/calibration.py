@@ -1,4 +1,4 @@
-"""Faces that an export is calibrated on and compared on, as the model sees them."""
+"""Faces to calibrate and compare an export on, as model inputs."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from ..pipeline_au_detection import AUDetectionPipeline
 logger = logging.getLogger(__name__)
 
 SYNTHFACS = "synthfacs"
-# Subjects of both splits are met in training only: what is tested later stays unseen.
+# No subject of these splits is in the test split, which stays unseen.
 _CALIBRATION_SPLIT, _COMPARISON_SPLIT = "train", "validation"
 
 
@@ -31,12 +31,12 @@ def calibration_faces(
     """Faces to calibrate on, and others to compare on.
 
     Args:
-        detector: Finds and aligns faces, and makes model inputs of them.
+        detector: Detects and aligns faces, and converts them to model inputs.
         source: `"synthfacs"`, the rendered faces of the package (fold 1: training and validation split), or a folder
             of photos.
-        num_calibration: How many to calibrate on, at most.
-        num_comparison: How many to compare on, at most.
-        aligned: The photos of the folder are faces that were cropped and aligned before.
+        num_calibration: Largest number of faces to calibrate on.
+        num_comparison: Largest number of faces to compare on.
+        aligned: Whether the photos of the folder are cropped and aligned faces.
         progress: Whether to show progress bars.
 
     Returns:
@@ -58,12 +58,12 @@ def calibration_faces(
     needed = (num_calibration > 0) + (num_comparison > 0)
     if len(faces) < needed:
         raise ValueError(
-            f"{source} shows {len(faces)} faces, but at least {needed} are needed, better some hundreds. Pass "
+            f"{source} shows {len(faces)} faces, but at least {needed} are needed, and some hundreds are better. Pass "
             "`--aligned` if its photos are cropped faces."
         )
     if len(faces) < wanted:
-        logger.warning("%s shows %d faces; %d were asked for.", source, len(faces), wanted)
-    # The photos come in random order, but the faces of one are neighbours.
+        logger.warning("%s shows %d faces; %d were requested.", source, len(faces), wanted)
+    # The photos are in random order, but faces of the same photo are adjacent.
     number = min(num_comparison, max(1, len(faces) * num_comparison // wanted)) if num_comparison else 0
     compared = set(np.linspace(0, len(faces) - 1, number).round().astype(int).tolist())
     split = ([face for index, face in enumerate(faces) if (index in compared) == side] for side in (False, True))
@@ -83,11 +83,11 @@ def _photo_faces(
     detector: AUDetectionPipeline, folder: str | os.PathLike, aligned: bool, wanted: int, progress: bool
 ) -> Iterator[torch.Tensor]:
     photos, _ = find_sources([folder])
-    # Not all may be needed, and neighbours often show the same person.
+    # Not all photos may be needed, and adjacent ones often show the same person.
     photos = [photos[index] for index in np.random.default_rng(0).permutation(len(photos))]
     for photo in tqdm(photos, desc="Faces of the photos", disable=None if progress else True):
         for chunk in detector.preprocess(photo, detect_faces=not aligned, on_error="return"):
             if chunk.get("error") is not None:
-                logger.warning("Left out: %s", chunk["error"])
+                logger.warning("Skipped: %s", chunk["error"])
             elif chunk["face"] is not None:
                 yield chunk["pixel_values"][0].float()

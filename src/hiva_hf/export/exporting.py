@@ -1,4 +1,4 @@
-"""From a detector to a folder with its program, by transformers' own exporters."""
+"""Export a detector to a folder with its program, with transformers' exporters."""
 
 import copy
 import importlib
@@ -58,18 +58,18 @@ _INT8_MODULES = {"openvino": ("nncf",), "torch": ("torchao",)}
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What came out, as it stands in the manifest.
+    """Report on an export, which is also in the manifest.
 
     Attributes:
         format: "openvino", "onnx" or "torch".
         dtype: "fp32", "bf16" or "int8".
-        source: What the detector was loaded from; the name of its folder alone.
-        calibration: Where the faces are from.
-        num_calibration_faces: How many faces the ranges of int8 were taken from.
-        num_comparison_faces: How many other faces the next two figures were measured on.
-        largest_probability_change: Against the detector in float32, of any AU of any of these faces.
-        mean_probability_change: Likewise, the mean.
-        packages: Versions of what made it.
+        source: Hub id of the detector, or the name of its folder without the path.
+        calibration: "synthfacs" or "photos".
+        num_calibration_faces: Number of faces on which the int8 ranges were calibrated.
+        num_comparison_faces: Number of other faces on which the next two figures were measured.
+        largest_probability_change: Largest difference to the detector in float32, over all AUs and faces.
+        mean_probability_change: Mean of this difference.
+        packages: Versions of the packages that made the export.
     """
 
     format: str
@@ -97,9 +97,9 @@ def export_detector(
 ) -> ExportReport:
     """Exports a detector.
 
-    The folder holds the program, the configuration, the image processor and a manifest; `from_pretrained`,
-    `pipeline("au-detection", model=folder)` and `hiva-hf detect --model folder` take it as they take a checkpoint.
-    The program reads any number of faces at a time and gives all outputs of the detector, attention maps included.
+    The folder gets the program, the configuration, the image processor and a manifest; `from_pretrained`,
+    `pipeline("au-detection", model=folder)` and `hiva-hf detect --model folder` load it like a checkpoint. The program
+    takes batches of any size and returns all outputs of the detector, including attention maps.
 
     Args:
         model: The detector, in evaluation mode, in float32 and on the CPU. It is folded for the export (see
@@ -108,20 +108,20 @@ def export_detector(
         output_dir: A new folder.
         format: `"openvino"` (the fastest on CPUs), `"onnx"` (runs anywhere) or `"torch"`.
         dtype: `"fp32"`; `"bf16"`, which CPUs without it compute in float32; or `"int8"`, calibrated.
-        calibration: `"synthfacs"`, the rendered faces of the package, or a folder of photos like those that it will
-            read.
-        aligned: The photos are faces that were cropped and aligned before.
-        num_calibration_faces: For int8: how many faces its ranges are taken from.
-        num_comparison_faces: On how many other faces the export is compared with the detector.
+        calibration: `"synthfacs"`, the rendered faces of the package, or a folder of photos like those that the
+            export will process.
+        aligned: Whether the photos are cropped and aligned faces.
+        num_calibration_faces: Number of faces to calibrate int8 on.
+        num_comparison_faces: Number of other faces to compare the export with the detector on.
         progress: Whether to show progress bars.
 
     Returns:
-        What was made, and how much it differs from the detector.
+        A report on what was made, and how much it differs from the detector.
 
     Raises:
-        ValueError: The format doesn't come in that precision, or there are too few faces.
+        ValueError: The format doesn't support the precision, or there are too few faces.
         FileExistsError: The folder exists and is not empty.
-        ImportError: The packages of the format are missing.
+        ImportError: Packages of the format are missing.
         OSError: There is no C++ compiler, which int8 programs of PyTorch need.
     """
     target = check_target(format, dtype)
@@ -129,7 +129,7 @@ def export_detector(
     _check_model(model)
     output_dir = Path(os.path.abspath(output_dir))
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
-        raise FileExistsError(f"{output_dir} exists. Name a new folder, or remove it.")
+        raise FileExistsError(f"{output_dir} exists. Pass a new folder, or remove this one.")
     if num_comparison_faces < 1:
         raise ValueError(f"`num_comparison_faces` must be at least 1, got {num_comparison_faces}.")
     if dtype == "int8" and num_calibration_faces < 1:
@@ -177,7 +177,7 @@ def export_detector(
 
 
 def _publish(folder: Path, output_dir: Path) -> None:
-    """An empty folder that is there stays: it may be a mounted one. What makes it an export comes last."""
+    """Moves the export into place, the manifest last. An existing empty folder is kept, since it may be a mount."""
     if not output_dir.exists():
         shutil.move(folder, output_dir)
         return
@@ -203,14 +203,14 @@ def _check_model(model: PreTrainedModel) -> None:
         raise ValueError(f"Only a HiVAForAUDetection can be exported, not a {type(model).__name__}.")
     if model.dtype != torch.float32 or model.device.type != "cpu":
         raise ValueError(
-            f"The detector is in {model.dtype} on {model.device}, but is exported from float32 on the CPU: load it by "
+            f"The detector is in {model.dtype} on {model.device}, but must be in float32 on the CPU: load it with "
             "`HiVAForAUDetection.from_pretrained(path, dtype=torch.float32)`."
         )
 
 
 @contextmanager
 def _prepared(model: HiVAForAUDetection) -> Iterator[None]:
-    """Folded, and able to return attention maps, for which configurations insist on "eager"."""
+    """Folds the detector, and sets its attention to "eager", which configurations require for attention maps."""
     was_fused, attention = model.is_fused, model.config._attn_implementation
     model.fuse()
     model.set_attn_implementation("eager")
@@ -218,7 +218,7 @@ def _prepared(model: HiVAForAUDetection) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(attention)
-        # Exporters may have rearranged what is folded.
+        # Exporters may have rearranged the folded modules.
         model.unfuse()
         if was_fused:
             model.fuse()
@@ -226,7 +226,7 @@ def _prepared(model: HiVAForAUDetection) -> Iterator[None]:
 
 @contextmanager
 def _quiet_exporters() -> Iterator[None]:
-    """They tell of every version that differs from the one that they were written with; the tests here decide."""
+    """Silences exporters, which warn of every version they were not written for; the tests here check those."""
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     chatty = {name: logging.getLogger(name).level for name in _CHATTY_LOGGERS}
@@ -246,7 +246,7 @@ def _export_program(
     model: HiVAForAUDetection, format: str, dtype: str, faces: torch.Tensor, progress: bool
 ) -> "ExportedModel":
     size = model.config.image_size
-    # A batch size of 1 would be taken for a constant.
+    # A batch size of 1 would become a constant.
     sample = {"pixel_values": torch.zeros(2, 3, size, size), "output_attentions": True}
     settings = {"dynamic_shapes": {"pixel_values": {0: torch.export.Dim("batch")}}}
     logger.info("Tracing the network: a minute or two for a large one ...")
@@ -319,7 +319,7 @@ def _source(model: PreTrainedModel) -> str:
 def _versions(format: str, dtype: str) -> dict[str, str]:
     names = ("hiva-hf", "torch", "timm", "transformers", *_PACKAGES[format])
     wanted = [name for name in names if name not in ("nncf", "torchao") or dtype == "int8"]
-    # ONNX Runtime comes by other names as well, such as onnxruntime-gpu.
+    # ONNX Runtime is also distributed under other names, such as onnxruntime-gpu.
     return {name: _version(name) for name in wanted}
 
 

@@ -1,4 +1,4 @@
-"""What a detector can be exported to, and the manifest that says what a folder holds."""
+"""Formats that a detector can be exported to, and the manifest of an export."""
 
 import json
 import os
@@ -9,24 +9,24 @@ from types import MappingProxyType
 from typing import Any
 
 
-# Written by transformers' exporters; we add an entry of our own, which they leave alone.
+# Written by transformers' exporters; this package adds its own entry, which they ignore.
 MANIFEST_FILE = "export.json"
 MANIFEST_ENTRY = "hiva"
-# More than any manifest has: outputs are described by name, not by their values.
+# More than any manifest has: it lists outputs by name, without values.
 _MAX_MANIFEST_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of program.
+    """A format of programs.
 
     Attributes:
-        title: What people call it.
-        transformers_name: The name that transformers' exporters have for it.
-        extra: The extra of this package that it needs, torch programs for int8 alone.
-        program_files: The files of a program, the one that is opened first.
-        refusals: Precisions that it doesn't come in, and why.
-        is_pickle: Whether opening the program runs code that it holds.
+        title: Its name in messages.
+        transformers_name: Its name in transformers' exporters.
+        extra: The extra of this package that it needs; torch programs need it only for int8.
+        program_files: The files of a program; the first is the one to load.
+        refusals: Precisions that it doesn't support, and why.
+        is_pickle: Whether loading the program can run code that it contains.
     """
 
     title: str
@@ -51,7 +51,7 @@ FORMATS = {
         extra="onnx",
         program_files=("model.onnx", "model.onnx.data"),
         refusals=MappingProxyType(
-            {"bf16": "ONNX Runtime has no bfloat16 arithmetic for CPUs: take fp32 or int8, or OpenVINO for bf16"}
+            {"bf16": "ONNX Runtime has no bfloat16 arithmetic for CPUs: use fp32 or int8, or OpenVINO for bf16"}
         ),
     ),
     "torch": Format(
@@ -65,10 +65,10 @@ FORMATS = {
 
 
 def check_target(format: str, dtype: str) -> Format:
-    """The format of that name, if it comes in that precision.
+    """Returns the format of this name, if it supports this precision.
 
     Raises:
-        ValueError: It doesn't, or there is no such format.
+        ValueError: The format or the precision is unknown, or the format doesn't support the precision.
     """
     if format not in FORMATS:
         raise ValueError(f"There is no format {format!r}: choose one of {', '.join(FORMATS)}.")
@@ -76,18 +76,18 @@ def check_target(format: str, dtype: str) -> Format:
         raise ValueError(f"There is no precision {dtype!r}: choose one of {', '.join(DTYPES)}.")
     target = FORMATS[format]
     if dtype in target.refusals:
-        raise ValueError(f"{format} programs don't come in {dtype}: {target.refusals[dtype]}.")
+        raise ValueError(f"{format} programs don't support {dtype}: {target.refusals[dtype]}.")
     return target
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder says of its program. It is read as data: only words that are known here mean anything.
+    """Description of the program in a folder. It is untrusted data: only values that are known here have an effect.
 
     Attributes:
         format: A key of [`FORMATS`].
         dtype: One of [`DTYPES`].
-        details: What it was made from, as it was written down.
+        details: This package's whole entry: what the program was made from.
     """
 
     format: str
@@ -103,7 +103,7 @@ def read_manifest(path: Path) -> Manifest:
     """Reads a manifest.
 
     Raises:
-        ValueError: It is none of a detector that this package exported, or names files that such a detector lacks.
+        ValueError: It was not written by this package's export, or names other files than such an export has.
     """
     if path.stat().st_size > _MAX_MANIFEST_BYTES:
         raise ValueError(f"{path} is larger than any manifest of an export.")
@@ -120,20 +120,20 @@ def read_manifest(path: Path) -> Manifest:
         target = check_target(format, dtype)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
-    # The names are fixed: a manifest can't make anything be read from elsewhere.
+    # The file names are fixed, so that a manifest can't point to files elsewhere.
     if named != (target.transformers_name, {"model": target.program_files[0]}):
         raise ValueError(
-            f"{path} names {named}, but a {format} program of `hiva-hf export` is {target.program_files[0]!r} alone. "
-            "Export the detector anew."
+            f"{path} names {named}, but a {format} program of `hiva-hf export` is only {target.program_files[0]!r}. "
+            "Export the detector again."
         )
     return Manifest(format=format, dtype=dtype, details=entry)
 
 
 def check_not_pickled(name_or_path: str | os.PathLike) -> None:
-    """Refuses a folder whose program runs code when it is opened; repositories and checkpoints pass.
+    """Checks that a folder contains no program that can run code when it is loaded; accepts repositories, checkpoints.
 
     Raises:
-        ValueError: It holds such a program, or a manifest that can't be read.
+        ValueError: It contains such a program, or a manifest that can't be read.
     """
     path = Path(name_or_path) / MANIFEST_FILE
     if path.is_file():
@@ -144,14 +144,14 @@ def check_not_pickled(name_or_path: str | os.PathLike) -> None:
 
 def pickle_refusal(name_or_path: str | os.PathLike, target: Format) -> str:
     return (
-        f"{os.fspath(name_or_path)} holds a {target.title} program, which is a pickle inside: opening it runs "
-        "whatever code it holds. If you made it, or trust who did, load it by "
+        f"{os.fspath(name_or_path)} contains a {target.title} program, which is a pickle: loading it runs any code "
+        "that it contains. If you made it, or trust who did, load it with "
         "`HiVAForAUDetection.from_exported(folder, trust_remote_code=True)`."
     )
 
 
 def add_to_manifest(path: Path, entry: Mapping[str, Any]) -> None:
-    """Adds our entry to the manifest that transformers wrote."""
+    """Adds this package's entry to the manifest that transformers wrote."""
     content = json.loads(path.read_text(encoding="utf-8"))
     content[MANIFEST_ENTRY] = dict(entry)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
-"""Evens out what linear layers read before ONNX Runtime rounds it to 8 bits (see `smoothing.py`).
+"""Smooth the inputs of linear layers before ONNX Runtime quantizes them to 8 bits (see `smoothing.py`).
 
-Layers that read a layer norm are smoothed: its own scale and shift divide, at no cost. Before any other layer the
-division would be an operator of its own, over all that the layer reads. ONNX Runtime's own option for this needs a
+Layers that read a layer norm are smoothed: the division is folded into its scale and shift, at no cost. Before any
+other layer, the division would be an operator of its own over the whole input. ONNX Runtime's option for this needs a
 part of neural-compressor that its version 3 no longer has.
 """
 
@@ -22,10 +22,10 @@ _PRODUCT, _LAYER_NORM = "MatMul", "LayerNormalization"
 
 def smooth(model: onnx_ir.Model, calibration: Iterable[dict[str, torch.Tensor]]) -> None:
     """
-    Smooths in place what linear layers read; up to rounding, what they give stays.
+    Smooths the inputs of linear layers in place; their outputs stay the same up to rounding.
 
     Args:
-        model: Its weights are replaced, not changed.
+        model: The model; its weights are replaced, not changed.
         calibration: Inputs of the model.
     """
     readers = _readers(model.graph)
@@ -37,12 +37,12 @@ def smooth(model: onnx_ir.Model, calibration: Iterable[dict[str, torch.Tensor]])
             _replace(model.graph, layer, 1, weight * scale[:, None])
         for index in _scale_and_shift(norm):
             _replace(model.graph, norm, index, _tensor(norm.inputs[index]) / scale)
-    # The weights as they were would be written beside those in 8 bits.
+    # Otherwise the old weights would be saved beside the 8-bit ones.
     RemoveUnusedNodesPass()(model)
 
 
 def _readers(graph: onnx_ir.Graph) -> dict[onnx_ir.Node, list[onnx_ir.Node]]:
-    """Layer norms over channels that linear layers alone read -> these layers."""
+    """Maps each layer norm over channels that only linear layers read to these layers."""
     norms = [node for node in graph if node.op_type == _LAYER_NORM and _is_over_channels(node)]
     readers = {norm: [use.node for use in norm.outputs[0].uses()] for norm in norms}
     return {
@@ -55,7 +55,7 @@ def _readers(graph: onnx_ir.Graph) -> dict[onnx_ir.Node, list[onnx_ir.Node]]:
 
 
 def _scale_and_shift(norm: onnx_ir.Node) -> list[int]:
-    """Where they are among its inputs; a norm need not shift."""
+    """Indices of scale and shift among the inputs of a layer norm; the shift is optional."""
     return [index for index, value in enumerate(norm.inputs) if index > 0 and value is not None]
 
 
@@ -78,11 +78,11 @@ def _tensor(value: onnx_ir.Value) -> torch.Tensor:
 def _channel_ranges(
     model: onnx_ir.Model, norms: list[onnx_ir.Node], calibration: Iterable[dict[str, torch.Tensor]]
 ) -> list[torch.Tensor]:
-    """The largest magnitude of every channel, `(channels,)`, that each of these layer norms gives."""
+    """The largest magnitude of each channel, `(channels,)`, in the output of each of these layer norms."""
     ranges = [torch.zeros(norm.inputs[1].shape[0]) for norm in norms]
     names, num_outputs = [norm.outputs[0].name for norm in norms], len(model.graph.outputs)
     with tempfile.TemporaryDirectory() as folder:
-        # By a file with its weights beside it: in memory, a model has to stay below 2 GB.
+        # As a file with external weights: in memory, a model is limited to 2 GB.
         path = Path(folder) / "model.onnx"
         model.graph.outputs.extend(norm.outputs[0] for norm in norms)
         onnx_ir.save(model, path, external_data=f"{path.name}.data")
@@ -93,13 +93,13 @@ def _channel_ranges(
             for index, seen in enumerate(session.run(names, feed)):
                 largest = torch.from_numpy(seen).abs().flatten(0, -2).amax(dim=0)
                 ranges[index] = torch.maximum(ranges[index], largest)
-        # It holds the file open, which Windows would not remove then.
+        # The session keeps the file open, so that Windows could not remove it.
         del session
     return ranges
 
 
 def _replace(graph: onnx_ir.Graph, node: onnx_ir.Node, index: int, value: torch.Tensor) -> None:
-    """One input of a node alone: others may read the same constant."""
+    """Replaces one input of one node: other nodes may read the same constant."""
     name = f"{node.name}_{index}_smoothed"
     tensor = onnx_ir.tensor(value.contiguous().numpy(), name=name)
     constant = onnx_ir.Value(name=name, shape=tensor.shape, type=onnx_ir.TensorType(tensor.dtype), const_value=tensor)

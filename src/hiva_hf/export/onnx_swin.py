@@ -1,7 +1,7 @@
-"""The folded Swin once more, arranged for ONNX, which has no operator for attention that all runtimes know.
+"""The folded Swin, rearranged for ONNX, which has no attention operator that all runtimes support.
 
-PyTorch's own fused attention is written as one that also masks queries without any key, at seven operators for each
-block. No window of a Swin has such a query.
+PyTorch's fused attention is exported with masking of queries without any key, which takes seven operators per block.
+No window of a Swin has such a query.
 """
 
 from torch import nn
@@ -11,7 +11,7 @@ from ..fused_swin import FusedSwinAttention, blocks_of
 
 
 def arrange_for_onnx(detector: FusedDetector, vision_model: nn.Module) -> None:
-    """Writes out the attention of a folded detector's Swin, in place; as [`arrange_for_openvino`] otherwise."""
+    """Expands the attention of a folded detector's Swin, in place; other backbones stay as they are."""
     if detector.swin is None:
         return
     for folded, original in zip(detector.swin.blocks, blocks_of(vision_model.backbone.timm_model), strict=True):
@@ -19,6 +19,6 @@ def arrange_for_onnx(detector: FusedDetector, vision_model: nn.Module) -> None:
 
 
 class WrittenOutSwinAttention(FusedSwinAttention):
-    """[`FusedSwinAttention`] by products and a softmax."""
+    """[`FusedSwinAttention`] as matrix products and a softmax."""
 
     _attend = FusedSwinAttention._attend_in_steps

@@ -1,24 +1,24 @@
-"""Which layers of an int8 program of OpenVINO are computed in 16 bits after all, for the processor that runs it."""
+"""Choose the layers of an int8 OpenVINO program that are computed in 16 bits, for the CPU that runs it."""
 
 import numpy as np
 import openvino
 from openvino import opset13
 
 
-# Fewer channels than these, in or out, are narrow: the first stage of a Swin.
+# A layer with fewer input or output channels is narrow, as in the first stage of a Swin.
 _MIN_WIDE_CHANNELS = 192
 
 
 def keep_narrow_layers_in_16_bits(model: openvino.Model) -> None:
     """
-    Has the narrow linear layers of an int8 program computed as those that were not quantized are, in place.
+    Undoes the quantization of the narrow linear layers of an int8 program, in place.
 
-    Meant for processors with matrix units (AMX), which multiply so fast that a narrow layer has more to convert than
-    to multiply. Others multiply numbers of 8 bits twice as fast as those of 16, and four times as fast as those of 32,
-    which is worth converting.
+    For CPUs with matrix units (AMX), which multiply so fast that a narrow layer spends more time on conversion than on
+    multiplication. On other CPUs, conversion pays: they multiply 8-bit numbers twice as fast as 16-bit ones, and four
+    times as fast as 32-bit ones.
 
     Args:
-        model: As the export wrote it. Programs without layers in 8 bits stay as they are.
+        model: As written by the export. Programs without 8-bit layers stay as they are.
     """
     for product in model.get_ops():
         if product.get_type_name() == "MatMul" and _is_in_8_bits(product) and _is_narrow(product):
@@ -26,7 +26,7 @@ def keep_narrow_layers_in_16_bits(model: openvino.Model) -> None:
 
 
 def _is_in_8_bits(product: openvino.Node) -> bool:
-    """Whether NNCF has quantized it: weights are integers, which are converted and multiplied with a scale."""
+    """Whether NNCF quantized it: its weights are integers that are converted and multiplied by a scale."""
     quantized, scaled = (value.get_node() for value in product.input_values())
     if (quantized.get_type_name(), scaled.get_type_name()) != ("FakeQuantize", "Multiply"):
         return False

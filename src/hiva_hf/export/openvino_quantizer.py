@@ -1,11 +1,11 @@
-"""What of a detector OpenVINO computes in 8 bits: the linear layers.
+"""Int8 quantization for OpenVINO: linear layers are computed in 8 bits.
 
 The rest stays in 16 bits, which is faster and more accurate there:
 
-- Products of two activations, those of attention: they take little time, and OpenVINO moves heads of 8-bit numbers
-  more slowly than heads of 16-bit ones.
-- Layers with few channels, as those that give logits. Which others a processor had better compute in 16 bits is known
-  where the program runs, see `openvino_precision.py`.
+- Products of two activations, those of attention: they take little time, and OpenVINO transposes heads of 8-bit
+  numbers more slowly than heads of 16-bit ones.
+- Layers with few channels, such as those that give logits. Which other layers are faster in 16 bits depends on the CPU
+  that runs the program, see `openvino_precision.py`.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ import torch
 from transformers.exporters import NNCFOpenVINOQuantizer, NNCFQuantizationConfig
 
 
-# Fewer channels than these, in or out, are few.
+# Layers with fewer input or output channels are not quantized.
 _MIN_CHANNELS = 96
-# What weights may pass through before they are multiplied with.
+# Operators that may lie between weights and their product.
 _ON_WEIGHTS = {"Convert", "Reshape", "Transpose", "Unsqueeze", "Broadcast"}
 
 
@@ -27,11 +27,11 @@ class LinearLayersQuantizer(NNCFOpenVINOQuantizer):
     """
     Args:
         faces (`torch.Tensor` of shape `(n, 3, image_size, image_size)`):
-            What ranges are taken from.
+            Faces to calibrate the ranges on.
     """
 
     def __init__(self, faces: torch.Tensor):
-        # Ranges around zero: other ones cost a correction of every sum.
+        # Symmetric ranges: asymmetric ones need a correction of every sum.
         config = NNCFQuantizationConfig(preset=nncf.QuantizationPreset.PERFORMANCE, subset_size=len(faces))
         super().__init__(config, [{"pixel_values": face[None]} for face in faces])
 

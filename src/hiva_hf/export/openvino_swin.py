@@ -1,11 +1,12 @@
-"""The folded Swin once more, arranged for OpenVINO's kernels. The algebra is the same; what differs, and why:
+"""The folded Swin, rearranged for OpenVINO's kernels. It is mathematically the same; the differences and reasons are:
 
 - The attention of a window has 49 keys, and a softmax over rows of 49 numbers takes longer than the products around
-  it. Scores that stand as (keys, queries) have their softmax down the columns, which was faster where it was tried.
-- One linear layer for each of queries, keys and values, rather than one that is split: the split is a copy.
-- Images, windows and heads are one dimension before keys meet queries. Otherwise OpenVINO makes one transposition of
-  the two that queries need, which it copies number by number, while its product of matrices takes them as they are.
-- Scale and shift of the layer norms, and the scale of the queries, belong to the weights that follow.
+  it. With scores as (keys, queries), the softmax is over columns, which was faster where it was tried.
+- Queries, keys and values have a linear layer each, instead of one that is split: the split is a copy.
+- Images, windows and heads are flattened to one dimension before the product of keys and queries. Otherwise OpenVINO
+  merges the two transpositions of the queries into one, which it copies element by element, while its matrix product
+  takes transposed inputs without a copy.
+- Scale and shift of the layer norms, and the scale of the queries, are folded into the weights that follow.
 - The mask of shifted windows is added by broadcasting over images, so that nothing grows with the batch.
 """
 
@@ -18,12 +19,12 @@ from ..fused_swin import FusedSwinBlock, blocks_of
 
 def arrange_for_openvino(detector: FusedDetector, vision_model: nn.Module) -> None:
     """
-    Replaces the Swin blocks of a folded detector, in place; those with padded windows, and other backbones, stay.
+    Replaces the Swin blocks of a folded detector in place, except those with padded windows; other backbones stay.
 
     Args:
         detector: The folded detector.
         vision_model (`HiVAVisionModel`):
-            The one that was folded.
+            The vision model that was folded.
     """
     if detector.swin is None:
         return
@@ -36,19 +37,19 @@ def arrange_for_openvino(detector: FusedDetector, vision_model: nn.Module) -> No
 def _fold_norm(
     norm: nn.LayerNorm, weight: torch.Tensor, bias: torch.Tensor, scale: float = 1.0
 ) -> tuple[nn.Buffer, nn.Buffer]:
-    """A layer norm's scale and shift and the linear layer behind it -> weight and bias of a linear layer."""
+    """Folds a layer norm's scale and shift into the linear layer that follows: returns its new weight and bias."""
     bias = bias + weight @ norm.bias
     return tuple(nn.Buffer(part.detach() * scale, persistent=False) for part in (weight * norm.weight, bias))
 
 
 class ArrangedSwinBlock(nn.Module):
     """
-    One block: tokens `(B, T, c)` of windows one after the other -> the same.
+    One block; its inputs and outputs are the tokens of the windows in sequence, `(B, T, c)`.
 
     Args:
-        folded: Tells the order of the tokens and the attention's biases.
+        folded: The folded block, for the order of the tokens and the attention's biases.
         block (`timm.models.swin_transformer.SwinTransformerBlock`):
-            The original, for the weights.
+            The original block, for the weights.
     """
 
     def __init__(self, folded: FusedSwinBlock, block: nn.Module):

@@ -1,4 +1,4 @@
-"""Running the program of an export: batches of faces in, named tensors out. One class for each format."""
+"""Run the program of an export: batches of faces in, named tensors out. There is one class for each format."""
 
 import logging
 import sysconfig
@@ -16,17 +16,17 @@ from ..extras import import_from_extra
 
 logger = logging.getLogger(__name__)
 
-# A large batch is read by several streams, each on its share of the cores: they don't wait for each other after every
-# layer, as the threads of one stream do. More faces in a portion were not faster.
+# A large batch is processed by several streams, each on its share of the cores: unlike the threads of one stream, they
+# don't wait for each other after every layer. Larger portions were not faster.
 NUM_STREAMS, PORTION_SIZE = 2, 4
 COMPILED_PORTION_SIZE = 8
 
 
 class Program(ABC):
-    """A program that is ready to run. Threads may share it: one runs it at a time. A copy opens the file again.
+    """A program that is ready to run. It is thread-safe: one thread runs it at a time. A copy opens the file again.
 
     Attributes:
-        device: Where it runs.
+        device: Device on which it runs.
     """
 
     device = torch.device("cpu")
@@ -37,7 +37,7 @@ class Program(ABC):
         return program
 
     def __reduce__(self):
-        # Neither locks nor what a runtime made of the file can be copied, nor sent to another process.
+        # Neither locks nor the objects of a runtime can be copied or pickled.
         return _open_again, (type(self), self._opened_with, self.device)
 
     def __init__(self):
@@ -46,7 +46,7 @@ class Program(ABC):
     def __call__(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
         """`(batch_size, 3, image_size, image_size)` -> the tensors of [`HiVAAUDetectionOutput`] by name."""
         if not len(pixel_values):
-            raise ValueError("`pixel_values` holds no face.")
+            raise ValueError("`pixel_values` is empty: pass at least one face.")
         with self._lock:
             return self._run(pixel_values)
 
@@ -65,17 +65,17 @@ def _open_again(program_class: type[Program], arguments: tuple[Any, ...], device
 
 
 class OpenVINOProgram(Program):
-    """An OpenVINO model, compiled for this CPU when the first faces come.
+    """An OpenVINO model, compiled for this CPU on its first use.
 
-    Code for a fixed number of faces is faster than code for any number. So there are two: large batches are read by
-    [`NUM_STREAMS`] streams at a time, in portions of [`PORTION_SIZE`] faces; what is left of them, and small batches,
-    face by face on all cores. Each is compiled when it is needed.
+    A fixed batch size is faster than a dynamic one, so there are two: large batches are processed by [`NUM_STREAMS`]
+    streams in parallel, in portions of [`PORTION_SIZE`] faces; the remainder, and small batches, face by face on all
+    cores. Each is compiled when it is needed.
 
     Args:
-        path: The `.xml`; its weights lie beside it.
-        precision: `"bf16"` or `"f32"`, what is computed in where the program itself isn't int8. CPUs without bfloat16
-            compute in float32.
-        num_threads: Threads at most; by default OpenVINO's choice, one for each core.
+        path: The `.xml` file, with its weights beside it.
+        precision: `"bf16"` or `"f32"`, the precision of all computation that isn't int8. CPUs without bfloat16 compute
+            in float32.
+        num_threads: Largest number of threads; by default OpenVINO's choice, one for each core.
     """
 
     def __init__(self, path: Path, precision: str, num_threads: int | None = None):
@@ -107,13 +107,13 @@ class OpenVINOProgram(Program):
         return self._requests[shape]
 
     def _infer(self, portions: tuple[torch.Tensor, ...], num_streams: int) -> list[list[torch.Tensor]]:
-        """The outputs of each portion; all are of one size."""
+        """The outputs of each portion; all portions have the same size."""
         if not portions:
             return []
         requests = self._requests_for(portions[0].shape, num_streams)
         outputs, running = [], deque()
-        # Each takes its turn. Not OpenVINO's own queue, which has its threads call Python when they are done: one that
-        # was about to could not end while Python, waiting for that, let go of the program.
+        # Requests are used in turn. OpenVINO's own queue calls Python from its threads when they are done: such a call
+        # could deadlock with Python if it releases the program at that moment.
         try:
             for number, portion in enumerate(portions):
                 if len(running) == num_streams:
@@ -126,13 +126,13 @@ class OpenVINOProgram(Program):
                 outputs.append(_finished(running[0]))
                 running.popleft()
         finally:
-            # What Ctrl-C leaves must not run on while the next faces come; the others have nothing to wait for.
+            # After Ctrl-C, unfinished requests must not run into the next call; finished ones return at once.
             for request in requests:
                 request.wait()
         return outputs
 
     def _run(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
-        # Streams that have nothing to read leave their cores idle.
+        # Only full rounds, since a stream without a portion leaves its cores idle.
         num_streamed = len(pixel_values) - len(pixel_values) % (NUM_STREAMS * PORTION_SIZE)
         streamed, single = pixel_values[:num_streamed], pixel_values[num_streamed:]
         outputs = self._infer(streamed.split(PORTION_SIZE) if num_streamed else (), NUM_STREAMS)
@@ -141,7 +141,7 @@ class OpenVINOProgram(Program):
 
 
 def _finished(request: Any) -> list[torch.Tensor]:
-    """The outputs of a request of OpenVINO, when they are there."""
+    """Waits for an OpenVINO request and returns its outputs."""
     request.wait()
     # Copies: the next portion overwrites the request's own memory.
     return [torch.from_numpy(tensor.data.copy()) for tensor in request.output_tensors]
@@ -151,15 +151,15 @@ class OnnxProgram(Program):
     """A model in a session of ONNX Runtime, on the CPU.
 
     Args:
-        path: The `.onnx`; its weights lie beside it.
-        num_threads: Threads at most; by default one for each core that this process may use.
+        path: The `.onnx` file, with its weights beside it.
+        num_threads: Largest number of threads; by default one for each core that this process may use.
     """
 
     def __init__(self, path: Path, num_threads: int | None = None):
         super().__init__()
         runtime = import_from_extra("onnxruntime", "onnx", "Running ONNX programs")
         options = runtime.SessionOptions()
-        # By itself it takes all cores of the machine, allowed or not.
+        # By default, ONNX Runtime uses all cores of the machine, even those that this process may not use.
         options.intra_op_num_threads = num_threads or torch.get_num_threads()
         self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
@@ -174,13 +174,13 @@ class TorchProgram(Program):
     """A `torch.export` program.
 
     Args:
-        path: The `.pt2`. Opening it runs code that it holds: never open one of strangers.
-        dtype: Of its inputs.
+        path: The `.pt2` file. Loading it can run any code: never load one from a source that you don't trust.
+        dtype: The dtype of its inputs.
     """
 
     def __init__(self, path: Path, dtype: torch.dtype):
         super().__init__()
-        # Its output class, by which the program was written, has to be known when it is read.
+        # Loading needs the output class of the program to be registered.
         from .. import modeling_hiva  # noqa: F401
 
         self._program = torch.export.load(path)
@@ -194,7 +194,7 @@ class TorchProgram(Program):
 
     def to(self, device: torch.device) -> bool:
         if device != self.device:
-            # Moving the module would leave the devices that are written into the program.
+            # Moving the module would not change the devices that are hard-coded in the program.
             self._module = move_to_device_pass(self._program, device).module()
             self.device = device
         return True
@@ -203,7 +203,7 @@ class TorchProgram(Program):
 def check_compiler() -> None:
     """
     Raises:
-        OSError: PyTorch finds no C++ compiler, or no headers of Python.
+        OSError: PyTorch finds no C++ compiler or no Python headers.
     """
     from torch._inductor import cpp_builder, exc
 
@@ -217,19 +217,19 @@ def check_compiler() -> None:
 
 
 class CompiledTorchProgram(TorchProgram):
-    """A `torch.export` program of int8, which PyTorch's compiler makes fast; uncompiled it would be slow.
+    """An int8 `torch.export` program, which is compiled by PyTorch; uncompiled it would be slow.
 
-    Code for a fixed number of faces is faster, and sooner made, than code for any number. So there are two, which are
-    compiled when they are needed: for [`COMPILED_PORTION_SIZE`] faces, and for single ones, which what is left of a
-    batch is read as. That takes a C++ compiler. What isn't int8 is computed in bfloat16 on CPUs that have it.
+    A fixed batch size is faster, and compiles faster, than a dynamic one. There are two, which are compiled when they
+    are needed: [`COMPILED_PORTION_SIZE`] faces, and single faces for the remainder of a batch. This needs a C++
+    compiler. What isn't int8 is computed in bfloat16 on CPUs that have it.
 
     Args:
         path: See [`TorchProgram`].
     """
 
     def __init__(self, path: Path):
-        # Brings the operators by which the program was written, and teaches the compiler to make int8 layers of them:
-        # without, it computes in bfloat16 what was rounded to 8 bits.
+        # Registers the operators of the program, and lets the compiler lower them to int8 layers: otherwise it would
+        # compute the quantized values in bfloat16.
         import_from_extra(
             "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer", "torchao", "Running int8 programs of PyTorch"
         )
@@ -252,13 +252,13 @@ class CompiledTorchProgram(TorchProgram):
         size = len(pixel_values)
         if size not in self._sizes_seen:
             logger.info("Compiling for %d face(s) at a time: a minute or two for a large network ...", size)
-        # Faces of inference mode, and others, would be compiled for twice; likewise what is a part of other memory.
+        # Otherwise it would be compiled again for tensors of inference mode, and for those that are views.
         with torch.inference_mode(False), torch.no_grad():
             pixel_values = pixel_values.clone(memory_format=torch.contiguous_format)
             with (
                 torch.autocast("cpu", torch.bfloat16, enabled=self._has_bf16),
-                # As an option of `torch.compile` it comes too late for the weights to be taken for constants. Kernels
-                # that C++ calls instead of Python save a tenth of the time of a single face.
+                # Passed to `torch.compile`, `freezing` comes too late for the weights to become constants. Calling the
+                # kernels from C++ instead of Python saves a tenth of the time of a single face.
                 inductor_config.patch(freezing=True, cpp_wrapper=True),
             ):
                 outputs = self._compiled(pixel_values=pixel_values)

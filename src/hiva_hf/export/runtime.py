@@ -1,4 +1,4 @@
-"""An exported detector, called as the detector that it was made from."""
+"""An exported detector, which is called like the detector that it was made from."""
 
 import os
 import shutil
@@ -23,25 +23,25 @@ from .programs import CompiledTorchProgram, OnnxProgram, OpenVINOProgram, Progra
 
 logger = logging.get_logger(__name__)
 
-# Fields of the configuration that are not part of a program.
+# Fields of the configuration that are not baked into a program.
 CHANGEABLE_FIELDS = ("label_weights", "label_thresholds", "experimental_labels", "loss_reduction", "output_attentions")
 ATTENTIONS = ("ddca_attentions", "cdca_attentions", "word_attentions")
 
 
 class ExportedDetector(HiVAPreTrainedModel):
-    """A detector whose network is a program, see [`load_exported`].
+    """A detector whose network is an exported program, see [`load_exported`].
 
-    It is called as [`HiVAForAUDetection`] without text inputs, and gives the same outputs. It has no parameters: it
-    can't be trained.
+    It is called like [`HiVAForAUDetection`] without text inputs, and returns the same outputs. It has no parameters
+    and can't be trained.
 
     Args:
-        config: The detector's.
-        folder: Where the program lies.
-        manifest: What the folder says of it.
+        config: The detector's configuration.
+        folder: Folder of the export.
+        manifest: The manifest in this folder.
         program: The program.
 
     Attributes:
-        manifest: What it was made from.
+        manifest: Format and precision of the program, and what it was made from.
     """
 
     def __init__(self, config: HiVAConfig, folder: Path, manifest: Manifest, program: Program):
@@ -58,11 +58,11 @@ class ExportedDetector(HiVAPreTrainedModel):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What goes in and comes out; what is computed in stands in `manifest.dtype`."""
+        """The dtype of inputs and outputs; for that of the computation see `manifest.dtype`."""
         return torch.float32
 
     def to(self, *args: Any, **kwargs: Any) -> "ExportedDetector":
-        """Only torch programs leave the CPU; for the others a warning tells that they stay. Types don't change."""
+        """Moves a torch program; other programs stay on the CPU, with a warning. The dtype doesn't change."""
         device, *_ = torch._C._nn._parse_to(*args, **kwargs)
         if device is not None and not self._program.to(device):
             logger.warning_once(
@@ -72,7 +72,7 @@ class ExportedDetector(HiVAPreTrainedModel):
 
     def train(self, mode: bool = True) -> "ExportedDetector":
         if mode:
-            raise ValueError("An exported detector can't be trained: load the checkpoint that it was made from.")
+            raise ValueError("An exported detector can't be trained: load the checkpoint that it was exported from.")
         return super().train(False)
 
     @can_return_tuple
@@ -86,7 +86,7 @@ class ExportedDetector(HiVAPreTrainedModel):
         """See [`HiVAForAUDetection.forward`].
 
         Raises:
-            ValueError: The images have another size than the detector's, or text is given.
+            ValueError: The images don't have the detector's size, or text inputs are passed.
         """
         for name in ("input_ids", "attention_mask", "text_hidden_states"):
             if kwargs.get(name) is not None:
@@ -99,9 +99,9 @@ class ExportedDetector(HiVAPreTrainedModel):
         return HiVAAUDetectionOutput(loss=loss, **values)
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """Copies the export."""
+        """Copies the files of the export."""
         if kwargs.get("push_to_hub"):
-            raise ValueError("An export is uploaded as a folder: `hf upload REPOSITORY FOLDER`.")
+            raise ValueError("An export can't be pushed: upload its folder with `hf upload REPOSITORY FOLDER`.")
         target = Path(save_directory)
         target.mkdir(parents=True, exist_ok=True)
         if target.resolve() == self._folder.resolve():
@@ -121,21 +121,21 @@ def load_exported(
     """Loads what `hiva-hf export` wrote.
 
     Args:
-        name_or_path: The folder, or a repository of the Hub that holds it.
-        trust_remote_code: Whether programs may be opened that run code when they are opened, as those of
-            `torch.export` do: they are pickles inside. Only for those that you made, or whose maker you trust.
-        num_threads: Threads at most; by default one for each core. Torch programs run on those of
-            `torch.set_num_threads`.
-        config: Takes the place of the export's; it may differ in `CHANGEABLE_FIELDS`.
+        name_or_path: The folder, or a Hub repository with its files.
+        trust_remote_code: Whether to load programs that can run code when they are loaded, such as those of
+            `torch.export`, which contain pickles. Set it only for programs that you made, or whose maker you trust.
+        num_threads: Largest number of threads; by default one for each core. For torch programs, use
+            `torch.set_num_threads` instead.
+        config: Replaces the configuration of the export; it may differ in `CHANGEABLE_FIELDS`.
         **kwargs: As for `from_pretrained`: `revision`, `token`, `cache_dir`, `subfolder`, ..., and single fields of
             the configuration among `CHANGEABLE_FIELDS`.
 
     Raises:
-        OSError: There is no export, a file of it is missing, or int8 programs of PyTorch lack a C++ compiler.
-        TypeError: There is no such argument.
-        ValueError: The manifest is none of this package, the program is a pickle and not trusted, a field of the
-            configuration is part of the program, or `num_threads` is not PyTorch's for a torch program.
-        ImportError: The packages that run it are missing.
+        OSError: There is no export, a file is missing, or an int8 program of PyTorch lacks a C++ compiler.
+        TypeError: An argument is unknown.
+        ValueError: The manifest was not written by this package, the program is a pickle and not trusted, a field of
+            the configuration is baked into the program, or `num_threads` is not PyTorch's for a torch program.
+        ImportError: A package that is needed to run the program is missing.
     """
     name_or_path = os.fspath(name_or_path)
     hub_arguments = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs}
@@ -157,15 +157,15 @@ def load_exported(
 
 
 def _check_config(config: HiVAConfig, exported: HiVAConfig) -> None:
-    """Raises a ValueError if a configuration is not that of the exported network."""
+    """Raises a `ValueError` if a configuration doesn't match the exported network."""
     for name in HiVAConfig.__annotations__:
-        # The towers are what the program was made of, whatever their configurations are called.
+        # The towers are baked into the program, so their configurations don't matter.
         if name in HiVAConfig.sub_configs_defaults or name in CHANGEABLE_FIELDS:
             continue
         if getattr(config, name) != getattr(exported, name):
             raise ValueError(
                 f"`{name}` is {getattr(config, name)!r}, but it is {getattr(exported, name)!r} in the export, whose "
-                "program can't be changed: load the checkpoint that it was made from."
+                "program can't be changed: load the checkpoint that it was exported from."
             )
 
 
@@ -178,7 +178,7 @@ def _open_program(folder: Path, manifest: Manifest, num_threads: int | None) -> 
     if num_threads is not None and num_threads != torch.get_num_threads():
         raise ValueError(
             f"`num_threads` is {num_threads}, but torch programs run on the {torch.get_num_threads()} threads of "
-            "PyTorch: change them by `torch.set_num_threads`."
+            "PyTorch: change these with `torch.set_num_threads`."
         )
     if manifest.dtype == "int8":
         return CompiledTorchProgram(path)

@@ -1,25 +1,25 @@
-"""How much what linear layers read is evened out before it is rounded to 8 bits (SmoothQuant, Xiao et al. 2023).
+"""Scales that smooth the inputs of linear layers before their quantization to 8 bits (SmoothQuant, Xiao et al. 2023).
 
-What a layer reads has one range for all its channels; its weights have one for each row. So a channel of large values
-takes precision from all others. Smoothed, each channel is divided by a constant, with which its weights are
-multiplied. `torch_smoothing.py` and `onnx_smoothing.py` do so; OpenVINO's quantizer has it built in.
+The input of a layer has one range for all its channels; the weights have one for each row. A channel of large values
+therefore costs all others precision. Smoothing divides each channel by a constant, and multiplies its weights by it.
+`torch_smoothing.py` and `onnx_smoothing.py` apply it; OpenVINO's quantizer has it built in.
 """
 
 import torch
 
 
-# How much of the difference between channels moves to the weights: the paper's alpha.
+# How much of the difference between channels is moved to the weights: the paper's alpha.
 _STRENGTH = 0.5
-# Of channels that are always zero.
+# For channels that are always zero.
 _MIN_RANGE = 1e-5
 
 
 def smoothing_scale(channel_range: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
-    """What channels are divided by (the paper's Eq. 4).
+    """The divisor of each channel (the paper's Eq. 4).
 
     Args:
-        channel_range: The largest magnitude that each was seen with, `(in_channels,)`.
-        weights: Of all layers that read them, each `(out_channels, in_channels)`.
+        channel_range: The largest observed magnitude of each channel, `(in_channels,)`.
+        weights: Weights of all layers that read the channels, each `(out_channels, in_channels)`.
 
     Returns:
         `(in_channels,)`.

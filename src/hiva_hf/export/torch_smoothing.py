@@ -1,8 +1,8 @@
-"""Evens out what linear layers read before PyTorch rounds it to 8 bits (see `smoothing.py`).
+"""Smooth the inputs of linear layers before PyTorch quantizes them to 8 bits (see `smoothing.py`).
 
-The division is one more step of the loop that rounds. What leaves a linear layer, or its activation, is not smoothed:
-the layer before rounds it as it computes, and divided it would be written and read once more, which took 4 % of a
-Swin-B's time, for a third of what smoothing gains.
+The division is one more step of the loop that quantizes. The outputs of linear layers and of their activations are not
+smoothed: the layer quantizes them as it computes, and a division would write and read them once more, which took 4 %
+of a Swin-B's time, for a third of what smoothing gains.
 """
 
 from collections import Counter
@@ -16,17 +16,17 @@ from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase
 from .smoothing import smoothing_scale
 
 
-# What rounds its own results.
+# Operators that quantize their own results.
 _ROUNDING = {torch.ops.aten.linear.default, torch.ops.aten.gelu.default, torch.ops.aten.relu.default}
 
 
 @torch.no_grad()
 def smooth(prepared: torch.fx.GraphModule, calibration: Iterable[dict[str, Any]]) -> None:
     """
-    Smooths in place what linear layers read; up to rounding, what they give stays.
+    Smooths the inputs of linear layers in place; their outputs stay the same up to rounding.
 
     Args:
-        prepared: What `prepare_pt2e` makes of a model, not calibrated. Its weights are replaced, not changed.
+        prepared: The result of `prepare_pt2e`, not yet calibrated. Its weights are replaced, not changed.
         calibration: Inputs of the model.
     """
     readers = _linear_layers(prepared)
@@ -41,7 +41,7 @@ def smooth(prepared: torch.fx.GraphModule, calibration: Iterable[dict[str, Any]]
 
 
 def _linear_layers(prepared: torch.fx.GraphModule) -> dict[torch.fx.Node, list[torch.fx.Node]]:
-    """Observers of what linear layers alone read, by weights of their own -> these layers."""
+    """Maps each observer whose values only linear layers read, with weights not used elsewhere, to these layers."""
     uses = Counter(node.target for node in prepared.graph.nodes if node.op == "get_attr" for _ in node.users)
     observers = [node for node in prepared.graph.nodes if _is_observer(prepared, node) and node.users]
     return {
@@ -59,7 +59,7 @@ def _is_observer(prepared: torch.fx.GraphModule, node: torch.fx.Node) -> bool:
 
 
 def _is_linear(prepared: torch.fx.GraphModule, node: torch.fx.Node, observer: torch.fx.Node) -> bool:
-    """Whether it is a linear layer that reads what is observed, with a weight that is observed for it alone."""
+    """Whether a node is a linear layer that reads the observed values, with a weight that is observed for it alone."""
     if node.target is not torch.ops.aten.linear.default or node.args[0] is not observer:
         return False
     weight = node.args[1]
@@ -78,7 +78,7 @@ def _weight(prepared: torch.fx.GraphModule, layer: torch.fx.Node) -> torch.Tenso
 def _channel_ranges(
     prepared: torch.fx.GraphModule, observers: list[torch.fx.Node], calibration: Iterable[dict[str, Any]]
 ) -> dict[torch.fx.Node, torch.Tensor]:
-    """The largest magnitude of every channel, `(in_channels,)`, for each of these observers."""
+    """The largest magnitude of each channel, `(in_channels,)`, for each of these observers."""
     ranges = {}
 
     def look(node: torch.fx.Node, values: torch.Tensor) -> None:
@@ -93,7 +93,7 @@ def _channel_ranges(
         prepared(**inputs)
     for hook in hooks:
         hook.remove()
-    # They have seen what is not smoothed yet.
+    # The observers have seen values that were not yet smoothed.
     for module in prepared.modules():
         if isinstance(module, UniformQuantizationObserverBase):
             module.reset_min_max_vals()
@@ -108,7 +108,7 @@ def _replace(prepared: torch.fx.GraphModule, name: str, value: torch.Tensor) -> 
 
 
 def _divide(prepared: torch.fx.GraphModule, observer: torch.fx.Node, scale: torch.Tensor) -> None:
-    """Divides what an observer sees."""
+    """Divides the input of an observer."""
     name = f"{observer.target}_smoothing"
     prepared.register_buffer(name, 1 / scale)
     with prepared.graph.inserting_before(observer):

@@ -1,4 +1,4 @@
-"""Publishing: from the folder of a finished run to a repository on the Hub that others can use."""
+"""Publish a finished run in a repository on the Hub."""
 
 from .publish import push_run_to_hub
 

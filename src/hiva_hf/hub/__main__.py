@@ -1,4 +1,4 @@
-"""Cards without a push: `python -m hiva_hf.hub render NAME --run_dir RUN --output FILE`."""
+"""Render a model card without a push: `python -m hiva_hf.hub render NAME --run_dir RUN --output FILE`."""
 
 import argparse
 import sys

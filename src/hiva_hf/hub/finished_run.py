@@ -1,4 +1,4 @@
-"""What a finished training run says about itself, as publishing needs it."""
+"""The folder of a finished training run, as far as publishing needs it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ..training.run_folder import ENVIRONMENT_FILE, RESULTS_FILE, SETTINGS_FILE,
 
 MODEL_CONFIG_FILE, IMAGE_PROCESSOR_FILE = "config.json", "preprocessor_config.json"
 WEIGHTS = "model*.safetensors"
-# The stage-2 network with its text encoder, from which training can go on.
+# The stage-2 network with its text encoder, from which training can be continued.
 TRAINING_CHECKPOINT = "stage2"
 
 
@@ -22,7 +22,7 @@ class FinishedRun:
     """The folder of a run that has been trained and tested.
 
     Attributes:
-        path: Where it is.
+        path: Path of the folder.
         results: Its `all_results.json`.
         config: The `config.json` of its detector.
         settings: Its `settings.yaml`, empty if there is none.
@@ -47,17 +47,17 @@ class FinishedRun:
 
     @property
     def dataset(self) -> str:
-        """The data set that it was tested on."""
+        """The data set on which it was tested."""
         return self.results["dataset"]
 
     @property
     def training_datasets(self) -> list[str]:
-        """All data sets that it learned from."""
+        """All data sets on which it was trained."""
         return list(self.results.get("training_datasets", [self.dataset]))
 
     @property
     def is_restricted(self) -> bool:
-        """Whether faces went in that are licensed, or that nobody but the user knows the licence of."""
+        """Whether it used licensed faces, or faces whose licence only the user knows."""
         return any(needs_confirmation(name) for name in {self.dataset, *self.training_datasets})
 
     @property
@@ -67,14 +67,14 @@ class FinishedRun:
 
 
 def read_finished_run(run_dir: str | Path) -> FinishedRun:
-    """Reads the folder of a run; the weights stay unread.
+    """Reads the folder of a run, without its weights.
 
     Args:
-        run_dir: What `examples/train.py` wrote.
+        run_dir: The folder that `examples/train.py` wrote.
 
     Raises:
-        FileNotFoundError: if the run is not there or not finished.
-        ValueError: if one of its files can't be right.
+        FileNotFoundError: if the run does not exist or is not finished.
+        ValueError: if one of its files is invalid.
     """
     path = Path(run_dir).expanduser()
     if not path.is_dir():
@@ -82,7 +82,7 @@ def read_finished_run(run_dir: str | Path) -> FinishedRun:
     for name in (RESULTS_FILE, MODEL_CONFIG_FILE, IMAGE_PROCESSOR_FILE):
         if not (path / name).is_file():
             raise FileNotFoundError(
-                f"{path} has no {name}, so it is not the folder of a finished run. Finish it by its own command with "
+                f"{path} has no {name}, so it is not the folder of a finished run. Finish it with its own command and "
                 "`--resume_from_checkpoint true`."
             )
     if not list(path.glob(WEIGHTS)):

@@ -1,7 +1,7 @@
-"""The card (README.md) of a detector: what it is for, what it learned from, and what was measured.
+"""The model card (README.md) of a detector: its purpose, its training data, and its results.
 
-A card has its numbers from a run, from a measurement on photos, or from `evaluation.published`, where they are marked
-as the paper's; everything else that it says is in `templates/`.
+The numbers of a card come from a run, from a measurement on photos, or from `evaluation.published`, and are then
+marked as the paper's; its text is in `templates/`.
 """
 
 import json
@@ -24,10 +24,10 @@ from .finished_run import FinishedRun
 from .privacy import SUBJECT_LISTS, TOWER_SETTINGS, is_hub_tower
 
 
-# Cards without a run say this in place of a repository.
+# Cards without a run show this in place of a repository.
 PLACEHOLDER_REPO = "org/{name}"
 TAGS = ("au-detection", "facial-action-units", "hiva-hf")
-# The packaged towers, by the setting that is empty when they are used.
+# Hub ids of the packaged towers, which are used if the setting is empty.
 PACKAGED_TOWERS = {
     "vision_model_name_or_path": "facebook/dinov2-small",
     "text_model_name_or_path": "sentence-transformers/all-MiniLM-L6-v2",
@@ -50,15 +50,15 @@ _TEMPLATES = files(__package__) / "templates"
 
 @dataclass(frozen=True)
 class PhotoAgreement:
-    """How a detector agrees with another one on real photos that nobody coded.
+    """Agreement of a detector with another one on real photos without labels.
 
     Attributes:
-        num_faces: Faces that both read.
-        correlation: Of the detector's probabilities with the other's scores, for each AU that both know, -1 to 1; None
-            where it is undefined.
-        experimental_labels: AUs that are unreliable on real photos; None: those that the detector itself calls so.
-        reference: What it was compared with.
-        photos: Which photos.
+        num_faces: Number of faces that both processed.
+        correlation: Correlation of the detector's probabilities with the other's scores, for each AU that both have,
+            -1 to 1; None where it is undefined.
+        experimental_labels: AUs that are unreliable on real photos; None for those in the detector's configuration.
+        reference: The other detector.
+        photos: Name of the photos.
     """
 
     num_faces: int
@@ -75,7 +75,7 @@ def read_photo_agreement(path: str | Path) -> PhotoAgreement:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not like that.
+        ValueError: if its content is different.
     """
     path = Path(path)
     try:
@@ -94,7 +94,7 @@ def read_photo_agreement(path: str | Path) -> PhotoAgreement:
 
 
 def card_names() -> list[str]:
-    """All cards that can be rendered."""
+    """Names of all cards that can be rendered."""
     return list(_texts()["cards"])
 
 
@@ -105,7 +105,7 @@ def card_of_run(
     training_checkpoint: bool = False,
     pictures: Sequence[str] = (),
 ) -> ModelCard:
-    """The card of a run that is pushed; which one it is follows from its model, and a HiVA's from its data set."""
+    """Renders the card of a run, which is chosen by its model type and, for HiVA, its data set."""
     name = VL_FAU_CARD if run.model_type == "vl_fau" else _card_of_dataset(run.dataset)
     return render_card(name, run, repo_id, agreement, training_checkpoint, pictures)
 
@@ -118,25 +118,25 @@ def render_card(
     training_checkpoint: bool = False,
     pictures: Sequence[str] = (),
 ) -> ModelCard:
-    """Writes a card.
+    """Renders a card.
 
     Args:
         name: One of [`card_names`].
-        run: Where its results come from; without one it says that there are none.
+        run: The run with its results; without a run, the card says that there are none.
         repo_id: `ORG/NAME` of the model.
         agreement: A measurement on real photos, if there is one.
-        training_checkpoint: Whether the repository has the network with its text encoder, too.
+        training_checkpoint: Whether the repository also has the network with its text encoder.
         pictures: Which of `results.png` and `photo.png` the repository has.
 
     Raises:
-        ValueError: if there is no such card, or the run is on another data set or of another kind of network.
+        ValueError: if the name is unknown, or the run has another data set or model type.
     """
     texts = _texts()
     if name not in texts["cards"]:
         raise ValueError(f"There is no card {name!r}. Known: {', '.join(card_names())}.")
     if run is not None and (name == VL_FAU_CARD) != (run.model_type == "vl_fau"):
         raise ValueError(
-            f"{run.path} is not what the card {name} is about: it holds a network of the kind {run.model_type}."
+            f"The card {name} does not fit {run.path}, which contains a model of the type {run.model_type}."
         )
     card = texts["cards"][name]
     about = [card]
@@ -175,7 +175,7 @@ def render_card(
     }
     template = (_TEMPLATES / "template.md").read_text(encoding="utf-8")
     data = _card_data(name, run, names, repo_id)
-    # Parts of the template that stay empty leave blank lines behind.
+    # Empty parts of the template leave blank lines.
     content = ModelCard.from_template(data, template_str=template, **variables).content
     return ModelCard(_without_repeated_blank_lines(content))
 
@@ -208,7 +208,7 @@ def _training_set(name: str) -> dict[str, str]:
 
 
 def _citations(method: Mapping[str, Any], datasets: Sequence[str]) -> list[str]:
-    """BibTeX of the method's paper, and of each data set that has one of its own."""
+    """BibTeX of the method's paper, and of the data sets' papers."""
     texts = (method, *map(_dataset_texts, dict.fromkeys(datasets)))
     return [text["citation"].strip() for text in texts if "citation" in text]
 
@@ -232,7 +232,7 @@ def _card_data(name: str, run: FinishedRun | None, datasets: Sequence[str], repo
 
 
 def _eval_results(run: FinishedRun) -> Iterator[EvalResult]:
-    """The run's test metrics, as they are; undefined ones are left out."""
+    """The run's test metrics; undefined ones are omitted."""
     shared = {
         "task_type": "image-classification",
         "task_name": "Facial Action Unit detection",
@@ -265,7 +265,7 @@ def _run_facts(run: FinishedRun) -> dict[str, Any]:
 
 
 def _towers(run: FinishedRun) -> list[str]:
-    """Hub ids of the pretrained towers that have one; folders on the machine that trained have none."""
+    """Hub ids of the pretrained towers; local folders are omitted."""
     if not run.settings:
         return []
     names = [name for name in TOWER_SETTINGS if run.reads_descriptions or not name.startswith("text")]
@@ -274,7 +274,7 @@ def _towers(run: FinishedRun) -> list[str]:
 
 
 def _sentences_table(results: Mapping[str, Any]) -> str | None:
-    """How good the sentences of a VL-FAU are; None of a run that wrote none, or did not score them."""
+    """Scores of the sentences of a VL-FAU; None if the run wrote none, or did not score them."""
     rows = []
     for level, name in (("local", "about each AU"), ("global", "about the face")):
         values = [results.get(f"test_{level}_{measure}") for measure in _TEXT_MEASURES]
@@ -298,7 +298,7 @@ def _agreement_table(agreement: PhotoAgreement) -> str:
 
 
 def _published(card: Mapping[str, str], method: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The paper's rows on the card's data set; VL-FAU's card shows those on every set."""
+    """The paper's results on the card's data set; for VL-FAU's card, on all data sets."""
     shown = []
     for table in published_tables().values():
         if table.kind != "comparison" or (card["method"] == "hiva" and table.dataset != card["dataset"]):

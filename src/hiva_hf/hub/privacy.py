@@ -1,4 +1,4 @@
-"""What stays at home: names of people and folders, private photos, predictions for people's faces, tokens."""
+"""What is never published: names of people and folders, private photos, predictions for people's faces, tokens."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,9 +13,9 @@ from .finished_run import FinishedRun
 
 
 SUBJECT_LISTS = ("training_subjects", "validation_subjects", "test_subjects")
-# Settings that say where things lie on the machine that trained.
+# Settings that are paths on the machine that trained.
 PATH_SETTINGS = ("output_dir", "data_dir", "photo")
-# What `descriptions` may be, if it is no file.
+# Values of `descriptions` that are no files.
 KINDS_OF_DESCRIPTIONS = ("written", "generated")
 TOWER_SETTINGS = ("vision_model_name_or_path", "text_model_name_or_path")
 
@@ -23,9 +23,9 @@ _TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{20,}")
 
 
 def public_results(run: FinishedRun) -> dict[str, Any]:
-    """The run's results; subjects of users' own sets, which may be names, become their number.
+    """The run's results; for users' own data sets, subjects, which may be names, are replaced by their number.
 
-    Subjects of the known sets are numbers that the sets' authors published. They stay, so that nobody evaluates the
+    Subjects of the known data sets are ids that their authors published. They are kept, so that nobody evaluates the
     detector on people that it was trained on.
     """
     results = dict(run.results)
@@ -38,7 +38,7 @@ def public_results(run: FinishedRun) -> dict[str, Any]:
 
 
 def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's settings without the folders of the machine that it ran on."""
+    """The run's settings without paths of the machine that it ran on."""
     kept = {name: value for name, value in settings.items() if name not in PATH_SETTINGS}
     for name in TOWER_SETTINGS:
         tower = kept.get(name)
@@ -52,20 +52,20 @@ def public_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_hub_tower(tower: str) -> bool:
-    """Whether a tower is named by its Hub id, and is no folder."""
+    """Whether a tower is a Hub id and no folder."""
     return is_hub_id(tower) and not Path(tower).expanduser().exists()
 
 
 def check_no_secrets(folder: Path, run: FinishedRun, token: str | bool | None):
-    """Looks through all text that is about to be published.
+    """Checks all text that is about to be published.
 
     Args:
-        folder: What is about to be published.
-        run: The run that it comes from.
-        token: The token that publishes it, by default the one that `hf auth login` stored.
+        folder: The files that are about to be published.
+        run: The run that they come from.
+        token: The token that publishes them; by default the one that `hf auth login` stored.
 
     Raises:
-        ValueError: if there is a token, or a folder of this machine, in a file; it names the file, not the secret.
+        ValueError: if a file contains a token or a path of this machine; the message names the file, not the secret.
     """
     own_token = token if isinstance(token, str) else get_token()
     paths = {str(value).encode() for value in _local_paths(run)}
@@ -74,15 +74,15 @@ def check_no_secrets(folder: Path, run: FinishedRun, token: str | bool | None):
             continue
         content, name = path.read_bytes(), path.relative_to(folder)
         if _TOKEN.search(content) or (own_token and own_token.encode() in content):
-            raise ValueError(f"Not published: {name} holds an access token. Remove it from the run's folder.")
+            raise ValueError(f"Not published: {name} contains an access token. Remove it from the run's folder.")
         if any(local in content for local in paths):
-            raise ValueError(f"Not published: {name} names a folder of this machine. Remove it from the run's folder.")
+            raise ValueError(f"Not published: {name} contains a local path. Remove it from the run's folder.")
 
 
 def _local_paths(run: FinishedRun) -> Iterator[str]:
     yield str(run.path.resolve())
-    # With the separator, so that a short home directory is not found inside other words; that of a container's user
-    # may be all there is, and is found in every address.
+    # With the separator, so that a short home directory does not match inside other words; in containers, it may be
+    # the root folder, which would match every URL.
     if Path.home() != Path(Path.home().anchor):
         yield f"{Path.home()}/"
     values = [run.settings.get(name) for name in (*PATH_SETTINGS, *TOWER_SETTINGS, "descriptions")]

@@ -1,4 +1,4 @@
-"""One call from a run's folder to a repository on the Hub."""
+"""Publish the folder of a run in a repository on the Hub."""
 
 import logging
 import re
@@ -29,7 +29,7 @@ from .verification import verify_published_model
 
 logger = logging.getLogger(__name__)
 
-# Files of earlier pushes that are not part of this one go; what others put there stays.
+# Files of earlier pushes that are not part of this one are deleted; files that others added are kept.
 _OWN_WEIGHTS = re.compile(r"(training/)?model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 _OWN_FILES = {
     RESULTS_PICTURE,
@@ -59,32 +59,32 @@ def push_run_to_hub(
     tag: str | None = None,
     token: str | None = None,
 ) -> str:
-    """Publishes a trained run whole, as one commit, and checks what can be downloaded against it.
+    """Publishes a trained run as one commit, and verifies the download against it.
 
-    A new repository is private until it has been checked. One of a run on licensed faces, or on faces of one's own,
-    stays so; any other becomes public unless `private` is given. One that was private before, such as after an
-    interrupted push, stays private unless `public` is given; a warning says so.
+    A new repository is private until it has been verified. It stays private for a run on licensed faces, or on the
+    user's own; any other becomes public unless `private` is set. A repository that was private before, such as after
+    an interrupted push, stays private unless `public` is set; a warning says so.
 
     Args:
         run_dir: The folder that `examples/train.py` wrote.
-        repo_id: `ORG/NAME` of the model, which is made if there is none.
-        private: Lets nobody else read it.
-        public: Lets everybody read it.
-        confirm_public: `repo_id` once more, without which models of licensed faces don't become public.
-        training_checkpoint: Publishes the network with its text encoder, too, in the folder `training`.
-        photo_agreement: How the detector agrees with another one on real photos, for the card.
+        repo_id: `ORG/NAME` of the model; created if it does not exist.
+        private: Whether to make the repository private.
+        public: Whether to make it public.
+        confirm_public: `repo_id` again, which is required to make models of licensed faces public.
+        training_checkpoint: Whether to publish the network with its text encoder, too, in the folder `training`.
+        photo_agreement: Agreement of the detector with another one on real photos, for the card.
         tag: Name of this version, by which it can be loaded (`revision`).
-        token: Of an account that may write there; by default the one that `hf auth login` stored.
+        token: Token with write access; by default the one that `hf auth login` stored.
 
     Returns:
-        Where it is.
+        URL of the repository.
 
     Raises:
         FileNotFoundError: if the run is not finished.
-        ValueError: if it would become public without a confirmation, something in it must not be published, or there
-            is such a tag.
-        OSError: if the Hub can't be reached, the account may not write there, or the upload stops.
-        PublishedModelError: if what can be downloaded is not what was trained.
+        ValueError: if it would become public without confirmation, contains something that must not be published, or
+            the tag exists.
+        OSError: if the Hub can't be reached, the account has no write access, or the upload fails.
+        PublishedModelError: if the download differs from the run.
     """
     run = read_finished_run(run_dir)
     is_public = _decide_visibility(run, repo_id, private, public, confirm_public)
@@ -106,13 +106,13 @@ def push_run_to_hub(
 
 
 def _open_to_all(api: HfApi, repo_id: str, is_meant: bool) -> None:
-    """Makes a private repository public; one that was private before this push only if told so."""
+    """Makes a private repository public if `is_meant`, and otherwise warns that it stays private."""
     if is_meant:
         api.update_repo_settings(repo_id, private=False)
         return
     logger.warning(
-        "%s was private before this push, or an earlier push to it stopped half-way: it stays private. "
-        "`hiva-hf push --public` opens it.",
+        "%s was private before this push, or an earlier push to it was interrupted: it stays private. "
+        "`hiva-hf push --public` makes it public.",
         repo_id,
     )
 
@@ -121,7 +121,7 @@ def _decide_visibility(
     run: FinishedRun, repo_id: str, private: bool, public: bool, confirm_public: str | None
 ) -> bool:
     if private and public:
-        raise ValueError("`private` and `public` were both asked for: choose one.")
+        raise ValueError("`private` and `public` are both set: choose one.")
     if public and run.is_restricted:
         sets = ", ".join(sorted({run.dataset, *run.training_datasets}))
         check_confirmation(
@@ -136,16 +136,16 @@ def _decide_visibility(
 
 
 def _check_tag(api: HfApi, repo_id: str, tag: str | None) -> None:
-    """Before anything is sent: a version that somebody may have loaded doesn't change."""
+    """Checks, before anything is sent, that the tag is new: an existing version must not change."""
     if tag is not None and tag in {ref.name for ref in api.list_repo_refs(repo_id).tags}:
         raise ValueError(
-            f"{repo_id} has a version {tag!r} already. Nothing was sent. Choose another tag, or delete that one by "
+            f"{repo_id} already has a version {tag!r}. Nothing was sent. Choose another tag, or delete that one with "
             f"`hf repos tag delete {repo_id} {tag}`."
         )
 
 
 def _upload(api: HfApi, repo_id: str, folder: Path, present: set[str]) -> str:
-    """Returns the commit. Files that arrived in an interrupted push are not sent again."""
+    """Uploads the folder and returns the commit. Files from an interrupted push are not sent again."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     wanted = {path.relative_to(folder).as_posix(): path for path in files}
     operations = [CommitOperationAdd(name, path) for name, path in wanted.items()]
@@ -155,12 +155,12 @@ def _upload(api: HfApi, repo_id: str, folder: Path, present: set[str]) -> str:
         return api.create_commit(repo_id, operations, commit_message="AU detector, with its code and results").oid
     except Exception as error:
         raise OSError(
-            f"The upload to {repo_id} stopped ({error}). Nothing of it can be seen there yet. Push again: weights "
-            "that arrived are not sent again."
+            f"The upload to {repo_id} failed ({error}). Nothing of it is visible there yet. Push again: weights that "
+            "were uploaded are not sent again."
         ) from error
 
 
 def _outdated(present: set[str], wanted: set[str]) -> set[str]:
-    """Which files of a repository come from an earlier push and are not part of this one."""
+    """Files of a repository that come from an earlier push and are not part of this one."""
     own = _OWN_FILES | {path.name for model_type in CONFIGS for path in code_files(model_type)}
     return {name for name in present - wanted if name in own or _OWN_WEIGHTS.fullmatch(name)}

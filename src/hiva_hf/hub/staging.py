@@ -1,4 +1,4 @@
-"""The files of a repository, gathered from a run's folder: what is not named here is not published."""
+"""Collect the files of a repository from a run's folder: only files that are named here are published."""
 
 import json
 import shutil
@@ -31,9 +31,9 @@ from .privacy import check_no_secrets, public_results, public_settings
 
 CARD_FILE = "README.md"
 DESCRIPTIONS_FILE = "descriptions.json"
-# What a VL-FAU writes with.
+# Files that a VL-FAU needs to generate text.
 WRITER_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
-# Where the network with its text encoder goes, if it is published.
+# Folder for the network with its text encoder, if it is published.
 TRAINING_FOLDER = "training"
 
 _INDEX_FILE = "model.safetensors.index.json"
@@ -47,26 +47,26 @@ def stage_run(
     photo_agreement: PhotoAgreement | None = None,
     token: str | bool | None = None,
 ):
-    """Fills a folder with all that is published of a run.
+    """Fills a folder with everything that is published of a run.
 
     Args:
         run: A finished run.
-        folder: An empty folder, or one that is made.
-        repo_id: `ORG/NAME` of where it goes, for the card.
-        training_checkpoint: Whether the network with its text encoder goes along.
-        photo_agreement: How the detector agrees with another one on real photos, for the card.
-        token: For a text tower on the Hub whose tokenizer goes along.
+        folder: An empty folder; created if it does not exist.
+        repo_id: `ORG/NAME` of the repository, for the card.
+        training_checkpoint: Whether to include the network with its text encoder.
+        photo_agreement: Agreement of the detector with another one on real photos, for the card.
+        token: Token to download the tokenizer of a text tower on the Hub.
 
     Raises:
-        FileNotFoundError: if the run has not kept what is to be published.
-        ValueError: if the folder is not empty, or a file holds a token or a folder of this machine.
+        FileNotFoundError: if files to publish are missing from the run.
+        ValueError: if the folder is not empty, or a file contains a token or a path of this machine.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is not empty: name a new folder.")
+        raise ValueError(f"{folder} is not empty: pass a new folder.")
     if training_checkpoint and run.model_type == "vl_fau":
         raise ValueError(
-            f"{run.path} holds a VL-FAU, which has no other training checkpoint than the model itself: leave "
-            "`training_checkpoint` out."
+            f"{run.path} contains a VL-FAU, which has no training checkpoint besides the model itself: omit "
+            "`training_checkpoint`."
         )
     _copy_checkpoint(run.path, folder)
     shutil.copy(run.path / IMAGE_PROCESSOR_FILE, folder)
@@ -74,7 +74,7 @@ def stage_run(
     if training_checkpoint:
         source = run.path / TRAINING_CHECKPOINT
         if not (source / MODEL_CONFIG_FILE).is_file():
-            raise FileNotFoundError(f"{run.path} has no {TRAINING_CHECKPOINT}/: its training checkpoint is gone.")
+            raise FileNotFoundError(f"{run.path} has no {TRAINING_CHECKPOINT}/: its training checkpoint is missing.")
         _copy_checkpoint(source, folder / TRAINING_FOLDER)
         drop_local_towers(folder / TRAINING_FOLDER)
     if run.model_type == "vl_fau":
@@ -97,14 +97,14 @@ def _copy_checkpoint(source: Path, folder: Path):
 
 
 def _write_descriptions(run: FinishedRun, folder: Path, token: str | bool | None):
-    """The sentences about each AU, and the tokenizer through which the text encoder reads them."""
+    """Writes the descriptions of each AU, and the tokenizer of the text encoder that reads them."""
     tower = run.settings.get("text_model_name_or_path") or packaged_text_tower()
     tokenizer = AutoTokenizer.from_pretrained(tower, token=token)
     tokenizer.save_pretrained(folder)
     variant, source = run.config.get("variant"), run.settings.get("descriptions", "written")
     units = [get_action_unit(label) for label in run.au_labels]
     sentences = [unit.name if variant == "names_only" else unit.description for unit in units]
-    # A file of one's own may not be for everybody; the control reads names alone.
+    # Descriptions from a user's own file may be private; the control `names_only` reads only names.
     is_known = source in ("written", "generated") and variant != "names_only"
     variants = description_variants(source, run.au_labels) if is_known else {}
     rows = [
@@ -112,7 +112,7 @@ def _write_descriptions(run: FinishedRun, folder: Path, token: str | bool | None
         for label, unit, sentence in zip(run.au_labels, units, sentences, strict=True)
     ]
     if variant == "shuffled_descriptions":
-        # Each AU of this control reads its neighbour's.
+        # In this control, each AU reads the descriptions of its neighbour.
         texts = [{name: row[name] for name in ("description", "variants")} for row in rows]
         rows = [row | text for row, text in zip(rows, [texts[-1], *texts[:-1]], strict=True)]
     _write_json(folder / DESCRIPTIONS_FILE, dict(zip(run.au_labels, rows, strict=True)))
@@ -133,7 +133,7 @@ def _write_records(run: FinishedRun, folder: Path):
 
 
 def _copy_pictures(run: FinishedRun, folder: Path) -> list[str]:
-    """The astronaut is in the public domain; a photo that the user chose is not ours to show."""
+    """Copies pictures; the default photo is in the public domain, while the user's own photo is not published."""
     names = [RESULTS_PICTURE] + [PHOTO_PICTURE] * (run.settings.get("photo") is None)
     names = [name for name in names if (run.path / name).is_file()]
     for name in names:

@@ -1,6 +1,4 @@
-"""Whether what was pushed is what was trained: loaded back from the Hub, it must give the same numbers, bit by bit,
-and write the same sentences.
-"""
+"""Verify a pushed model: downloaded again, it must give the same numbers, bit by bit, and the same sentences."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,28 +13,28 @@ from ..image_processing_hiva import HiVAImageProcessor
 
 
 class PublishedModelError(OSError):
-    """What can be downloaded is not what was trained."""
+    """The downloaded model differs from the trained one."""
 
 
 @torch.no_grad()
 def verify_published_model(
     run_dir: Path, folder: Path, repo_id: str, revision: str, token: str | bool | None = None
 ) -> torch.Tensor:
-    """Downloads into an empty cache and compares with the run.
+    """Downloads a model into an empty cache and compares it with the run.
 
     Args:
         run_dir: Folder of the run.
-        folder: What was pushed.
+        folder: Folder that was pushed.
         repo_id: `ORG/NAME`.
         revision: The commit.
-        token: For a private repository.
+        token: Token for a private repository.
 
     Returns:
-        The logits `[2, N]` of two pictures of noise that both gave.
+        The logits `[2, N]` of two noise images, which are the same for both.
 
     Raises:
-        PublishedModelError: if files are missing, pixel values or logits differ in a single bit, or a model that
-            writes gives other sentences.
+        PublishedModelError: if files are missing, pixel values or logits differ in a single bit, or a generative model
+            writes other sentences.
     """
     wanted = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     missing = wanted - set(HfApi(token=token).list_repo_files(repo_id, revision=revision))
@@ -49,19 +47,19 @@ def verify_published_model(
     for name in ("pixel values", "logits"):
         if not torch.equal(local[name], published[name]):
             raise PublishedModelError(
-                f"{repo_id} at {revision} gives other {name} than {run_dir}, by up to "
+                f"The {name} of {repo_id} at {revision} differ from those of {run_dir} by up to "
                 f"{float((local[name] - published[name]).abs().max()):.3g}. Don't use it; push again."
             )
     if local["sentences"] != published["sentences"]:
         raise PublishedModelError(
-            f"{repo_id} at {revision} writes other sentences than {run_dir}. Don't use it; push again."
+            f"The sentences of {repo_id} at {revision} differ from those of {run_dir}. Don't use it; push again."
         )
     return local["logits"]
 
 
 def _readings(name_or_path: str, pictures: list[np.ndarray], **options) -> dict[str, Any]:
     processor = HiVAImageProcessor.from_pretrained(name_or_path, **options)
-    # The network of either model type: the package has registered both.
+    # Works for both model types, which the package registers.
     model = AutoModel.from_pretrained(name_or_path, **options).eval()
     pixel_values = processor(images=pictures, return_tensors="pt")["pixel_values"]
     outputs = model(pixel_values=pixel_values.to(model.dtype))
@@ -73,7 +71,7 @@ def _readings(name_or_path: str, pictures: list[np.ndarray], **options) -> dict[
 
 
 def _sentences(model: PreTrainedModel, outputs: Any, tokenizer: Any) -> list[str]:
-    """What the model writes about the faces of `outputs`, at each level that it has a decoder for."""
+    """The sentences that the model writes about the faces of `outputs`, at each level that it has a decoder for."""
     levels = {"local": model.config.writes_local_sentences, "global": model.config.writes_global_sentence}
     sentences = []
     for level in (level for level, is_written in levels.items() if is_written):

@@ -1,9 +1,9 @@
-"""From photos and videos to tables of Action Units, their smoothing and their events."""
+"""Detect Action Units in photos and videos, write tables of them, smooth these and find events."""
 
 import importlib
 
 
-# Loaded on first use: a command that only parses its arguments needs no pandas.
+# Imported on first use, so that a command that only parses its arguments does not import pandas.
 _LAZY_ATTRIBUTES = {
     "DetectionEngine": "engine",
     "FaceRecord": "records",

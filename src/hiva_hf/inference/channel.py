@@ -1,4 +1,4 @@
-"""Hands items from one thread to the next, a few at a time, and tells who waited for whom."""
+"""A bounded queue from one thread to the next, which measures how long each waited for the other."""
 
 import threading
 import time
@@ -11,23 +11,23 @@ Item = TypeVar("Item")
 
 
 class ChannelStopped(Exception):
-    """The other side needs nothing more."""
+    """The consumer needs no more items."""
 
 
 class Channel(Generic[Item]):
     """A bounded queue that can be ended from both sides.
 
     Args:
-        capacity: The producer waits while so many items lie here.
+        capacity: Number of items at which the producer has to wait.
 
     Attributes:
-        producer_wait: Seconds that the producer waited for room.
+        producer_wait: Seconds that the producer waited for space.
         consumer_wait: Seconds that the consumer waited for items.
     """
 
     def __init__(self, capacity: int):
         if capacity < 1:
-            raise ValueError(f"A channel holds at least 1 item, got {capacity}.")
+            raise ValueError(f"capacity must be at least 1, got {capacity}.")
         self.capacity = capacity
         self.producer_wait = 0.0
         self.consumer_wait = 0.0
@@ -38,7 +38,7 @@ class Channel(Generic[Item]):
         self._error: BaseException | None = None
 
     def put(self, item: Item) -> None:
-        """Adds an item as soon as there is room.
+        """Adds an item as soon as there is space.
 
         Raises:
             ChannelStopped: The consumer called `stop`.
@@ -53,20 +53,20 @@ class Channel(Generic[Item]):
             self._changed.notify_all()
 
     def complete(self, error: BaseException | None = None) -> None:
-        """No more items come; after those that lie here, the consumer meets `error`, if there is one."""
+        """Ends the queue; after the remaining items, `error`, if there is one, is raised in the consumer."""
         with self._changed:
             self._is_complete, self._error = True, error
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Drops all items and lets the producer's next `put` raise `ChannelStopped`."""
+        """Drops all items and makes the producer's next `put` raise `ChannelStopped`."""
         with self._changed:
             self._is_stopped = True
             self._items.clear()
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[Item]:
-        """Yields the items in their order, waiting for each."""
+        """Yields the items in order, waiting for each."""
         while True:
             with self._changed:
                 start = time.perf_counter()
@@ -77,7 +77,7 @@ class Channel(Generic[Item]):
                 item = self._items.popleft()
                 self._changed.notify_all()
             yield item
-            # A waiting generator must not keep what its consumer has let go.
+            # A waiting generator must not keep an item alive that its consumer has released.
             del item
         if self._error is not None:
             raise self._error

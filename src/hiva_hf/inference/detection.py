@@ -1,4 +1,4 @@
-"""From photos, videos and folders to a table of Action Units: the Python side of `hiva-hf detect`."""
+"""Detect Action Units in photos, videos and folders: the Python side of `hiva-hf detect`."""
 
 import logging
 import os
@@ -69,7 +69,7 @@ def detect(
     progress: bool = True,
     **parameters: Any,
 ) -> pd.DataFrame:
-    """Detects the AUs of all faces in photos, videos and folders of them.
+    """Detects the AUs of all faces in photos and videos, or in folders of them.
 
     ```python
     >>> table = hiva_hf.detect(["interview.mp4", "photos/"])
@@ -95,26 +95,26 @@ def detect(
             has four times the pixels to search.
         device: Such as "cpu" or "cuda:0"; by default what transformers chooses.
         dtype: Such as "bfloat16"; by default the checkpoint's.
-        draw_dir: A folder that gets the photos and videos with what was found drawn into them; none of them may lie
-            in it.
-        explanations: A file that gets a line of JSON for each face, which says in plain English what the results rest
-            on, see [`ExplanationFile`]. `resume` and `overwrite` go for it, too.
-        on_error: "return" gives a row with an error for what can't be read, "raise" an exception.
+        draw_dir: Folder for copies of the photos and videos with the results drawn into them; it must not contain any
+            of the originals.
+        explanations: File for one line of JSON per face, which explains the results in plain English, see
+            [`ExplanationFile`]. `resume` and `overwrite` apply to it, too.
+        on_error: "return" gives a row with an error for what can't be read, "raise" raises an exception.
         progress: Whether to show a progress bar.
-        **parameters: Further ones of the pipeline, such as `detect_faces=False` for photos that are cropped faces, or
-            `max_pixels` and `timeout` for photos that are large or slow to come.
+        **parameters: Further parameters of the pipeline, such as `detect_faces=False` for photos that are cropped
+            faces, or `max_pixels` and `timeout` for photos that are large or slow to download.
 
     Returns:
         A row for each face, and one for each frame without a face or with an error, with the columns source, frame,
         timestamp, face_id, xmin, ymin, xmax, ymax, detector_score, AU01, ... (probabilities), AU01_c, ... (decisions,
-        0 or 1) and error. With `resume` also the rows that were there; only those of this call if the output has
-        the columns of another tool. Its `attrs["experimental_labels"]` names the AUs that the model is known to be
-        unreliable at on real photos.
+        0 or 1) and error. With `resume` it includes the earlier rows, unless the output has the columns of another
+        tool: then only those of this call. Its `attrs["experimental_labels"]` lists the AUs for which the model is
+        known to be unreliable on real photos.
 
     Raises:
         FileNotFoundError: A path does not exist.
         FileExistsError: The output exists, and neither `resume` nor `overwrite` is set.
-        ValueError: An argument is wrong, or there is no photo and no video.
+        ValueError: An argument is invalid, or there is no photo or video.
         RuntimeError: With `on_error="raise"`, something can't be read.
         ImportError: Packages are missing.
     """
@@ -162,9 +162,9 @@ def load_detector(
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
 ) -> AUDetectionPipeline:
-    """The au-detection pipeline of a checkpoint; of the package's starter checkpoint if none is named.
+    """Loads the au-detection pipeline of a checkpoint, by default the packaged starter checkpoint.
 
-    What is loaded here is fused for inference; a pipeline that is passed is taken as it is.
+    A detector that is loaded here is fused for inference; a pipeline is returned as it is.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -188,12 +188,12 @@ def load_detector(
     detector = pipeline("au-detection", model=checkpoint, **chosen)
     if isinstance(detector.model, FusesForInference):
         if has_folded_adapters(detector.model):
-            logger.warning("%s has adapters, with which it can't be fused: it would be faster if merged.", checkpoint)
+            logger.warning("%s has adapters and can't be fused: merge them for faster inference.", checkpoint)
         else:
             detector.model.fuse()
     elif dtype is not None and isinstance(detector.model, ExportedDetector):
         logger.warning(
-            "%s computes in %s, as it was exported: `dtype` changes nothing.",
+            "%s was exported in %s and computes in it: `dtype` has no effect.",
             checkpoint,
             detector.model.manifest.dtype,
         )
@@ -213,7 +213,7 @@ def _check_device(device: str | int | torch.device | None) -> None:
 
 
 def _dtype_of(dtype: str | torch.dtype | None) -> str | torch.dtype | None:
-    # "auto" is transformers' own word.
+    # transformers resolves "auto".
     if not isinstance(dtype, str) or dtype == "auto":
         return dtype
     found = getattr(torch, _SHORT_DTYPES.get(dtype, dtype), None)
@@ -227,15 +227,15 @@ class DetectionJob:
 
     Args:
         sources: Photos and videos.
-        ignored: Files that are neither, which are named in the log.
+        ignored: Files that are neither; they are named in the log.
         detector: The au-detection pipeline.
-        every: Of a video, every n-th frame.
+        every: See [`detect`].
         batch_size: See [`detect`].
         detect_every: See [`detect`].
         face_search_size: See [`detect`].
         draw_dir: See [`detect`].
         on_error: See [`detect`].
-        **parameters: Of the pipeline.
+        **parameters: Parameters of the pipeline.
     """
 
     def __init__(
@@ -284,28 +284,28 @@ class DetectionJob:
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """From which probability on each AU counts as present, by label."""
+        """The lowest probability at which each AU counts as present, by label."""
         return self._engine.thresholds
 
     @property
     def report(self) -> EngineReport:
-        """How it went, or goes."""
+        """Statistics of the last run, or of the one in progress."""
         return self._engine.report
 
     def marked(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The table, which now knows the AUs that the model is unreliable at: there is no column that tells."""
+        """Lists the AUs for which the model is unreliable in the table's `attrs`, since it has no column for them."""
         table.attrs["experimental_labels"] = list(self.experimental)
         return table
 
     def run(
         self, table: TableWriter | None = None, progress: bool = True, explanations: Path | None = None
     ) -> Iterator[FaceRecord]:
-        """Yields the records as they come, when they stand in the table.
+        """Yields each record once its row has been written to the table.
 
         Args:
-            table: Where the rows go; what it holds already is not done again.
+            table: Where the rows are written; frames that it already contains are not processed again.
             progress: Whether to show a progress bar.
-            explanations: Where explanations go, see [`ExplanationFile`]; those of what the table holds are kept.
+            explanations: File for explanations, see [`ExplanationFile`]; those of frames in the table are kept.
         """
         done = None if table is None else table.progress
         sources = self.sources if done is None else _left_to_do(self.sources, done)
@@ -330,7 +330,7 @@ class DetectionJob:
                 yield from result.records
 
     def _open_drawing(self, first_frame: Callable[[str], int]) -> "AnnotatedFiles":
-        # Matplotlib is needed for pictures alone.
+        # Only drawing needs Matplotlib.
         from .drawing import AnnotatedFiles
 
         return AnnotatedFiles(self._draw_dir, self.sources, first_frame)
@@ -344,7 +344,7 @@ class DetectionJob:
         if errors and self.report.num_errors <= _MAX_SHOWN_ERRORS:
             logger.warning("%s", errors[0])
             if self.report.num_errors == _MAX_SHOWN_ERRORS:
-                logger.warning("Further errors are in the table only.")
+                logger.warning("Further errors are only in the table.")
 
 
 def _collect_table(records: Iterator[FaceRecord], labels: Sequence[str]) -> pd.DataFrame:
@@ -372,7 +372,7 @@ def describe(report: EngineReport) -> str:
 
 
 def _left_to_do(sources: Sequence[str], done: TableProgress) -> list[str]:
-    """What the table lacks, the rest of a source that was begun first: its rows have to stand together."""
+    """The sources that are not finished; one that was begun comes first, so that its rows stay together."""
     left = [source for source in sources if not done.is_finished(source)]
     return sorted(left, key=lambda source: source_text(source) != done.source)
 
@@ -382,7 +382,7 @@ def _from_start(source: str) -> int:
 
 
 def _shown(frames: Iterator, bar: tqdm) -> Iterator:
-    """Lets the bar pass over frames that are done."""
+    """Advances the bar for frames that are already done."""
     for frame in frames:
         if frame.is_done:
             bar.update()

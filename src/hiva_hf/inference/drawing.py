@@ -1,4 +1,4 @@
-"""Photos and videos with what was found drawn into them."""
+"""Copies of photos and videos with the results drawn into them."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -17,30 +17,30 @@ from .output_paths import identity_of, paths_below
 
 
 _JPEG_QUALITY = 92
-# The format knows no larger sides, and Pillow keeps a little off the limit.
+# JPEG allows no larger sides, and Pillow stays slightly below its limit.
 _MAX_JPEG_SIDE = 65_500
-# Fine enough for the times of any camera, and what MPEG has always used.
+# The clock of MPEG, which is fine enough for any camera.
 _TIME_BASE = Fraction(1, 90_000)
 _ASSUMED_FRAME_RATE = 25
-# In its units: further back, time goes only where another recording begins.
+# In its units: time goes back further than this only where another recording begins.
 _LEAST_JUMP = round(Fraction(1, 5) / _TIME_BASE)
-# What is written in one go: two seconds or so are lost if the process is killed.
+# Frames are written in fragments of this length: about two seconds are lost if the process is killed.
 _FRAMES_PER_FRAGMENT = 50
 # Longer pauses are shortened to this, some 50 minutes: FFmpeg can't write steps of more than about twice as much.
 _LONGEST_STEP = 2**28
 
 
 class AnnotatedFiles(contextlib.AbstractContextManager):
-    """A folder that gets a picture for each photo and a video (H.264, without sound) for each video.
+    """A folder with an image for each photo and a video (H.264, without sound) for each video.
 
-    Names and sub-folders are those of the sources. A video that is resumed goes on in a file of its own, whose name
-    tells the frame that it was resumed at. After a kill, the frames before it that the encoder had not written yet,
-    some 50, are in neither.
+    Names and sub-folders are those of the sources. A resumed video continues in a separate file, whose name has the
+    frame at which it was resumed. If the process was killed, about 50 frames that the encoder had not yet written are
+    missing from both files.
 
     Args:
-        folder: Made if need be.
-        sources: All that will come.
-        first_frame: Tells the frame that a source is resumed at, 0 if it is not.
+        folder: The folder; created if needed.
+        sources: All sources that will be drawn.
+        first_frame: Returns the frame at which a source is resumed, 0 if it is not.
     """
 
     def __init__(
@@ -89,14 +89,14 @@ def _save_photo(image: NDArray[np.uint8], path: Path) -> None:
 
 
 def check_apart(folder: Path, sources: Sequence[str]) -> None:
-    """Nobody's photos may be overwritten, neither those that are read nor others beside them.
+    """Checks that no photo can be overwritten, neither a source nor another one beside it.
 
     Args:
-        folder: Of the [`AnnotatedFiles`].
-        sources: What they are made of.
+        folder: Folder of the [`AnnotatedFiles`].
+        sources: Photos and videos to draw.
 
     Raises:
-        ValueError: A file would come into a folder that sources are read from.
+        ValueError: A copy would be written to a folder that contains a source.
     """
     paths = paths_below(folder, sources)
     read_from = {identity_of(Path(source).parent): source for source in sources if not source.startswith(URL_SCHEMES)}
@@ -104,35 +104,35 @@ def check_apart(folder: Path, sources: Sequence[str]) -> None:
         source = read_from.get(identity_of(folder))
         if source is not None:
             raise ValueError(
-                f"{source} lies in {folder}, where drawn copies would come, which might overwrite it: pass another "
+                f"{source} is in {folder}, where drawn copies would be written and might overwrite it: pass another "
                 "`draw_dir`."
             )
 
 
 class VideoFile:
-    """An H.264 video under way, which keeps the times of its frames and can be played after a kill.
+    """An H.264 video that keeps the timestamps of its frames and remains playable if the process is killed.
 
     Args:
-        path: Of the MP4 file.
+        path: The MP4 file.
         size: Height and width of the first frame.
     """
 
     def __init__(self, path: Path, size: tuple[int, int]):
-        # In fragments until it is closed. The header waits for the first one, to tell when it begins and that pictures
-        # are stored in another order than they are shown in.
+        # Fragmented until it is closed. The header is delayed until the first fragment, so that it can hold the start
+        # time and the fact that frames are stored in another order than they are shown in.
         options = {"movflags": "hybrid_fragmented+delay_moov", "flush_packets": "1"}
         av = import_av()
-        # With the scheme, a colon in the name is none.
+        # Without the scheme, FFmpeg would take the part before a colon for one.
         self._container = av.open(f"file:{path}", "w", options=options)
         self._stream = self._container.add_stream(
             "libx264", options={"preset": "veryfast", "crf": "20", "g": str(_FRAMES_PER_FRAGMENT)}
         )
-        # The format knows even sizes only.
+        # yuv420p needs even sizes.
         height, width = (max(2, side - side % 2) for side in size)
         self._stream.height, self._stream.width = height, width
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = _TIME_BASE
-        # Without a word, players take large pictures for BT.709.
+        # Without these, players assume BT.709 for large frames.
         self._stream.codec_context.colorspace = av.video.reformatter.Colorspace.ITU601
         self._stream.codec_context.color_range = av.video.reformatter.ColorRange.MPEG
         self._last: int | None = None
@@ -146,9 +146,9 @@ class VideoFile:
         self._container.mux(self._stream.encode(picture))
 
     def _next_time(self, time: int) -> int:
-        """Where a frame comes: times that repeat or go back are more than the format can hold."""
+        """The time of the next frame, always larger than the last one: the format needs increasing times."""
         if self._last is None:
-            # Clocks may begin below 0.
+            # The first timestamp may be negative.
             self._shift = max(0, -time)
             self._last = time + self._shift
             return self._last
@@ -160,7 +160,7 @@ class VideoFile:
         return following
 
     def _fit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Cuts an odd row or column off; a video whose size changes on the way goes on in its first size."""
+        """Crops an odd row or column; if the size of a video changes, its frames are resized to the first size."""
         height, width = self._stream.height, self._stream.width
         if image.shape[0] - height not in (0, 1) or image.shape[1] - width not in (0, 1):
             image = np.asarray(Image.fromarray(image).resize((width, height)))

@@ -1,4 +1,4 @@
-"""From frames to face records: reading, finding faces and the network work side by side, a few frames at a time."""
+"""Turn frames into face records: decoding, face detection and the network run in parallel, a few frames at a time."""
 
 import threading
 import time
@@ -20,9 +20,9 @@ from .records import FaceRecord, records_of_frame
 from .sources import Frame
 
 
-# Decoded frames that lie ready; a frame of a phone's video takes 6 MB.
+# Number of frames decoded in advance; a frame of a phone's video takes 6 MB.
 READ_AHEAD = 4
-# For videos that tell no times.
+# For videos without timestamps.
 _ASSUMED_FRAME_RATE = 25.0
 
 
@@ -34,9 +34,9 @@ class FrameResult:
     """What was found in one frame.
 
     Attributes:
-        frame: Where it comes from, without its picture.
-        records: One for each face, or a single one that tells that there is none, or why the frame can't be used.
-        image: RGB `uint8` `[height, width, 3]`; `None` unless pictures were asked for, and with an error.
+        frame: The frame, without its image.
+        records: One for each face, or a single one that says that there is none, or why the frame can't be used.
+        image: RGB `uint8` `[height, width, 3]`; `None` unless images were requested, and with an error.
     """
 
     frame: Frame
@@ -76,7 +76,7 @@ class EngineReport:
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """A frame whose faces are found and aligned; `chunks` go to the pipeline."""
+    """A frame whose faces are detected and aligned; `chunks` go to the pipeline."""
 
     frame: Frame
     chunks: list[dict[str, Any]]
@@ -85,24 +85,24 @@ class _Prepared:
 
 
 class DetectionEngine:
-    """Reads the AUs of all faces of a stream of frames.
+    """Detects the AUs of all faces in a stream of frames.
 
-    One thread reads frames, one follows the faces of videos, `num_workers` threads align faces and decode photos, and
-    the caller's thread runs the network on batches of faces across frames. Between them lie bounded queues: memory
-    does not grow with the length of a video.
+    One thread decodes frames, one tracks the faces of videos, `num_workers` threads align faces and decode photos, and
+    the caller's thread runs the network on batches of faces across frames. They are connected by bounded queues, so
+    that memory does not grow with the length of a video.
 
     Args:
-        detector: The au-detection pipeline; its own `preprocess`, `forward` and `postprocess` do the work.
-        batch_size: Faces that the network reads at a time.
+        detector: The au-detection pipeline; its `preprocess`, `forward` and `postprocess` do the work.
+        batch_size: Number of faces per batch.
         num_workers: Threads that align faces and decode photos.
         detect_every: See [`FaceTracker`].
         max_gap: See [`FaceTracker`].
-        keep_images: Whether results carry the pictures.
-        on_error: "return" makes a frame that can't be used a record with its error, "raise" ends with an exception.
-        **parameters: Of the pipeline, such as `threshold`.
+        keep_images: Whether results include the images.
+        on_error: "return" turns a frame that can't be used into a record with the error, "raise" raises an exception.
+        **parameters: Parameters of the pipeline, such as `threshold`.
 
     Attributes:
-        report: How the last run went; complete when it has ended.
+        report: Statistics of the last run; complete when it has ended.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class DetectionEngine:
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """From which probability on each AU counts as present, by label."""
+        """The lowest probability at which each AU counts as present, by label."""
         config = self._detector.model.config
         thresholds = self._postprocess_params.get("thresholds", config.au_thresholds)
         return dict(zip(config.au_labels, thresholds, strict=True))
@@ -157,13 +157,13 @@ class DetectionEngine:
         return self._batch_size + self._num_workers
 
     def run(self, frames: Iterable[Frame]) -> Iterator[FrameResult]:
-        """Yields the result of each frame, in order; frames that are done give none.
+        """Yields the result of each frame, in order, except for frames with `is_done`.
 
         The threads end when the iterator is exhausted or closed.
 
         Raises:
-            RuntimeError: Something failed that is not the fault of a frame, or of any kind with `on_error="raise"`;
-                the message names source and frame.
+            RuntimeError: Something other than a frame failed, or anything at all with `on_error="raise"`; the message
+                names source and frame.
             ImportError: The face detector's packages are missing.
         """
         self.report, self._clock = EngineReport(), _Clock()
@@ -197,7 +197,7 @@ class DetectionEngine:
                 if frame is None:
                     break
                 output.put(frame)
-                # This thread must not keep it while it decodes the next one.
+                # Free this frame before the next one is decoded.
                 del frame
             output.complete()
         except ChannelStopped:
@@ -206,7 +206,7 @@ class DetectionEngine:
             output.complete(error)
 
     def _find(self, frames: Channel[Frame], output: Channel["Future[_Prepared]"], workers: ThreadPoolExecutor) -> None:
-        """The thread that follows faces through videos, and hands frames to the workers."""
+        """The thread that tracks faces through videos and hands frames to the workers."""
         source = None
         try:
             for frame in frames:
@@ -244,7 +244,7 @@ class DetectionEngine:
     def _prepare(
         self, frame: Frame, faces: list[DetectedFace] | None = None, face_ids: list[int] | None = None
     ) -> _Prepared:
-        """Aligns the faces of a frame, and finds them first if it is a photo. Runs in a worker."""
+        """Aligns the faces of a frame, and first detects them if it is a photo. Runs in a worker."""
         bare = Frame(frame.source, frame.number, frame.timestamp, frame.is_video, error=frame.error)
         if frame.error is not None:
             return self._failed(bare, frame.error)
@@ -261,7 +261,7 @@ class DetectionEngine:
         return _Prepared(bare, chunks, face_ids, image if self._keep_images else None)
 
     def _fail(self, frame: Frame, error: Exception) -> _Prepared:
-        # Errors of the image loader name the file already.
+        # Errors of the image loader already name the file.
         message = str(error) if frame.source in str(error) else f"{place_of(frame)}: {type(error).__name__}: {error}"
         bare = Frame(frame.source, frame.number, frame.timestamp, frame.is_video, error=message)
         return self._failed(bare, message, error)
@@ -315,7 +315,7 @@ class DetectionEngine:
 
 
 class _Clock:
-    """Adds up the seconds that threads spend on something."""
+    """Sums the seconds that threads spend on each activity."""
 
     def __init__(self):
         self.seconds: dict[str, float] = defaultdict(float)
@@ -337,7 +337,7 @@ def place_of(frame: Frame) -> str:
 
 
 def _named(results: Iterator[Any], waiting: "deque[_Prepared]") -> Iterator[Any]:
-    """Passes results on; an error of the network tells which frames it had before it."""
+    """Passes results on; adds to an error of the network which frames it was processing."""
     try:
         yield from results
     except Exception as error:

@@ -1,4 +1,4 @@
-"""When AUs begin, peak and end: from a table of frames to a table of events."""
+"""Find when AUs begin, peak and end: from a table of frames to a table of events."""
 
 import numpy as np
 import pandas as pd
@@ -25,28 +25,28 @@ EVENT_COLUMNS = tuple(_DTYPES)
 
 
 def find_events(table: pd.DataFrame, min_duration: float = 0.0, max_gap: float | None = None) -> pd.DataFrame:
-    """Finds the stretches of time in which an AU is present.
+    """Finds the periods in which an AU is present.
 
-    The decisions of the table (AU12_c) are taken as they are: [`smooth`] it first, so that flicker makes no events.
-    A face that is lost for longer than `max_gap` ends an event. Photos have none.
+    The decisions of the table (AU12_c) are used as they are: [`smooth`] it first, so that flicker gives no events.
+    An event ends when its face is lost for longer than `max_gap`. Photos have no events.
 
     Args:
         table: As from `hiva_hf.detect`, [`read_table`] or [`smooth`].
-        min_duration: Seconds below which an event is left out.
+        min_duration: Shorter events, in seconds, are dropped.
         max_gap: Seconds that may lie between two frames of a face; see [`tracks_of`].
 
     Returns:
         A row for each event, ordered by source, face, onset and AU, with the columns:
 
-        - **source**, **face_id**, **au** -- Whose it is; the AU by its column ("AU01").
+        - **source**, **face_id**, **au** -- The video, the face and the AU, by its column ("AU01").
         - **onset_frame**, **onset_timestamp** -- The first frame in which it is present.
-        - **apex_frame**, **apex_timestamp** -- The frame of the highest probability; the first one if there are more.
+        - **apex_frame**, **apex_timestamp** -- The frame of the highest probability; the first one in case of a tie.
         - **offset_frame**, **offset_timestamp** -- The last frame in which it is present.
-        - **peak_probability** -- At the apex.
+        - **peak_probability** -- The probability at the apex.
         - **duration** -- Seconds from onset to offset: 0 if it is present in one frame only.
 
     Raises:
-        ValueError: The table has no AUs, or a parameter is wrong.
+        ValueError: The table has no AUs, or a parameter is invalid.
     """
     if not min_duration >= 0:
         raise ValueError(f"`min_duration` must not be negative, got {min_duration!r}.")

@@ -1,4 +1,4 @@
-"""Explanations of faces as JSON lines beside a table, and as text to be read."""
+"""Write explanations of faces as JSON lines beside a table, or as text."""
 
 import contextlib
 import json
@@ -12,21 +12,21 @@ from .row_files import TableProgress
 
 
 class ExplanationFile(contextlib.AbstractContextManager):
-    """A file that gets one JSON object in a line for each face.
+    """A file with one line of JSON for each face.
 
-    Its fields are `source`, `frame`, `timestamp`, `face_id`, as in the table, `summary`, `warnings` and `aus`, which
-    holds for each AU's label what the au-detection pipeline gives as its `explanation`.
+    The fields are `source`, `frame`, `timestamp` and `face_id`, as in the table, `summary`, `warnings` and `aus`,
+    which maps the label of each AU to the `explanation` that the au-detection pipeline gives.
 
     Args:
-        path: Where to; its folder is made if need be. A file that is there is replaced.
-        progress: What the table beside it holds already: the lines of those frames are kept.
+        path: The file; its folder is created if needed. An existing file is replaced.
+        progress: What the table already contained: the lines of these frames are kept.
     """
 
     def __init__(self, path: Path, progress: TableProgress | None = None):
         if progress is None or not path.is_file():
             write_text(path, "")
         else:
-            # Whole or as it was: what is done already is not explained again.
+            # Atomically: explanations of finished frames would not be written again.
             write_file(path, lambda unfinished: _copy_lines_done(path, unfinished, progress))
         self._file = path.open("a", encoding="utf-8")
 
@@ -41,7 +41,7 @@ class ExplanationFile(contextlib.AbstractContextManager):
 
 
 def explanation_text(record: FaceRecord) -> str:
-    """What is said of one face, in lines: its summary, warnings, and the sentence of each active AU."""
+    """The explanation of one face as lines of text: summary, warnings, and the sentence of each active AU."""
     explanation = record.explanation
     moment = "" if record.timestamp is None else f", {record.timestamp:.2f} s"
     lines = [f"{source_text(record.source)}{moment}, face {record.face_id}: {explanation['summary']}"]
@@ -61,7 +61,7 @@ def _content(record: FaceRecord) -> dict[str, Any]:
 
 
 def _copy_lines_done(path: Path, unfinished: Path, progress: TableProgress) -> None:
-    """The lines of frames that will not be read again; a line that is cut off was the last of one that will."""
+    """Copies the lines of frames that will not be read again; a truncated last line belongs to one that will."""
     with path.open("rb") as lines, unfinished.open("wb") as kept:
         for line in lines:
             if not line.endswith(b"\n"):

@@ -1,4 +1,4 @@
-"""Follow faces through a video: which is which, and where to look for it, at a fraction of the detector's cost."""
+"""Track faces through a video: identify each and predict where to search, at a fraction of the detector's cost."""
 
 import copy
 import math
@@ -13,27 +13,27 @@ from ..face_alignment import alignment_matrix
 from ..face_detection import DetectedFace, FaceDetector, import_cv2
 
 
-# A face fills half of the region in which it is searched, and is then as large as CenterFace needs it: its landmarks
-# are as close to the true ones as in the whole frame (1.08 % of the face's size on warped photos, in both).
+# A face fills half of the region in which it is searched, and is then large enough for CenterFace: its landmarks are
+# as close to the true ones as in the whole frame (1.08 % of the face's size on warped photos, in both).
 REGION_FACTOR = 2.0
 REGION_SIZE = 128
-# The square stays where it is while the face keeps to its middle: a face at rest would otherwise tremble with the
-# place of the square's pixels.
+# The square stays where it is while the face is near its centre: otherwise the landmarks of a face at rest would
+# jitter with the position of the square's pixel grid.
 _REGION_DRIFT, _REGION_GROWTH = 0.1, 1.2
-# What a detector that doesn't tell its `max_size` searches in a frame at most, and a region with the border that is
-# added to it: for comparing costs only.
+# Assumed size of the searched frame for a detector without `max_size`, and the size of a region with the border that
+# is added to it: only for comparing costs.
 _FRAME_SIZE, _REGION_COST_SIZE = 640, REGION_SIZE + 64
-# A face is the same if it moved by less than this many of its own sizes against where it was expected...
+# A face is the same if it lies within this many face sizes of its expected position...
 _MAX_DISTANCE = 1.0
-# ... and did not become larger or smaller by more than this factor.
+# ... and its size changed by no more than this factor.
 _MAX_SIZE_RATIO = 2.0
 _FORBIDDEN = 1e6
-# Weight of the newest displacement in the estimate of a face's velocity, and for how long it is relied upon.
+# Weight of the newest displacement in the estimate of a face's velocity, and for how many seconds it is extrapolated.
 _VELOCITY_WEIGHT = 0.5
 _MAX_EXTRAPOLATION = 0.5
 # Two detections are the same face if they overlap by this much.
 _SAME_FACE_IOU = 0.4
-# Below this correlation between two frames the camera shows another scene.
+# Below this correlation between two frames there is a cut.
 _CUT_CORRELATION = 0.4
 _THUMBNAIL_SIZE = (32, 18)
 
@@ -43,8 +43,8 @@ class TrackedFace:
     """A face of one frame of a video.
 
     Attributes:
-        face_id: The same number for the same face.
-        face: Where it is.
+        face_id: Identifies the same face in all frames.
+        face: Its box, score and landmarks.
     """
 
     face_id: int
@@ -70,7 +70,7 @@ class Region:
         return np.array([self.left + self.side / 2, self.top + self.side / 2])
 
     def fits(self, center: NDArray[np.float64], size: float) -> bool:
-        """Whether a face of `size` at `center` is still in its middle."""
+        """Whether a face of `size` at `center` is still near the centre of the square, and of a similar size."""
         growth = REGION_FACTOR * size / self.side
         drift = np.linalg.norm(center - self.center) / self.side
         return bool(drift < _REGION_DRIFT and 1 / _REGION_GROWTH < growth < _REGION_GROWTH)
@@ -78,12 +78,12 @@ class Region:
 
 @dataclass
 class KnownFace:
-    """What is known of one face.
+    """State of one tracked face.
 
     Attributes:
         face_id: Its number.
-        face: How it was last seen.
-        time: When that was, in seconds.
+        face: Its last detection.
+        time: Time of this detection in seconds.
         velocity: `[2]`, of its centre, in pixels per second.
         region: Where it was last searched; `None` if that was the whole frame.
     """
@@ -106,7 +106,7 @@ class KnownFace:
         return self.region
 
     def see(self, face: DetectedFace, time: float) -> None:
-        """Goes on with a new place."""
+        """Updates the state with a new detection."""
         elapsed = time - self.time
         if elapsed > 0:
             velocity = (center_of(face) - center_of(self.face)) / elapsed
@@ -115,23 +115,22 @@ class KnownFace:
 
 
 class FaceTracker:
-    """Finds the faces of a video's frames, one frame after the other, and gives each face its number.
+    """Detects the faces in a video frame by frame, and gives each face a number.
 
-    **Same face.** A face continues a known one if it lies within one face size of where that one was expected from its
-    last place and velocity, and is at most twice as large or small; of all ways to pair faces, the one with the least
-    sum of distances is taken. A face that was not seen for up to `max_gap` seconds keeps its number when it comes back
-    near there; the distance allowed grows with the time. Later than that, and after a cut to another scene, it gets a
-    new number. Numbers count from 0 and are never used twice.
+    **Same face.** A detection continues a known face if it lies within one face size of the position expected from
+    that face's last position and velocity, and is at most twice as large or small; of all ways to pair faces, the one
+    with the smallest sum of distances is taken. A face that was out of sight for up to `max_gap` seconds keeps its
+    number if it reappears near the expected position; the allowed distance grows with the time. After a longer absence
+    or a cut, it gets a new number. Numbers count from 0 and are never reused.
 
-    **Cost.** The whole frame is searched every `detect_every` frames, which decides which faces there are. In between,
-    the detector sees only a small square around each known face. The whole frame is searched at once when a face is
-    not found in its square, when none is known, after a cut, and when there are so many faces that squares would cost
-    more. A further face that enters the picture while others are there is therefore noticed up to `detect_every - 1`
-    frames late.
+    **Cost.** The whole frame is searched every `detect_every` frames. In between, the detector sees only a small
+    square around each known face. The whole frame is also searched as soon as a face is not found in its square, when
+    no face is known, after a cut, and when there are so many faces that squares would cost more. A new face that
+    appears while others are visible is therefore detected up to `detect_every - 1` frames late.
 
     Args:
-        detector: Finds the faces in an image.
-        detect_every: Frames from one search of the whole frame to the next; 1 always searches it.
+        detector: Detects the faces in an image.
+        detect_every: Number of frames from one search of the whole frame to the next; 1 always searches it.
         max_gap: Seconds that a face may be out of sight.
     """
 
@@ -144,12 +143,12 @@ class FaceTracker:
         self.max_gap = max_gap
         self.num_searches = 0
         self._detector = detector
-        # A network that sees images of one size only need not arrange its memory anew.
+        # With its own copy for regions, a network that sees images of one size need not allocate its buffers anew.
         self._region_detector = copy.copy(detector)
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all faces, for the next video."""
+        """Forgets all faces, before the next video."""
         self._known: list[KnownFace] = []
         self._next_id = 0
         self._frames_since_search = 0
@@ -161,8 +160,7 @@ class FaceTracker:
 
         Args:
             image: RGB `uint8` `[height, width, 3]`.
-            time: Its time in the video, in seconds; rises from frame to frame, but for recordings that were put
-                together.
+            time: Its time in the video, in seconds; increases from frame to frame, except in concatenated recordings.
 
         Returns:
             The faces that can be aligned, the largest first.
@@ -179,15 +177,15 @@ class FaceTracker:
         return sorted(tracked, key=lambda item: -item.face.area)
 
     def _begin_anew(self, time: float) -> None:
-        """Takes what is known along to a clock that goes back."""
+        """Shifts the times of known faces to a clock that went back."""
         for known in self._known:
             known.time = time if self._is_visible(known) else known.time - (self._last_time - time)
         self._last_time = time
 
     def _forget(self, image: NDArray[np.uint8], time: float) -> None:
-        """Drops faces that were away for too long, and all of them at a cut."""
+        """Drops faces that were out of sight for too long, and all of them at a cut."""
         thumbnail = _thumbnail(image)
-        # A black or white frame, as of a flash, is no scene: what comes after it is compared with what was before.
+        # A black or white frame, such as a flash, is skipped: the frame after it is compared with the one before.
         if _has_contrast(thumbnail):
             if self._thumbnail is not None and _correlation(thumbnail, self._thumbnail) < _CUT_CORRELATION:
                 self._known = []
@@ -195,11 +193,11 @@ class FaceTracker:
         self._known = [known for known in self._known if self._is_visible(known) or time - known.time <= self.max_gap]
 
     def _is_visible(self, known: KnownFace) -> bool:
-        """Whether the face was there in the last frame."""
+        """Whether the face was detected in the last frame."""
         return known.time == self._last_time
 
     def _regions_pay(self, image: NDArray[np.uint8]) -> bool:
-        """Whether to look around known faces: there are some, and not so many that the whole frame costs less."""
+        """Whether to search around known faces: there are some, and not so many that the whole frame costs less."""
         height, width = image.shape[:2]
         shrink = min(1.0, getattr(self._detector, "max_size", _FRAME_SIZE) / max(height, width))
         is_cheaper = len(self._known) * _REGION_COST_SIZE**2 < height * width * shrink**2
@@ -211,12 +209,12 @@ class FaceTracker:
         return [face for face in self._detector(image) if _can_be_aligned(face)]
 
     def _search_regions(self, image: NDArray[np.uint8], time: float) -> tuple[list[DetectedFace], bool]:
-        """The faces in squares around the known ones, and whether those of the last frame are all among them."""
+        """The faces in squares around the known ones, and whether all those of the last frame are among them."""
         found = []
         for known in self._known:
             region = known.region_at(time)
             found += [(face, region.center) for face in self._search_region(image, region)]
-        # A face in two squares is seen best where it is in the middle.
+        # Of a face in two squares, the detection nearest to the centre of its square is the best.
         found.sort(key=lambda item: np.linalg.norm(center_of(item[0]) - item[1]))
         faces = []
         for face, _ in found:
@@ -238,13 +236,13 @@ class FaceTracker:
         mode = cv2.INTER_AREA if side > REGION_SIZE else cv2.INTER_LINEAR
         square = cv2.resize(square, (REGION_SIZE, REGION_SIZE), interpolation=mode)
         faces = [_place(face, left, top, side / REGION_SIZE, width, height) for face in self._region_detector(square)]
-        # A face that the square cuts has another box and other landmarks than the whole one.
+        # A face that the square cuts off would get a wrong box and wrong landmarks.
         bounds = (left if left > 0 else -1, top if top > 0 else -1)
         bounds += (left + side if right < width else width + 1, top + side if bottom < height else height + 1)
         return [face for face in faces if _is_inside(face.box, bounds) and _can_be_aligned(face)]
 
     def _continue(self, faces: Sequence[DetectedFace], time: float) -> list[TrackedFace]:
-        """Goes on with known faces, and begins with new ones."""
+        """Updates known faces, and adds new ones."""
         known_of = {index: self._known[known] for known, index in self._pairs(faces, time)}
         for index, face in enumerate(faces):
             if index in known_of:
@@ -278,16 +276,16 @@ class FaceTracker:
 
 
 def _refined(faces: Sequence[DetectedFace], near: Sequence[DetectedFace]) -> list[DetectedFace]:
-    """The faces of a whole frame, in the place where a search around known faces found them if it did.
+    """Replaces faces of the whole frame by the same faces from the squares, where these were found there.
 
-    All frames of a face are thus measured in the same way: its landmarks do not jump at every search of the frame.
+    A face is thus measured the same way in all frames: its landmarks do not jump at every search of the whole frame.
     """
     return [next((other for other in near if overlap(face, other) >= _SAME_FACE_IOU), face) for face in faces]
 
 
 def _assign(costs: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of the pairs with the least sum of costs."""
-    # Costs half a second, which those who have no video need not spend.
+    """Rows and columns of the pairs with the smallest sum of costs."""
+    # The import takes half a second and is needed only for videos.
     optimize = import_from_extra("scipy.optimize", "video", "Following faces through a video")
     return optimize.linear_sum_assignment(costs)
 
@@ -313,7 +311,7 @@ def overlap(face: DetectedFace, other: DetectedFace) -> float:
 
 
 def _place(face: DetectedFace, left: int, top: int, scale: float, width: int, height: int) -> DetectedFace:
-    """Moves a face from a region to its frame."""
+    """Converts a face's coordinates from a region to the frame."""
     xmin, ymin, xmax, ymax = (scale * edge + shift for edge, shift in zip(face.box, (left, top) * 2, strict=True))
     box = (max(xmin, 0.0), max(ymin, 0.0), min(xmax, float(width)), min(ymax, float(height)))
     return DetectedFace(box, face.score, scale * face.landmarks + (left, top))
@@ -332,14 +330,14 @@ def _can_be_aligned(face: DetectedFace) -> bool:
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The frame in a few grey pixels, less their mean."""
+    """The frame reduced to a few grey pixels, minus their mean."""
     cv2 = import_cv2()
     small = cv2.resize(image, _THUMBNAIL_SIZE, interpolation=cv2.INTER_AREA).astype(np.float32).mean(axis=2)
     return small - small.mean()
 
 
 def _has_contrast(thumbnail: NDArray[np.float32]) -> bool:
-    """Whether a frame shows anything; a grey level of noise is nothing."""
+    """Whether a frame shows anything: it deviates from its mean by more than one grey level (root mean square)."""
     return bool(np.linalg.norm(thumbnail) > math.sqrt(thumbnail.size))
 
 

@@ -1,4 +1,4 @@
-"""What the files are called that are written for each source, and whether two names mean one file."""
+"""Names of the files that are written for each source, and whether two paths are the same file."""
 
 import contextlib
 import hashlib
@@ -12,15 +12,15 @@ from ..image_loading import URL_SCHEMES
 
 
 def openface_paths(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
-    """The table of each source: its name with the ending .csv, in sub-folders if the sources lie in several folders.
+    """The table of each source: its name with the extension .csv, in sub-folders if there are several folders.
 
-    Where two sources differ by their ending only, or by case, it stays in the name ("smile.jpg.csv"), as it does where
-    the shorter name would be that of another source.
+    The extension of the source is kept ("smile.jpg.csv") where two sources differ only by extension or case, or where
+    the name without it is that of another source.
     """
     places = dict(zip(sources, below_common_folder([_place(source) for source in sources]), strict=True))
-    # Those of whole names as well: that of "a.jpg" is the stem of "a.jpg.webp".
+    # Whole names count as well: "a.jpg" is the stem of "a.jpg.webp".
     stems = {source: _without_ending(place) for source, place in places.items()}
-    # Without case, as most disks of Windows and macOS are.
+    # Most file systems of Windows and macOS ignore case.
     counts = Counter(
         name for source, place in places.items() for name in {_without_case(place), _without_case(stems[source])}
     )
@@ -31,15 +31,15 @@ def openface_paths(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
 
 
 def paths_below(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
-    """For each source a path without an ending, unlike all others."""
+    """A unique path without extension for each source."""
     return {source: path.with_suffix("") for source, path in openface_paths(folder, sources).items()}
 
 
 def below_common_folder(paths: Sequence[PurePath]) -> list[PurePath]:
-    """Paths as they are within the folder that all of them share.
+    """The paths relative to the deepest folder that contains all of them.
 
     Args:
-        paths: Absolute ones of files. On Windows those on several drives share no folder; there the drive becomes one.
+        paths: Absolute paths of files. On Windows, paths on several drives share no folder: the drive becomes one.
     """
     num_shared = len(os.path.commonprefix([path.parent.parts for path in paths]))
     if num_shared:
@@ -48,9 +48,9 @@ def below_common_folder(paths: Sequence[PurePath]) -> list[PurePath]:
 
 
 def identity_of(path: str | os.PathLike) -> Hashable:
-    """The same for all spellings of a file or folder that is there.
+    """An identity that is the same for all spellings of the path of an existing file or folder.
 
-    On disks without case, names differ in case or in how their accents are written; folders can be mounted twice.
+    File systems may ignore case or the normalisation of accents, and folders can be mounted twice.
     """
     place = os.path.realpath(path)
     with contextlib.suppress(OSError):
@@ -62,16 +62,16 @@ def identity_of(path: str | os.PathLike) -> Hashable:
 
 def _place(source: str) -> Path:
     if source.startswith("data:"):
-        # The photo itself.
+        # The source is the whole photo.
         source = f"data-{hashlib.sha256(source.encode()).hexdigest()[:16]}"
     elif source.startswith(URL_SCHEMES):
-        # Not all that may be in an address may be in names on Windows.
+        # Some characters of URLs are not allowed in file names on Windows.
         source = re.sub(r'[%<>:"|?*\\]', lambda character: f"%{ord(character[0]):02X}", source)
     return Path(os.path.abspath(source))
 
 
 def _without_ending(place: PurePath) -> PurePath:
-    # Of "..jpg" a dot would stay, which names no file.
+    # "..jpg" would leave a dot, which is no file name.
     return place.with_suffix("") if place.stem.strip(".") else place
 
 

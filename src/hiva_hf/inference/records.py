@@ -12,32 +12,32 @@ BOX_COLUMNS = ("xmin", "ymin", "xmax", "ymax")
 FACE_COLUMNS = ("face_id", *BOX_COLUMNS, "detector_score")
 DECISION_SUFFIX = "_c"
 
-# One rounding for all formats, so that they hold the same numbers: microseconds, and more than a network's noise.
+# The same for all formats, so that they hold the same numbers: microseconds, and finer than a network's noise.
 _DECIMALS = 6
 
 
 @dataclass(frozen=True)
 class FaceRecord:
-    """What was found of one face in one frame: a row of every table.
+    """The results for one face in one frame: a row of every table.
 
-    A frame without a face is one record whose face fields are empty, and so is one that could not be read.
+    A frame without a face, or one that could not be read, is one record whose face fields are empty.
 
     Attributes:
         source: The photo or video, as the user gave it.
-        frame: Number of the frame in the order of presentation, from 0; 0 for photos.
-        timestamp: Seconds, from the stream's own presentation times; `None` for photos.
-        face_id: In a video the same number for the same face; in a photo the place in the pipeline's result. `None`
+        frame: Index of the frame in presentation order, from 0; 0 for photos.
+        timestamp: Presentation time of the frame in seconds; `None` for photos.
+        face_id: In a video, the same number for the same face; in a photo, the index in the pipeline's result. `None`
             without a face.
         box: `(xmin, ymin, xmax, ymax)` in pixels of the upright image.
         landmarks: Five points `(x, y)` in pixels: eyes, nose tip, mouth corners. They are in no table.
         detector_score: The face detector's confidence; `None` without face detection.
-        probabilities: For each AU of the model its probability, by label ("AU12"); empty without a face.
-        active: For each AU whether it counts as present, by label; empty without a face.
+        probabilities: The probability of each AU of the model, by label ("AU12"); empty without a face.
+        active: Whether each AU counts as present, by label; empty without a face.
         error: Why the frame or the whole source could not be used.
-        explanation: With `explain`: `summary`, `warnings` and `aus`, for each AU's label its explanation as the
-            pipeline gives it. It is in no table.
-        experimental: Labels of the AUs that the model is known to be unreliable at on real photos. They are in no
-            table either.
+        explanation: With `explain`: `summary`, `warnings` and `aus`, which maps each AU's label to the explanation
+            that the pipeline gives. It is in no table.
+        experimental: Labels of the AUs for which the model is known to be unreliable on real photos. They are in no
+            table.
     """
 
     source: str
@@ -66,20 +66,20 @@ def records_of_frame(
     timestamp: float | None = None,
     face_ids: Iterable[int] | None = None,
 ) -> list[FaceRecord]:
-    """Turns the au-detection pipeline's result for one image into records.
+    """Converts the au-detection pipeline's result for one image to records.
 
     Args:
-        result: The list of faces, or `{"error": message}` as the pipeline gives it with `on_error="return"`.
+        result: The list of faces, or `{"error": message}`, which the pipeline gives with `on_error="return"`.
         source: The photo or video.
-        frame: Number of the frame, from 0.
+        frame: Index of the frame, from 0.
         timestamp: Seconds; `None` for photos.
         face_ids: One for each face of `result`; by default 0, 1, ... in its order.
 
     Returns:
-        One record for each face, in the order of `result`, or a single one without a face; never none.
+        One record for each face, in the order of `result`, or a single record if there is no face.
 
     Raises:
-        ValueError: The number of ids is not that of the faces.
+        ValueError: The number of ids differs from the number of faces.
     """
     if isinstance(result, Mapping):
         return [FaceRecord(source, frame, timestamp, error=str(result["error"]))]
@@ -120,19 +120,19 @@ def _explanation(face: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def source_text(source: str) -> str:
-    """A source as it stands in tables: bytes of a path that are no UTF-8, which few readers take, become escapes."""
+    """A source as tables hold it: bytes of a path that are not UTF-8, which few readers accept, are escaped."""
     return source.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @cache
 def au_column(label: str) -> str:
-    """The column of an AU's probability: two digits, so that columns sort: "AU1" -> "AU01"; other labels stay."""
+    """The column of an AU's probability, padded to two digits so that columns sort ("AU1" -> "AU01"); others stay."""
     match = re.fullmatch(r"AU(\d+)", label)
     return f"AU{int(match[1]):02d}" if match else label
 
 
 def au_label(column: str) -> str:
-    """The label of an AU whose probability stands in `column`: "AU01" -> "AU1"."""
+    """The label of the AU whose probability is in `column`: "AU01" -> "AU1"."""
     match = re.fullmatch(r"AU(\d+)", column)
     return f"AU{int(match[1])}" if match else column
 
@@ -160,18 +160,18 @@ def table_columns(labels: Sequence[str]) -> list[str]:
         "error",
     ]
     if repeated := sorted({column for column in columns if columns.count(column) > 1}):
-        raise ValueError(f"The AU labels {list(labels)} give the table two columns of the name {repeated[0]!r}.")
+        raise ValueError(f"The AU labels {list(labels)} give the table two columns named {repeated[0]!r}.")
     return columns
 
 
 def labels_of_table(columns: Iterable[str]) -> list[str]:
-    """The AU labels of a default table: of those columns that have a decision beside them."""
+    """The AU labels of a default table: those of the columns that also have a column of decisions."""
     columns = list(columns)
     return [au_label(column) for column in columns if column + DECISION_SUFFIX in columns]
 
 
 def to_row(record: FaceRecord, labels: Sequence[str]) -> dict[str, Any]:
-    """Turns a record into a row of the default table: plain values by column, `None` where there is none.
+    """Converts a record to a row of the default table: plain values by column, `None` for empty cells.
 
     Raises:
         ValueError: The record has a face, but its AUs are not `labels`.
@@ -197,7 +197,7 @@ def to_row(record: FaceRecord, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def from_row(row: Mapping[str, Any]) -> FaceRecord:
-    """Turns a row of the default table (also one of a `DataFrame`) back into a record, without landmarks."""
+    """Converts a row of the default table (also of a `DataFrame`) back to a record, without landmarks."""
     values = {column: None if _is_missing(value) else value for column, value in row.items()}
     labels = labels_of_table(values) if values["face_id"] is not None else []
     box = tuple(values[column] for column in BOX_COLUMNS)
@@ -215,7 +215,7 @@ def from_row(row: Mapping[str, Any]) -> FaceRecord:
 
 
 def rounded(value: float | None) -> float | None:
-    """Rounds to what the tables keep."""
+    """Rounds to the precision of the tables."""
     return None if value is None else round(float(value), _DECIMALS)
 
 
@@ -224,5 +224,5 @@ def _optional(kind: type, value: Any) -> Any:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether a cell is empty: `None`, NaN, or pandas' NA, which is known by its type since it has no truth value."""
+    """Whether a cell is empty: `None`, NaN, or pandas' NA, which is recognised by type since it has no truth value."""
     return value is None or type(value).__name__ == "NAType" or value != value

@@ -1,4 +1,4 @@
-"""Files that grow by whole rows, CSV or JSON lines, and what is found in them after a kill."""
+"""CSV and JSON-lines files that grow by whole rows, and recovery of their contents after a killed process."""
 
 import csv
 import io
@@ -20,16 +20,16 @@ _BEGINNING_OF_JSON_ROW = b'{"source": '
 
 @dataclass(frozen=True)
 class TableProgress:
-    """What a table held already when it was opened to go on.
+    """What a table already contained when it was opened to be resumed.
 
     Attributes:
-        finished: The sources of which all rows are there.
-        source: The source that was being worked on; `None` if the next one has to be begun.
-        frame: Its last complete frame. Rows of a later frame, which may have been cut off, are gone from the file.
-        timestamp: That frame's time in seconds, where the format holds it.
-        next_face_id: One more than the greatest face id of this source, so that ids stay unique.
-        num_rows: How many rows were kept.
-        last_source: Whose frame was the last, which has to be read again.
+        finished: The sources whose rows are complete.
+        source: The source that was in progress; `None` if the next one has to be begun.
+        frame: Its last complete frame. Rows of a later frame, which may be incomplete, are removed from the file.
+        timestamp: Time of that frame in seconds, if the format has it.
+        next_face_id: One more than the largest face id of this source, so that ids stay unique.
+        num_rows: Number of rows that were kept.
+        last_source: Source of the last frame in the file, which has to be read again.
     """
 
     finished: frozenset[str] = frozenset()
@@ -41,30 +41,30 @@ class TableProgress:
     last_source: str | None = None
 
     def next_frame(self, source: str) -> int:
-        """The first frame that `source` still lacks; 0 if it wasn't begun."""
+        """The first missing frame of `source`; 0 if it wasn't begun."""
         return self.frame + 1 if source_text(source) == self.source else 0
 
     def is_finished(self, source: str) -> bool:
-        """Whether all rows of `source` are there."""
+        """Whether the rows of `source` are complete."""
         return source_text(source) in self.finished
 
 
 class RowEncoding(ABC):
-    """How rows become bytes and come back."""
+    """Encodes rows as bytes, and decodes them."""
 
     @abstractmethod
     def header(self, columns: Sequence[str]) -> bytes:
-        """What stands before the first row."""
+        """The bytes before the first row."""
 
     @abstractmethod
     def encode(self, rows: Iterable[dict[str, Any]]) -> bytes:
-        """Turns rows into whole lines."""
+        """Encodes rows as whole lines."""
 
     @abstractmethod
     def rows(self, file: BinaryIO, columns: Sequence[str]) -> Iterator[tuple[dict[str, Any], int]]:
-        """Yields the whole rows of a file and the place in it where each ends.
+        """Yields the complete rows of a file, each with the offset in bytes at which it ends.
 
-        The header must have been read; an incomplete row at the end of the file is left out.
+        The header must have been read; an incomplete row at the end of the file is skipped.
 
         Raises:
             ValueError: A row before the last one is damaged.
@@ -72,7 +72,7 @@ class RowEncoding(ABC):
 
 
 class CsvRows(RowEncoding):
-    """Comma-separated values with a header; no value is an empty cell."""
+    """Comma-separated values with a header; a missing value is an empty cell."""
 
     def header(self, columns: Sequence[str]) -> bytes:
         return _csv_bytes([columns])
@@ -85,7 +85,7 @@ class CsvRows(RowEncoding):
         damaged = None
         for number, values in enumerate(csv.reader(lines), 1):
             if damaged is not None:
-                raise ValueError(f"row {damaged} has not the {len(columns)} cells of the header")
+                raise ValueError(f"row {damaged} doesn't have {len(columns)} cells like the header")
             if len(values) != len(columns) or lines.is_cut_off:
                 damaged = number
                 continue
@@ -93,7 +93,7 @@ class CsvRows(RowEncoding):
 
 
 class JsonRows(RowEncoding):
-    """One JSON object per line; no value is `null`."""
+    """One JSON object per line; a missing value is `null`."""
 
     def header(self, columns: Sequence[str]) -> bytes:
         return b""
@@ -111,23 +111,23 @@ class JsonRows(RowEncoding):
 
 
 class RowFile:
-    """A CSV or JSON-lines file under way.
+    """A CSV or JSON-lines file that is being written.
 
     Args:
         path: The file; `None` is stdout.
-        table_format: What the rows hold.
-        encoding: How they become bytes.
+        table_format: The columns of the table.
+        encoding: How rows are encoded as bytes.
         labels: The AUs of the model.
         source: The source of all rows, for formats that don't write it.
-        resume: Go on with the file, if there is one; otherwise it is written anew.
-        sources: All that will come, if that is known.
+        resume: Continue an existing file; otherwise a new one is written.
+        sources: All sources that will be written, if known.
 
     Attributes:
-        progress: What was there before.
+        progress: What the file contained when it was opened.
 
     Raises:
-        ValueError: With `resume`, the file is another table, damaged before its end, or ends within a source that is
-            not among `sources`.
+        ValueError: With `resume`, the file has another format or other AUs, is damaged before its end, or ends within
+            a source that is not among `sources`.
     """
 
     def __init__(
@@ -155,18 +155,18 @@ class RowFile:
             self._file.truncate(self._size)
             self._file.seek(self._size)
         elif sys.stdout is None:
-            raise ValueError("There is no standard output to write the table to: name a file.")
+            raise ValueError("There is no standard output to write the table to: pass a file.")
         else:
             self._file = sys.stdout.buffer
         if self._size == 0:
             self._append(encoding.header(table_format.columns(labels)))
 
     def write(self, records: Sequence[FaceRecord]) -> None:
-        """Appends rows; when it returns, they are with the operating system."""
+        """Appends rows; when this returns, they have been passed to the operating system."""
         self._append(self._encoding.encode(self._format.row(record, self._labels) for record in records))
 
     def close(self) -> None:
-        """Puts everything on the disk."""
+        """Flushes the file to disk and closes it."""
         if self._is_file and not self._file.closed:
             os.fsync(self._file.fileno())
             self._file.close()
@@ -181,7 +181,7 @@ class RowFile:
             while written < len(lines):
                 written += self._file.write(lines[written:])
         except BaseException:
-            # A full disk or Ctrl-C: better no frame than half a row.
+            # On a full disk or Ctrl-C, drop the frame rather than keep half a row.
             self._file.truncate(self._size)
             self._file.seek(self._size)
             raise
@@ -191,15 +191,15 @@ class RowFile:
 def read_progress(
     path: Path, table_format: TableFormat, encoding: RowEncoding, labels: Sequence[str], source: str = ""
 ) -> tuple[TableProgress, int]:
-    """Reads how far a table has come.
+    """Reads how far a table got.
 
-    The last frame doesn't count: nothing tells whether all its faces are there.
+    The last frame doesn't count, since some of its faces may be missing.
 
     Returns:
-        The progress, and the size of the file without that frame.
+        The progress, and the size of the file in bytes without that frame.
 
     Raises:
-        ValueError: The file is another table, or damaged before its end.
+        ValueError: The file has another format or other AUs, or is damaged before its end.
     """
     columns = table_format.columns(labels)
     with path.open("rb") as file:
@@ -217,16 +217,16 @@ def read_progress(
 
 
 def _check_sources(path: Path, last_source: str | None, sources: Sequence[str]) -> None:
-    """Before anything is dropped: nothing else would bring the rest of that source."""
+    """Checks, before the last frame is dropped, that its source will be read again."""
     if sources and last_source is not None and last_source not in map(source_text, sources):
         raise ValueError(
-            f"{path} ends within {last_source}, of which frames may be missing: name it again among the inputs, "
-            "spelled like this, or pass another output."
+            f"{path} ends within {last_source}, and frames of it may be missing: add it to the inputs, spelled like "
+            "this, or pass another output."
         )
 
 
 def kind_of_table(first_line: bytes) -> tuple[str, list[str]]:
-    """Tells from the first line of a file what table it is: the name of its format, "" if unknown, and its columns."""
+    """Recognises a table by the first line of its file: the name of its format, "" if unknown, and its columns."""
     if first_line.startswith(b"PAR1"):
         return "parquet", []
     if first_line.startswith(b"{"):
@@ -240,25 +240,25 @@ def kind_of_table(first_line: bytes) -> tuple[str, list[str]]:
 
 
 def check_kind(path: Path, found: str, expected: str) -> None:
-    """Raises a `ValueError` if a table has another format than the one that is expected."""
+    """Raises a `ValueError` if a table doesn't have the expected format."""
     if found != expected:
         raise ValueError(
-            f"{path} is {f'a table of the format {found}' if found else 'no table of this package'}, and cannot be "
+            f"{path} is {f'a table in the format {found}' if found else 'no table of this package'}, and cannot be "
             f"resumed as {expected}. Pass its format, or another output."
         )
 
 
 def check_columns(path: Path, found: Sequence[str], expected: Sequence[str]) -> None:
-    """Raises a `ValueError` that names the AUs of both sides if a table has other columns than those expected."""
+    """Raises a `ValueError` with the AUs of both if a table doesn't have the expected columns."""
     if list(found) != list(expected):
         raise ValueError(
-            f"{path} has columns for the AUs {_aus_of(found)}, but this model's table has {_aus_of(expected)}. Go on "
+            f"{path} has columns for the AUs {_aus_of(found)}, but this model's table has {_aus_of(expected)}. Resume "
             "with the model that began it, or pass another output."
         )
 
 
 class _Tally:
-    """Counts the rows of a table in order, and knows where its last frame begins."""
+    """Counts the rows of a table in order, and keeps track of where its last frame begins."""
 
     def __init__(self, start: int):
         self.kept = start
@@ -294,7 +294,7 @@ class _Tally:
 
 
 class _WholeLines:
-    """The lines of a file as text, without one that is cut off; knows where the last one ended."""
+    """The complete lines of a file as text; `end` is the offset at which the last one ended."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
@@ -304,7 +304,7 @@ class _WholeLines:
     def __iter__(self) -> Iterator[str]:
         for line in self._file:
             if not line.endswith(b"\n"):
-                # After a power cut, zeros without end may stand there.
+                # After a power failure, the file may end in a long run of zero bytes.
                 self.is_cut_off = True
                 return
             self.end += len(line)
@@ -312,7 +312,7 @@ class _WholeLines:
 
 
 def _has_header(path: Path, file: BinaryIO, header: bytes, columns: Sequence[str]) -> bool:
-    """Reads past the header; whether there is one, or just the beginning of one (then there are no rows either)."""
+    """Reads past the header; returns whether it is complete. If it is only partly there, there are no rows either."""
     first_line = file.readline()
     beginning = header or _BEGINNING_OF_JSON_ROW
     if not first_line.endswith(b"\n") and (beginning.startswith(first_line) or first_line.startswith(beginning)):
@@ -328,7 +328,7 @@ def _has_header(path: Path, file: BinaryIO, header: bytes, columns: Sequence[str
 def _csv_bytes(rows: Iterable[Iterable[Any]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    # Before Python 3.13, a carriage return stays without quotes otherwise, and no reader takes that.
+    # Before Python 3.13, carriage returns are otherwise not quoted, which no reader accepts.
     quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for row in map(list, rows):
         has_return = any(isinstance(cell, str) and "\r" in cell for cell in row)

@@ -1,6 +1,6 @@
-"""Calmer curves and steadier decisions over time, for each face and AU of a finished table.
+"""Smooth probabilities and decisions over time, for each face and AU of a finished table.
 
-Done after the fact on a whole table: a median looks ahead, and a decision's duration is known only at its end.
+It needs the finished table: a centred median looks ahead, and the duration of a decision is known only at its end.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,17 +12,17 @@ from .records import au_column, decision_column
 from .tracks import Track, labels_to_follow, per_label, tracks_of
 
 
-# Where an AU ends by default, against where it begins.
+# Default of `low` as a share of `high`.
 _LOW_SHARE = 0.6
-# In seconds: no video lasts longer, and it is a third of what pandas can count.
+# In seconds: longer than any video, and a third of what pandas can represent.
 _LONGEST_WINDOW = 3e9
 
 
 def smooth(table: pd.DataFrame, method: str = "median", **options) -> pd.DataFrame:
     """Smooths a table over time.
 
-    Each face of each video is treated by itself, at the times that its frames have. Where a face was lost for longer
-    than `max_gap`, nothing passes from one side to the other. Photos, and rows without a face, stay as they are.
+    Each face of each video is smoothed separately, by the timestamps of its frames. Where a face was lost for longer
+    than `max_gap`, the two sides are smoothed separately, too. Photos, and rows without a face, stay as they are.
 
     Args:
         table: As from `hiva_hf.detect` or [`read_table`].
@@ -33,7 +33,7 @@ def smooth(table: pd.DataFrame, method: str = "median", **options) -> pd.DataFra
         A new table with the same rows.
 
     Raises:
-        ValueError: There is no such method, or a parameter or the table is wrong.
+        ValueError: The method is unknown, or a parameter or the table is invalid.
     """
     if method not in _METHODS:
         raise ValueError(f"There is no method {method!r} to smooth a table. Known: {', '.join(_METHODS)}.")
@@ -46,14 +46,14 @@ def smooth_by_median(
     threshold: float | Mapping[str, float] | None = None,
     max_gap: float | None = None,
 ) -> pd.DataFrame:
-    """Replaces each probability by the median of those within a window around its frame.
+    """Replaces each probability by the median within a window around its frame.
 
     Args:
         table: The default table.
-        window: Its whole width in seconds, infinity for all of a track; frames at both edges belong to it.
-        threshold: An AU counts as present from this median on; one for all, or a dict by label. By default the window
-            votes with the decisions that are in the table, and a tie leaves the frame its own: but for ties that is
-            the same as comparing the median with whatever threshold they came from.
+        window: Full width of the window in seconds, infinity for the whole track; both edges are included.
+        threshold: Lowest median at which an AU counts as present; one for all AUs, or a dict by label. By default, the
+            majority of the decisions within the window counts, and a tie keeps the frame's own: except for ties, that
+            is the same as comparing the median with the threshold behind these decisions.
         max_gap: Seconds that may lie between two frames of a face; see [`tracks_of`].
     """
     if not window > 0:
@@ -79,18 +79,18 @@ def smooth_by_hysteresis(
     bridge: float = 0.0,
     max_gap: float | None = None,
 ) -> pd.DataFrame:
-    """Decides with two thresholds: an AU begins at `high` and lasts until it falls below `low`.
+    """Decides with two thresholds: an AU begins at `high` and lasts until its probability falls below `low`.
 
     The probabilities stay as they are.
 
     Args:
         table: The default table.
-        high: From this probability on an AU begins; one for all, or a dict by label.
-        low: Below this one it ends; at most `high`, and by default 0.6 of it. If both are equal, that is plain
+        high: Lowest probability at which an AU begins; one for all AUs, or a dict by label.
+        low: The AU ends below this probability; at most `high`, by default 0.6 of it. If both are equal, this is plain
             thresholding.
-        min_duration: Seconds from the first to the last frame below which a presence is dropped.
-        bridge: Seconds from the last frame of one presence to the first of the next up to which they become one. This
-            comes before `min_duration`.
+        min_duration: Events that are shorter than this, in seconds from the first to the last frame, are dropped.
+        bridge: Events are joined if at most this many seconds lie between the last frame of one and the first of the
+            next. This is done before `min_duration` is applied.
         max_gap: Seconds that may lie between two frames of a face; see [`tracks_of`].
     """
     labels = labels_to_follow(table)
@@ -100,7 +100,7 @@ def smooth_by_hysteresis(
     lows = per_label("low", low, labels)
     for label in labels:
         if lows[label] > highs[label]:
-            raise ValueError(f"`low` ({lows[label]}) must not be above `high` ({highs[label]}), as for {label}.")
+            raise ValueError(f"`low` must not be above `high`, got {lows[label]} and {highs[label]} for {label}.")
     if not (min_duration >= 0 and bridge >= 0):
         raise ValueError(f"`min_duration` ({min_duration}) and `bridge` ({bridge}) must not be negative.")
 
@@ -113,13 +113,13 @@ def smooth_by_hysteresis(
 
 
 def between_thresholds(probabilities: np.ndarray, high: float, low: float) -> np.ndarray:
-    """Switches on at `high` and off below `low`; in between the state stays, at first off. `[n]` -> bool `[n]`."""
+    """Switches on at `high` and off below `low`; keeps the state in between, initially off. `[n]` -> bool `[n]`."""
     switch = np.select([probabilities >= high, probabilities < low], [1.0, 0.0], default=np.nan)
     return pd.Series(switch).ffill().fillna(0.0).to_numpy(dtype=bool)
 
 
 def fill_gaps(active: np.ndarray, timestamps: np.ndarray, bridge: float) -> np.ndarray:
-    """Joins runs of `active` between which at most `bridge` seconds lie."""
+    """Joins runs of `active` that are at most `bridge` seconds apart."""
     firsts, lasts = runs_of(active)
     filled = active.copy()
     for last, following in zip(lasts[:-1], firsts[1:], strict=True):
@@ -150,7 +150,7 @@ def _rolling(track: Track, values: np.ndarray, window: float):
 
 
 def _over_tracks(table: pd.DataFrame, labels: list[str], max_gap: float | None, function: Callable) -> pd.DataFrame:
-    """Applies `function(track, probabilities, decisions, label)`, which gives both anew, to each AU of each track."""
+    """Applies `function(track, probabilities, decisions, label)`, which returns new ones, to each AU of each track."""
     smoothed = table.copy()
     tracks = list(tracks_of(table, max_gap))
     for label in labels:

@@ -1,4 +1,4 @@
-"""From what a user names (photos, videos, folders) to frames, one after the other."""
+"""Find photos and videos in a user's inputs, and read their frames one after the other."""
 
 import glob
 import mimetypes
@@ -19,13 +19,13 @@ from ..video_decoding import VideoReadError, decode_video, import_av, open_video
 from .output_paths import identity_of
 
 
-# Files of these formats are videos when they hold several pictures; those of others (MPO, TIFF) are photos or pages.
+# Files of these formats are videos if they hold several images; other formats (MPO, TIFF) hold photos or pages.
 _ANIMATED_FORMATS = frozenset(("GIF", "PNG"))
-# JPEG pictures one after the other, of which Pillow would see the first.
+# Concatenated JPEG images, of which Pillow would read only the first.
 _STREAM_SUFFIXES = (".mjpeg", ".mjpg")
-# Pillow knows these by name alone: a video and tables.
+# Pillow recognises these but cannot decode them: a video and tables.
 _STUB_FORMATS = frozenset(("MPEG", "HDF5", "GRIB", "BUFR"))
-# Streams that begin with no sign of what they are: FFmpeg finds them in documents with pictures, and in programs.
+# Streams without a signature: FFmpeg also detects them in documents with pictures and in executables.
 _UNSIGNED_FORMATS = frozenset(
     ("mjpeg", "m4v", "mpegvideo", "h261", "h263", "h264", "hevc", "vvc", "vc1", "obu", "av1", "dnxhd")
 )
@@ -33,16 +33,16 @@ _UNSIGNED_FORMATS = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture on its way.
+    """A photo, or one frame of a video.
 
     Attributes:
         source: The photo or video, as the user named it.
-        number: Place in the video, in the order of presentation, from 0; 0 for photos.
+        number: Index in the video, in presentation order, from 0; 0 for photos.
         timestamp: Seconds in the video; `None` for photos.
         is_video: Whether the source is a video.
         image: Upright RGB `uint8` `[height, width, 3]`; `None` for photos, which are decoded later, and with an error.
-        error: Why there is no picture.
-        is_done: The frame's rows are written already; it is here for the tracking of faces only.
+        error: Why there is no image.
+        is_done: Whether the frame's rows are already written; it then serves only to track faces.
     """
 
     source: str
@@ -54,7 +54,7 @@ class Frame:
     is_done: bool = False
 
     def load(self, **options: Any) -> NDArray[np.uint8]:
-        """The picture; a photo is decoded now.
+        """Returns the image; a photo is decoded now.
 
         Args:
             **options: For photos, `max_pixels` and `timeout` of [`load_image`].
@@ -68,22 +68,22 @@ class Frame:
 def find_sources(inputs: Sequence[str | os.PathLike], exclude: Sequence[Path] = ()) -> tuple[list[str], list[str]]:
     """Lists photos and videos.
 
-    Folders are searched with all that is in them, in natural order (2.jpg before 10.jpg); linked ones too, but none
-    twice. Hidden files are left out. A file belongs to the list if its name or its content says photo or video;
-    whether it can be used shows when it is read.
+    Folders are searched recursively, in natural order (2.jpg before 10.jpg), through symbolic links, but each once.
+    Hidden files are skipped. A file is listed if its name or content indicates a photo or video; whether it can be
+    decoded turns out when it is read.
 
     Args:
-        inputs: Photos, videos, addresses of photos, folders, and patterns such as `*.mp4`, which the shells of Windows
-            don't fill in.
+        inputs: Photos, videos, URLs of photos, folders, and patterns such as `*.mp4`, which the shells of Windows
+            don't expand.
         exclude: Folders that are not searched.
 
     Returns:
-        The sources in order, each once and as it was named first, and those files of the folders that are neither
-        photo nor video.
+        The sources in order, each once and as it was named first, and the files in folders that are neither photo nor
+        video.
 
     Raises:
         FileNotFoundError: An input does not exist.
-        ValueError: There is no photo and no video at all.
+        ValueError: There is no photo or video.
         PermissionError: A folder can't be read.
     """
     names = [name for item in inputs for name in _fill_in(os.fspath(item))]
@@ -96,7 +96,7 @@ def find_sources(inputs: Sequence[str | os.PathLike], exclude: Sequence[Path] = 
             is_source = file is name or _is_media(file)
             (sources if is_source else others).append(file)
     if not sources:
-        raise ValueError(f"There is no photo and no video in {', '.join(names) or 'nothing'}.")
+        raise ValueError(f"There is no photo or video in {', '.join(names) or 'nothing'}.")
     return _each_once(sources), _each_once(others)
 
 
@@ -105,13 +105,13 @@ def read_frames(
 ) -> Iterator[Frame]:
     """Yields the frames of all sources, in their order.
 
-    A photo is one frame. What can't be read becomes a frame with an error: a source that is no picture, a damaged
-    picture of a video, and the place at which a damaged video ends.
+    A photo is one frame. What can't be read becomes a frame with an error: a source that can't be decoded, a damaged
+    frame of a video, and the point at which a damaged video ends.
 
     Args:
         sources: As from [`find_sources`].
-        every: Of a video, only frames whose number is a multiple of this come.
-        first_frame: Tells the first frame of a source that is wanted; those before it are marked as done.
+        every: Only frames of a video whose number is a multiple of this are yielded.
+        first_frame: Returns the first frame of a source to process; those before it are marked as done.
 
     Raises:
         ImportError: There is a video, but PyAV is missing.
@@ -148,7 +148,7 @@ def _read_video(source: str, every: int, first: int) -> Iterator[Frame]:
 
 
 def count_frames(sources: Sequence[str], every: int = 1) -> int | None:
-    """How many frames the headers of all sources promise; `None` if one of them tells nothing. Decodes nothing."""
+    """Number of frames according to the headers of all sources, or `None` if one lacks it. Decodes nothing."""
     counts = [
         1 if source.startswith(URL_SCHEMES) or is_photo(source) else _promised_frames(source) for source in sources
     ]
@@ -161,7 +161,7 @@ def _promised_frames(source: str) -> int | None:
     except ImportError:
         if not _is_called_image(source):
             raise
-        # Without PyAV too, it is going to be one row that tells what is wrong with the image.
+        # Also without PyAV, it will become one row with the error of the image.
         return 1
     try:
         with open_video(source) as container:
@@ -171,13 +171,13 @@ def _promised_frames(source: str) -> int | None:
             if container.duration and stream.average_rate:
                 return round(container.duration / av.time_base * stream.average_rate)
     except (av.FFmpegError, OSError, ValueError, IndexError):
-        # It is going to be one row that tells the error.
+        # It will become one row with the error.
         return 1
     return None
 
 
 def _each_once(names: Sequence[str]) -> list[str]:
-    """Leaves out other spellings of what came before ("./a.jpg" after "a.jpg")."""
+    """Drops other spellings of earlier paths ("./a.jpg" after "a.jpg")."""
     first = {}
     for name in names:
         first.setdefault(name if name.startswith(URL_SCHEMES) else os.path.abspath(name), name)
@@ -185,7 +185,7 @@ def _each_once(names: Sequence[str]) -> list[str]:
 
 
 def _fill_in(name: str) -> list[str]:
-    # A file may be called like a pattern.
+    # The name of an existing file may look like a pattern.
     if name.startswith(URL_SCHEMES) or os.path.exists(name) or not glob.has_magic(name):
         return [name]
     return sorted(glob.glob(name, recursive=True), key=_natural_order) or [name]
@@ -194,7 +194,7 @@ def _fill_in(name: str) -> list[str]:
 def _walk(folder: str, exclude: set[Hashable]) -> Iterator[str]:
     searched = set()
     for parent, folders, files in os.walk(folder, onerror=_fail, followlinks=True):
-        # Links may lead round in a circle.
+        # Symbolic links may form a cycle.
         if (place := identity_of(parent)) in searched:
             folders.clear()
             continue
@@ -217,7 +217,7 @@ def _natural_order(name: str) -> tuple[list[tuple[int, int | str]], str]:
 
 
 def _is_media(path: str) -> bool:
-    # Who opens a named pipe waits until somebody writes to it. What a broken link is called may be a photo.
+    # Opening a named pipe would block until somebody writes to it. A broken link may have the name of a photo.
     if os.path.exists(path) and not os.path.isfile(path):
         return False
     kind = mimetypes.guess_type(path)[0] or ""
@@ -225,15 +225,15 @@ def _is_media(path: str) -> bool:
 
 
 def is_photo(path: str) -> bool:
-    """Whether Pillow knows the file, and it is no animation. Its pixels are not decoded."""
-    # FFmpeg would show one tile of the picture; what is missing is told when it is read.
+    """Whether Pillow recognises the file, and it is no animation. Its pixels are not decoded."""
+    # FFmpeg would decode one tile of a HEIF photo; if a package is missing, reading the photo says which.
     if is_heif_photo(path):
         return True
     if path.lower().endswith(_STREAM_SUFFIXES):
         return False
     try:
         with warnings.catch_warnings():
-            # Reading it tells what is too large.
+            # An image that is too large is reported when it is read.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 is_animation = image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False)
@@ -257,7 +257,7 @@ def _is_video(path: str) -> bool:
 
 
 def _ends_with(path: str, extensions: Collection[str]) -> bool:
-    # FFmpeg tells none of MPEG-1 and 2 without a container.
+    # FFmpeg lists no extension for MPEG-1 and MPEG-2 without a container.
     return Path(path).suffix.lower().removeprefix(".") in {*extensions, "m1v", "m2v"}
 
 
@@ -266,7 +266,7 @@ def _is_called_image(path: str) -> bool:
 
 
 def _why_unusable(path: str, video_error: Exception) -> str:
-    """Says why a file is neither photo nor video, in the words of the decoder that fits its name."""
+    """Explains why a file is neither photo nor video, with the message of the decoder that matches its name."""
     try:
         if _is_called_image(path):
             load_image(path)

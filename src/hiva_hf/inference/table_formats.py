@@ -1,4 +1,4 @@
-"""What stands in the rows of each format of table: this package's own, OpenFace's and Py-Feat's."""
+"""Columns and rows of each table format: this package's own, OpenFace's and Py-Feat's."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _NO_FACE_ID = -1
 
 
 class Position(NamedTuple):
-    """Where in the work a row belongs."""
+    """The source, frame and face of a row."""
 
     source: str
     frame: int
@@ -39,7 +39,7 @@ class TableFormat:
         name: As in `--format`.
         columns: Gives the columns for the AU labels of a model.
         row: Turns a record and the AU labels into a row, by column.
-        position: Reads the place of a row back; the values may be text, as in a CSV file. The second argument is the
+        position: Reads the position of a row; the values may be text, as in a CSV file. The second argument is the
             source, for formats that don't write it.
     """
 
@@ -50,7 +50,7 @@ class TableFormat:
 
 
 def shared_labels(labels: Sequence[str], aus: Sequence[int]) -> list[str]:
-    """Those AUs of the model that a tool has as well, in the tool's order."""
+    """The AUs of the model that a tool has as well, in the tool's order."""
     by_column = {au_column(label): label for label in labels}
     columns = [au_column(f"AU{number}") for number in aus]
     return [by_column[column] for column in columns if column in by_column]
@@ -61,10 +61,10 @@ def _default_position(row: Mapping[str, Any], source: str) -> Position:
 
 
 def openface_columns(labels: Sequence[str]) -> list[str]:
-    """The columns of OpenFace 2.2's FeatureExtraction and FaceLandmarkVidMulti that have an equal here, in its order.
+    """The columns of OpenFace 2.2's FeatureExtraction and FaceLandmarkVidMulti that exist here, in its order.
 
-    Its gaze, head pose, 68 landmarks and shape parameters are left out, and so are the intensities `AU01_r`: they run
-    from 0 to 5, and a probability in their place would be read as a faint movement.
+    Its gaze, head pose, 68 landmarks and shape parameters are omitted, and so are the intensities `AU01_r`: they range
+    from 0 to 5, and a probability in their place would be taken for a faint movement.
     """
     decisions = [decision_column(label) for label in shared_labels(labels, OPENFACE_AUS)]
     return ["frame", "face_id", "timestamp", "confidence", "success", *decisions]
@@ -97,10 +97,10 @@ def _openface_position(row: Mapping[str, Any], source: str) -> Position:
 
 
 def pyfeat_columns(labels: Sequence[str]) -> list[str]:
-    """The columns of a Fex table of Py-Feat 0.6 that have an equal here, in the order of its `output_columns`.
+    """The columns of a Fex table of Py-Feat 0.6 that exist here, in the order of its `output_columns`.
 
-    `approx_time`, which it adds to those for videos, comes last. Its 68 landmarks, head pose, emotions and identity
-    embeddings are left out.
+    `approx_time`, which Py-Feat adds for videos, comes last. Its 68 landmarks, head pose, emotions and identity
+    embeddings are omitted.
     """
     probabilities = [au_column(label) for label in shared_labels(labels, PYFEAT_AUS)]
     boxes = ["FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight"]
@@ -108,10 +108,10 @@ def pyfeat_columns(labels: Sequence[str]) -> list[str]:
 
 
 def pyfeat_row(record: FaceRecord, labels: Sequence[str]) -> dict[str, Any]:
-    """A row as Py-Feat writes it: a frame without a face has its number, input and time only.
+    """A row as Py-Feat writes it: a frame without a face has only its number, input and time.
 
-    `Identity` ("Person_0") names the face that was tracked through a video; faces of photos have none. `approx_time`
-    is the presentation time in Py-Feat's coarse form, "01:23". All photos have the frame 0: `input` tells them apart.
+    `Identity` ("Person_0") is the face that was tracked through a video; faces in photos have none. `approx_time` is
+    the presentation time in Py-Feat's coarse form, "01:23". All photos have the frame 0: `input` distinguishes them.
     """
     xmin, ymin, xmax, ymax = record.box or (None,) * 4
     is_tracked = record.has_face and record.timestamp is not None
@@ -139,7 +139,7 @@ def _minutes(seconds: float) -> str:
 
 
 def _number(kind: type, value: Any) -> Any:
-    """Reads a number back; an empty cell is `None`."""
+    """Parses a number; an empty cell is `None`."""
     return None if value is None or value == "" else kind(value)
 
 

@@ -1,4 +1,4 @@
-"""Tables of faces as pandas `DataFrame`s."""
+"""Tables as pandas `DataFrame`s."""
 
 import csv
 import json
@@ -20,33 +20,33 @@ _ROWS_PER_WRITE = 1000
 
 
 def table_dtypes(columns: Sequence[str]) -> dict[str, str]:
-    """The pandas type of each column of the default table; those for integers can be empty."""
+    """The pandas dtype of each column of the default table; those that may have empty cells are nullable."""
     types = dict.fromkeys(columns, "float64")
     types |= {"source": "string", "error": "string", "frame": "int64", "face_id": "Int64"}
     return types | {decision_column(label): "Int8" for label in labels_of_table(columns)}
 
 
 def records_to_table(records: Iterable[FaceRecord], labels: Sequence[str]) -> pd.DataFrame:
-    """Turns records into the default table.
+    """Converts records to the default table.
 
     Args:
-        records: Any number of them, also none.
+        records: Any number of records, including none.
         labels: The AUs of the model, in its order.
 
     Returns:
-        A row for each record, with the columns of `table_columns` and the types of `table_dtypes`.
+        A row for each record, with the columns of `table_columns` and the dtypes of `table_dtypes`.
     """
     columns = table_columns(labels)
     rows = [to_row(record, labels) for record in records]
-    # From objects, so that pandas doesn't guess: a column of integers and `None` would become floats.
+    # As objects, so that pandas doesn't infer dtypes: a column of integers and `None` would become floats.
     return pd.DataFrame(rows, columns=columns, dtype=object).astype(table_dtypes(columns))
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Reads a default table that `hiva-hf detect` wrote, with proper types.
+    """Reads a default table that `hiva-hf detect` wrote, with proper dtypes.
 
     Args:
-        path: A file of the format csv, jsonl or parquet; also the journal of a parquet table whose run was killed.
+        path: A file in the format csv, jsonl or parquet; also the journal of a parquet table whose run was killed.
 
     Raises:
         ValueError: The file is no such table.
@@ -62,18 +62,18 @@ def write_table(table: pd.DataFrame, output: str | Path, format: str | None = No
     """Writes a default table, such as one from [`smooth`], in any format.
 
     Args:
-        table: In the default columns.
+        table: With the default columns.
         output: See [`open_table`].
         format: See [`open_table`].
-        overwrite: Replace a table that is there.
+        overwrite: Replace an existing table.
 
     Raises:
-        FileExistsError: There is a table, and `overwrite` isn't set.
-        ValueError: The format doesn't fit the output.
+        FileExistsError: The table exists, and `overwrite` isn't set.
+        ValueError: The format doesn't match the output.
     """
     sources = list(dict.fromkeys(table["source"]))
     with open_table(output, labels_of_table(table.columns), format, sources, overwrite=overwrite) as writer:
-        # One source after the other; many at a time, as there may be a photo in each row.
+        # One source after the other, but many rows at a time: each row may be a photo.
         order = np.argsort(pd.factorize(table["source"])[0], kind="stable")
         for begin in range(0, len(table), _ROWS_PER_WRITE):
             part = table.iloc[order[begin : begin + _ROWS_PER_WRITE]]
@@ -104,7 +104,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _from_arrow(table: pyarrow.Table) -> pd.DataFrame:
-    # Objects where integers are missing: floats would lose digits.
+    # As objects where integers are missing: floats would lose digits.
     return table.to_pandas(integer_object_nulls=True).astype(table_dtypes(table.column_names))
 
 

@@ -1,4 +1,4 @@
-"""The tracks of a table: one face of one video for as long as it is seen without interruption."""
+"""The tracks of a table: a track is one face of one video for as long as it is seen without interruption."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _FRAMES_OF_GAP = 3
 
 @dataclass(frozen=True)
 class Track:
-    """A face of a video, seen without a gap, while time goes on.
+    """A face of a video, seen without a gap, at increasing times.
 
     Attributes:
         source: The video.
@@ -34,8 +34,8 @@ class Track:
 def tracks_of(table: pd.DataFrame, max_gap: float | None = None) -> Iterator[Track]:
     """Splits a default table into tracks.
 
-    Rows without a face or a time, such as those of photos, belong to none. Where the time of a video does not increase
-    from one frame to the next, as in recordings that were put together, another track begins.
+    Rows without a face or a timestamp, such as those of photos, belong to no track. Where the time of a video does not
+    increase from one frame to the next, as in concatenated recordings, a new track begins.
 
     Args:
         table: With the columns source, frame, timestamp and face_id; its rows may be in any order.
@@ -47,7 +47,7 @@ def tracks_of(table: pd.DataFrame, max_gap: float | None = None) -> Iterator[Tra
     """
     if missing := [name for name in ("source", "frame", "timestamp", "face_id") if name not in table.columns]:
         raise ValueError(
-            f"The table lacks the columns {missing}; it must be one of `hiva-hf detect` or `hiva_hf.detect`."
+            f"The table lacks the columns {missing}: pass one that `hiva-hf detect` or `hiva_hf.detect` made."
         )
     if max_gap is not None and not max_gap > 0:
         raise ValueError(f"`max_gap` must be a positive number of seconds, got {max_gap!r}.")
@@ -68,14 +68,14 @@ def tracks_of(table: pd.DataFrame, max_gap: float | None = None) -> Iterator[Tra
 
 
 def per_label(name: str, value: float | Mapping[str, float], labels: list[str]) -> dict[str, float]:
-    """One probability per AU from an argument that is one for all, or a dict by label.
+    """One probability per AU, from one for all AUs or a dict by label.
 
     Raises:
-        ValueError: It names other AUs than the table has, leaves one out, or is no probability.
+        ValueError: The dict has other AUs than the table, or a value is no probability.
     """
     values = dict(value) if isinstance(value, Mapping) else dict.fromkeys(labels, value)
     if values.keys() != set(labels):
-        raise ValueError(f"`{name}` is for the AUs {sorted(values)}, but the table has {labels}.")
+        raise ValueError(f"`{name}` has values for {sorted(values)}, but the table's AUs are {labels}.")
     for label, number in values.items():
         if not (isinstance(number, Real) and 0 <= number <= 1):
             raise ValueError(f"`{name}` must lie between 0 and 1, got {number!r} for {label}.")
@@ -89,7 +89,7 @@ def labels_to_follow(table: pd.DataFrame) -> list[str]:
         ValueError: It has none.
     """
     if not (labels := labels_of_table(table.columns)):
-        raise ValueError("The table has no AUs: it needs their probabilities (AU12) and decisions (AU12_c).")
+        raise ValueError("The table has no AUs: it needs columns of probabilities (AU12) and decisions (AU12_c).")
     return labels
 
 
@@ -105,7 +105,7 @@ def _split(source: str, face_id: int, rows: pd.DataFrame, max_gap: float) -> Ite
         raise ValueError(f"Face {face_id} of {source} has two rows for the frame {rows['frame'][repeated].iloc[0]}.")
     timestamps = rows["timestamp"].to_numpy()
     steps = np.diff(timestamps)
-    # A little slack: 3 steps of 1/30 s are not exactly 0.1 s.
+    # With a tolerance: 3 steps of 1/30 s are not exactly 0.1 s.
     ends = np.flatnonzero((steps <= 0) | (steps > max_gap * (1 + 1e-6))) + 1
     positions = rows["row"].to_numpy()
     for part, times in zip(np.split(positions, ends), np.split(timestamps, ends), strict=True):

@@ -1,4 +1,4 @@
-"""Tables that are written row by row, survive a kill, and go on where they stopped.
+"""Tables that are written row by row, survive a killed process, and can be resumed.
 
 ```python
 with open_table("faces.csv", labels, resume=True) as table:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 JOURNAL_SUFFIX = ".unfinished.jsonl"
-# Of which making another takes long enough to say so.
+# In bytes; converting a larger file takes long enough for a message.
 _LARGE_FILE = 50_000_000
 
 _FORMAT_OF_SUFFIX = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
@@ -46,30 +46,30 @@ _ROWS_PER_GROUP = 50_000
 
 
 class TableWriter(contextlib.AbstractContextManager):
-    """A table under way.
+    """A table that is being written.
 
     Attributes:
-        progress: What was there before.
+        progress: What the table contained when it was opened.
     """
 
     progress: TableProgress
-    # What keeps other processes away until the table is closed.
+    # Keep other processes from writing the table until it is closed.
     _locks: contextlib.ExitStack | None = None
 
     @abstractmethod
     def write(self, records: Sequence[FaceRecord]) -> None:
-        """Appends the rows of one frame, or of several: always all faces of a frame in one call.
+        """Appends the rows of one or more frames, with all faces of a frame in the same call.
 
-        Sources come one after the other, frames in order. When it returns, the rows are with the operating system, so
-        that nothing is lost when the process is killed.
+        Sources must come one after the other, and their frames in order. When this returns, the rows have been passed
+        to the operating system, so that they survive a killed process.
 
         Raises:
             ValueError: A record's AUs are not those of the table.
-            OSError: The disk is full, or the reader of stdout went away.
+            OSError: The disk is full, or the reader of stdout has closed it.
         """
 
     def close(self) -> None:
-        """Makes the table complete; without effect the second time. Also done when `with` ends by an error."""
+        """Completes the table; does nothing the second time. Also called when a `with` block ends with an error."""
         try:
             self._complete()
         finally:
@@ -92,28 +92,28 @@ def open_table(
     resume: bool = False,
     overwrite: bool = False,
 ) -> TableWriter:
-    """Begins a table, or goes on with one.
+    """Opens a new table, or an existing one to continue it.
 
     Args:
-        output: A file, whose folder is made if need be; "-" is stdout (not with parquet). With openface it may be a
-            folder (a path without the ending .csv), which gets a file for each source, as OpenFace's `-out_dir` does:
-            OpenFace's tables don't tell their source, so that a single file can hold one source only.
+        output: A file, whose folder is created if needed; "-" is stdout (not with parquet). With openface it may be a
+            folder (a path without the extension .csv), which gets a file for each source, like OpenFace's `-out_dir`:
+            OpenFace's tables don't name their source, so that a single file can hold one source only.
         labels: The AUs of the model, in its order ("AU1").
-        format: One of `FORMATS`; by default what the file's ending says, and csv for stdout.
-        sources: All photos and videos that will come, in order, none of which may be the output. openface needs them.
-        resume: Go on with a table that is there, after dropping the last frame in it, which may be cut off. If there
-            is none, a new one begins.
-        overwrite: Replace a table that is there.
+        format: One of `FORMATS`; by default given by the file's extension, and csv for stdout.
+        sources: All photos and videos that will be written, in order; none may be the output. openface needs them.
+        resume: Continue an existing table, after dropping its last frame, which may be incomplete. If there is no
+            table, a new one is created.
+        overwrite: Replace an existing table.
 
     Raises:
-        ValueError: The arguments don't fit each other, or with `resume` the table that is there is of another format,
-            has other AUs, is damaged before its end, or ends within a source that is not among `sources`.
-        FileExistsError: There is a table, and neither `resume` nor `overwrite` is set.
+        ValueError: The arguments contradict each other, or with `resume` the existing table has another format or
+            other AUs, is damaged before its end, or ends within a source that is not among `sources`.
+        FileExistsError: The table exists, and neither `resume` nor `overwrite` is set.
         IsADirectoryError: The output is a folder, and the format isn't openface.
-        BlockingIOError: Another process writes the table at this moment, or another writer of this one.
+        BlockingIOError: The table is being written by another process, or by another writer of this one.
     """
     if resume and overwrite:
-        raise ValueError("`resume` goes on with a table and `overwrite` replaces it: set one of them.")
+        raise ValueError("`resume` continues a table and `overwrite` replaces it: set only one of them.")
     format = _format_of(str(output), format)
     _warn_of_lost_labels(format, labels)
     if str(output) == STDOUT:
@@ -171,9 +171,9 @@ class TextTable(TableWriter):
 class ParquetTable(TableWriter):
     """A table in one Parquet file.
 
-    Parquet can be read only once its footer is written. Until `close`, the rows therefore stand in a journal of JSON
-    lines beside it (see `journal_of`), which any reader of JSON lines understands after a kill, and from which
-    `resume` goes on.
+    A Parquet file can be read only once its footer is written. Until `close`, the rows are therefore kept in a journal
+    of JSON lines beside it (see `journal_of`). If the process is killed, `resume` continues from the journal, and any
+    reader of JSON lines can read it.
     """
 
     def __init__(self, path: Path, labels: Sequence[str], resume: bool = False, sources: Sequence[str] = ()):
@@ -199,7 +199,7 @@ class ParquetTable(TableWriter):
         self._journal_path.unlink()
 
     def _restore_journal(self) -> None:
-        """Makes a journal of a finished table, to go on with it."""
+        """Recreates the journal of a finished table, to continue it."""
         import pyarrow.parquet as pq
 
         with self._path.open("rb") as file:
@@ -217,10 +217,10 @@ class OpenFaceFolder(TableWriter):
     """A folder with a table in OpenFace's format for each source.
 
     Args:
-        folder: Made if need be.
+        folder: The folder; created if needed.
         labels: The AUs of the model.
-        sources: All that will come, in order.
-        resume: Go on in the folder: sources with a file are finished, but for the one that was written last.
+        sources: All sources that will be written, in order.
+        resume: Continue in the folder: sources with a file are finished, except for the one that was written last.
     """
 
     def __init__(self, folder: Path, labels: Sequence[str], sources: Sequence[str], resume: bool = False):
@@ -252,7 +252,7 @@ class OpenFaceFolder(TableWriter):
         self._source = source
 
     def _resume(self, begun: list[str]) -> None:
-        # Not the last in order: files may have been added since, and the one that was begun then came first.
+        # Not the last in order: sources may have been added since, and the unfinished one was then resumed first.
         last = max(reversed(begun), key=lambda source: self._paths[source].stat().st_mtime_ns)
         self._begin(last, resume=True)
         finished = frozenset(source_text(source) for source in begun if source != last)
@@ -260,13 +260,13 @@ class OpenFaceFolder(TableWriter):
 
 
 def journal_of(path: Path) -> Path:
-    """Where the rows of a Parquet table stand until it is finished."""
+    """The file that holds the rows of a Parquet table until it is finished."""
     return path.with_name(path.name + JOURNAL_SUFFIX)
 
 
 def _tell_of_long_work(source: Path, target: Path) -> None:
     if source.stat().st_size > _LARGE_FILE:
-        logger.info("Making %s of %s: some minutes for millions of rows ...", target.name, source.name)
+        logger.info("Making %s from %s: takes minutes for millions of rows ...", target.name, source.name)
 
 
 def parquet_schema(columns: Sequence[str]) -> "pa.Schema":
@@ -279,7 +279,7 @@ def parquet_schema(columns: Sequence[str]) -> "pa.Schema":
 
 
 def write_parquet(path: Path, rows: Iterator[dict[str, Any]], columns: Sequence[str]) -> None:
-    """Writes rows of the default table into a Parquet file, which is there as a whole or not at all."""
+    """Writes rows of the default table to a Parquet file, atomically."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -315,7 +315,7 @@ def _format_of(output: str, format: str | None) -> str:
 def _check_openface_file(format: str, output: str | Path, sources: Sequence[str]) -> None:
     if format == "openface" and len(sources) > 1:
         raise ValueError(
-            f"OpenFace's format doesn't tell the source of a row, so {output} can hold one source, but there are "
+            f"OpenFace's format doesn't name the source of a row, so {output} can hold only one, but there are "
             f"{len(sources)}. Pass a folder as output, which gets a file for each, or use the format csv."
         )
 
@@ -328,21 +328,21 @@ def _check_stdout(format: str, resume: bool) -> None:
 
 
 def check_new(paths: Collection[Path], resume: bool, overwrite: bool, sources: Sequence[str] = ()) -> None:
-    """Refuses to replace what is there unasked, and a source in any case; with `overwrite` clears the way."""
+    """Raises an error for files that are sources, or that exist; `resume` keeps these, `overwrite` deletes them."""
     read = {identity_of(source) for source in sources}
     for path in paths:
         if identity_of(path) in read:
-            raise ValueError(f"{path} is one of the photos and videos that are to be read: pass another output.")
+            raise ValueError(f"{path} is one of the photos and videos to read: pass another output.")
     for path in paths:
         if not path.exists() or resume:
             continue
         if not overwrite:
-            raise FileExistsError(f"{path} exists: pass --resume to go on with it, or --overwrite to replace it.")
+            raise FileExistsError(f"{path} exists: pass --resume to continue it, or --overwrite to replace it.")
         path.unlink()
 
 
 def _warn_of_lost_labels(format: str, labels: Sequence[str]) -> None:
-    """Says which AUs the columns of another tool have no place for."""
+    """Warns of the AUs for which another tool has no column."""
     table_format: TableFormat = _TEXT_FORMATS.get(format, (DEFAULT,))[0]
     columns = set(table_format.columns(labels))
     aus = [column for column in table_columns(labels) if column.startswith("AU")]

@@ -1,4 +1,4 @@
-"""Sentences about Action Units: descriptions and what makes a good one, tokens of sentences, reading them back."""
+"""Sentences about Action Units: generating, validating and reviewing descriptions, tokenizing and parsing."""
 
 from .grammar import GRADES, generate_descriptions
 from .validation import BankReport, validate_bank, validate_description

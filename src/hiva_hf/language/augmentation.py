@@ -1,4 +1,4 @@
-"""Further descriptions, written by a language model and checked like those of the package."""
+"""Generate further descriptions with a language model, and validate them like those of the package."""
 
 import logging
 import re
@@ -22,15 +22,15 @@ from .validation import MAX_CHARACTERS, KnownDescriptions, folded, validate_desc
 logger = logging.getLogger(__name__)
 
 PROMPT_VERSION = "describe-v1"
-"""Name of the prompt in `prompts/`; a changed prompt gets a new one."""
+"""Name of the prompt in `prompts/`; a changed prompt gets a new name."""
 
 SENTENCES_PER_REQUEST = 10
-# About 25 word pieces for each sentence, and some for what a model adds.
+# About 25 word pieces for each sentence, and some for additions of the model.
 _MAX_NEW_TOKENS = 30 * SENTENCES_PER_REQUEST
 _NUM_EXAMPLES = 3
 _REGION_NAMES = {"brows": "eyebrows and forehead", "eyes": "eyes and eyelids", "mouth": "mouth and lips"}
 
-# What models put around a sentence although they were asked not to.
+# Marks that models put around sentences although the prompt forbids them.
 _DECORATION = re.compile(r"^\s*(?:[-*\u2022\u2013]|\(?\d+[.):])\s+|[\"\u201c\u201d]")
 
 
@@ -41,11 +41,11 @@ class Writer(Protocol):
     prompt_version: str
 
     def write(self, unit: ActionUnit, request: int) -> list[str]:
-        """Candidates for one Action Unit; another `request` (a number) gives others."""
+        """Candidates for one Action Unit; another `request` (a number) gives other candidates."""
 
 
 class GrammarWriter:
-    """The grammar of the package, for those without a language model."""
+    """Writes descriptions with the grammar of the package, without a language model."""
 
     source = "grammar"
     prompt_version = ""
@@ -56,7 +56,7 @@ class GrammarWriter:
 
 
 class LocalModelWriter:
-    """A text-generation model of transformers.
+    """Writes descriptions with a text-generation model of transformers.
 
     Args:
         model: Folder or Hub id.
@@ -93,8 +93,8 @@ class LocalModelWriter:
         longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if longest is not None and length > longest:
             raise ValueError(
-                f"{self.source} reads {longest} tokens at most, but what it is asked and what it may answer take "
-                f"{length}: choose a model that reads more."
+                f"The context length of {self.source} is {longest} tokens, but prompt and answer may need {length}: "
+                "choose a model with a longer context."
             )
 
     def _encode(self, prompt: str):
@@ -107,7 +107,7 @@ class LocalModelWriter:
 
 
 class EndpointWriter:
-    """A model behind an endpoint that speaks the OpenAI protocol."""
+    """Writes descriptions with a model behind an endpoint that speaks the OpenAI protocol."""
 
     prompt_version = PROMPT_VERSION
 
@@ -120,7 +120,7 @@ class EndpointWriter:
 
 
 def prompt_for(unit: ActionUnit, request: int = 0) -> str:
-    """The question for sentences about an Action Unit; each request shows other written ones as examples."""
+    """The prompt for sentences about an Action Unit; each request shows other existing ones as examples."""
     template = (files(__package__) / "prompts" / f"{PROMPT_VERSION}.txt").read_text(encoding="utf-8")
     written = [unit.description, *unit.variants]
     shown = [written[(request * _NUM_EXAMPLES + index) % len(written)] for index in range(_NUM_EXAMPLES)]
@@ -135,7 +135,7 @@ def prompt_for(unit: ActionUnit, request: int = 0) -> str:
 
 
 def candidates_in(reply: str) -> list[str]:
-    """The sentences of a reply, one on each line; marks of lists and quotation marks around them are taken off."""
+    """The sentences of a reply, one per line; list markers and quotation marks around them are removed."""
     lines = (_DECORATION.sub("", line).strip() for line in reply.splitlines())
     return [line for line in lines if line]
 
@@ -149,21 +149,21 @@ def augment(
     max_requests: int = 20,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> Counter[str]:
-    """Asks for descriptions until each Action Unit has enough accepted ones in a review file.
+    """Requests descriptions until each Action Unit has enough accepted ones in a review file.
 
-    Every candidate is written down at once with what is wrong with it, so that an interrupted call loses nothing and
-    another one goes on. A candidate that is in the file already, whatever its status, is passed over.
+    Every candidate is written to the file at once, with the reasons against it, so that an interrupted call loses
+    nothing and the next one continues. A candidate that is already in the file, whatever its status, is skipped.
 
     Args:
         aus: Numbers or labels of the Action Units.
-        writer: Who is asked.
-        path: The review file; it is continued.
-        number: Accepted descriptions wanted for each Action Unit, those in the file included.
-        max_requests: Requests for each Action Unit, after which it is given up.
+        writer: Writes the descriptions.
+        path: The review file; an existing one is continued.
+        number: Accepted descriptions wanted for each Action Unit, including those already in the file.
+        max_requests: Requests for each Action Unit before giving up.
         tokenizer: Counts word pieces, see `validate_description`.
 
     Returns:
-        Accepted descriptions of each Action Unit in the file, by label.
+        Number of accepted descriptions of each Action Unit in the file, by label.
 
     Raises:
         ValueError: If an Action Unit is unknown, or the file is no review file.
@@ -180,7 +180,7 @@ def augment(
 
 def _augment_unit(unit, writer, review, known, number, max_requests, tokenizer) -> None:
     num_accepted = len(review.texts(["accepted"]).get(unit.label, ()))
-    # A call that goes on where another one stopped asks for others than that.
+    # A call that continues a file makes new requests.
     asked = [row.request for row in review.rows if row.au == unit.label and row.request is not None]
     first = max(asked, default=-1) + 1
     seen = {folded(row.text) for row in review.rows if row.au == unit.label}
@@ -203,7 +203,7 @@ def _augment_unit(unit, writer, review, known, number, max_requests, tokenizer) 
 def _judge(
     text: str, unit: ActionUnit, writer: Writer, known: KnownDescriptions, tokenizer, request: int
 ) -> ReviewRow:
-    """A candidate as a row."""
+    """Validates a candidate and returns it as a row."""
     reasons = validate_description(text, unit.number, tokenizer=tokenizer)
     if len(text) <= MAX_CHARACTERS:
         reasons += known.conflicts(text, unit.number)
@@ -219,7 +219,7 @@ def _judge(
 
 
 def _known(review: ReviewFile) -> Iterator[tuple[str, list[str]]]:
-    """What a new description must differ from: the written ones and those that were accepted."""
+    """The descriptions that a new one must differ from: those of the package, and accepted ones of the file."""
     accepted = review.texts(["accepted", "edit"])
     for unit in ACTION_UNITS.values():
         yield unit.label, [unit.description, *unit.variants, *accepted.get(unit.label, ())]

@@ -18,14 +18,14 @@ _LONGEST_WAIT = 60.0
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirection would carry the API key to another host."""
+    """Follows no redirects, which would send the API key to another host."""
 
     def redirect_request(self, *args):
         return None
 
 
 class _Transient(Exception):
-    """A failure that may be over soon."""
+    """A failure that may be temporary."""
 
     def __init__(self, message: str, wait: float | None = None):
         super().__init__(message)
@@ -33,21 +33,21 @@ class _Transient(Exception):
 
 
 class ChatEndpoint:
-    """Asks a model one question at a time.
+    """Sends prompts to a model, one at a time.
 
     Args:
-        url: Where the protocol begins, for example "http://localhost:8000/v1".
-        model: Name of the model; None takes the first that the endpoint lists.
-        api_key: Sent as a bearer token; neither logged, nor written, nor part of an error.
+        url: Base URL of the protocol, for example "http://localhost:8000/v1".
+        model: Name of the model; None takes the first one that the endpoint lists.
+        api_key: Sent as a bearer token; never logged, written or part of an error.
         timeout: Seconds to wait for an answer.
-        max_tries: How often a question is sent while the endpoint is busy (429), failing (5xx), silent, or answers
-            with something else than the protocol's JSON. The pauses between grow from `first_wait` seconds, or follow
-            the endpoint's Retry-After.
+        max_tries: How often a request is sent while the endpoint is busy (429), fails (5xx), does not answer, or
+            answers with anything but the protocol's JSON. The waits in between grow from `first_wait` seconds, or
+            follow the endpoint's Retry-After.
         first_wait: See `max_tries`.
 
     Raises:
-        ValueError: If the API key can't be one.
-        OSError: If the endpoint is asked for its models and fails; as of `ask`.
+        ValueError: If the API key is invalid.
+        OSError: If listing the endpoint's models fails, see `ask`.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ChatEndpoint:
         """The model's answer.
 
         Raises:
-            OSError: If the endpoint refuses the question, or still fails after `max_tries`.
+            OSError: If the endpoint rejects the request, or still fails after `max_tries`.
         """
         question = {
             "model": self.model,
@@ -97,7 +97,7 @@ class ChatEndpoint:
                         "kept: run the command again to continue."
                     ) from None
                 wait = self.first_wait * 2 ** (attempt - 1) if failure.wait is None else failure.wait
-                logger.info("%s%s %s; asking again in %.1f s.", self.url, path, failure, wait)
+                logger.info("%s%s %s; retrying in %.1f s.", self.url, path, failure, wait)
                 time.sleep(min(wait, _LONGEST_WAIT))
         raise ValueError(f"`max_tries` is {self.max_tries}, but it must be at least 1.")
 
@@ -120,10 +120,10 @@ class ChatEndpoint:
         try:
             return read(json.loads(content))
         except (ValueError, LookupError, TypeError, RecursionError) as error:
-            raise _Transient(f"answered what is not the OpenAI protocol ({self._shown(content)})") from error
+            raise _Transient(f"gave an answer that is not in the OpenAI protocol ({self._shown(content)})") from error
 
     def _shown(self, content: bytes) -> str:
-        """The beginning of an answer for a message, without the key in case it was sent back."""
+        """The start of an answer, to be shown in a message; the API key is masked in case it was sent back."""
         text = " ".join(content.decode("utf-8", errors="replace").split())
         if self._api_key:
             text = re.sub(_as_json_may_write(self._api_key), "***", text)
@@ -131,23 +131,23 @@ class ChatEndpoint:
 
 
 def _checked(api_key: str | None) -> str | None:
-    """The key without the blanks and line ends of a file that it was read from."""
+    """The API key, without whitespace and line ends around it."""
     key = (api_key or "").strip()
     if not (key.isascii() and key.isprintable()):
-        # Without the key: messages end up in logs.
+        # Without the key, since messages end up in logs.
         raise ValueError(
-            "The API key holds characters that no request can carry: is it complete, and without quotation marks?"
+            "The API key contains characters that can't be sent: check that it is complete and has no quotation marks."
         )
     return key or None
 
 
 def _as_json_may_write(key: str) -> str:
-    """A pattern of a key as it was sent, and with signs written as JSON allows to: "/" as "\\/", "+" as "\\u002B"."""
+    """A pattern that matches a key as it was sent, and with JSON escapes: "/" as "\\/", "+" as "\\u002B"."""
     return "".join(rf"(?:\\?{re.escape(sign)}|\\u(?i:{ord(sign):04x}))" for sign in key)
 
 
 def _rest_of(error: urllib.error.HTTPError) -> bytes:
-    """What an endpoint said of an error, as far as it came."""
+    """The body of an error response, as far as it was received."""
     try:
         return error.read()
     except http.client.IncompleteRead as cut:
@@ -163,7 +163,7 @@ def _message_of(answer: Any) -> str:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("a text was expected")
-    # Half of a pair, as of an emoji that an answer was cut in: nothing can encode it.
+    # An answer that was cut inside an emoji ends with half of a surrogate pair, which can't be encoded.
     return value.encode("utf-8", errors="replace").decode("utf-8")
 
 
@@ -177,11 +177,12 @@ def _seconds(header: str | None) -> float | None:
 
 def _advice(code: int) -> str:
     if code in (401, 403):
-        return " Put the API key into the environment variable that --api_key_variable names."
+        return " Set the environment variable of --api_key_variable to the API key."
     if code == 404:
         return (
-            " Is the address complete (it usually ends in /v1), and does the endpoint have this model (--model_name)?"
+            " Check that the URL is complete (it usually ends in /v1) and that the endpoint has this model "
+            "(--model_name)."
         )
     if 300 <= code < 400:
-        return " Redirections are not followed: give the address that it redirects to."
+        return " Redirects are not followed: pass the URL to which it redirects."
     return ""

@@ -1,4 +1,4 @@
-"""Descriptions put together from the slots of the lexicon: any number of them, without a language model."""
+"""Generate descriptions from the slots of the lexicon, in any number and without a language model."""
 
 import random
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ from .validation import MIN_PIECES, count_tokens
 
 Grade = Literal["short", "medium", "long"]
 GRADES: tuple[Grade, ...] = get_args(Grade)
-"""How much a description tells: the movement; what one then sees, or its muscle; several of these."""
+"""Detail of a description: the movement; also its appearance, or its muscle; several of these."""
 
-# Words and marks; a token is 1 word piece, or a few where it is the Latin name of a muscle, so 40 are never reached.
+# Words and punctuation marks; each is 1 word piece, or a few for the Latin name of a muscle, so 40 are never reached.
 _MAX_TOKENS = 29
 
 _OPENERS = ("", "here ", "on this face ", "seen from the front, ", "in this picture ")
@@ -25,36 +25,36 @@ _MANNERS = ("", "clearly ", "visibly ", "noticeably ")
 def generate_descriptions(
     au: int | str, number: int, seed: int = 0, grade: Grade | None = None, *, present: bool = True
 ) -> list[str]:
-    """Different descriptions of an Action Unit, drawn from all that its slots allow.
+    """Draws distinct descriptions of an Action Unit from all that its slots allow.
 
-    The same arguments give the same sentences, and a larger `number` continues a smaller one.
+    The same arguments give the same sentences, and a larger `number` extends the list of a smaller one.
 
     Args:
         au: Number or label of the Action Unit.
-        number: How many.
+        number: Number of descriptions.
         seed: Seed of the draw.
-        grade: One of `GRADES`, or None for as many of each as there are.
-        present: True for what is seen when the Action Unit is there, False for what is seen when it is not.
+        grade: One of `GRADES`, or None to alternate between all of them.
+        present: True for descriptions of the Action Unit when it is present, False for when it is absent.
 
     Raises:
-        ValueError: If the Action Unit or the grade is unknown, or if there are fewer descriptions than that.
+        ValueError: If the Action Unit or the grade is unknown, or if there are fewer descriptions than `number`.
     """
     unit = get_action_unit(au)
     if grade is not None and grade not in GRADES:
         raise ValueError(f"{grade!r} is not a grade of descriptions. Choose one of {', '.join(GRADES)}.")
     if number < 0:
-        raise ValueError(f"The number of descriptions must not be negative, got {number}.")
+        raise ValueError(f"`number` must not be negative, got {number}.")
     drawn = []
     for each in GRADES if grade is None else (grade,):
         sentences = list(all_descriptions(unit.number, each, present))
         random.Random(f"{seed} {unit.label} {each} {present}").shuffle(sentences)
         drawn.append(sentences)
-    # One grade after the other, until the longest list ends.
+    # Alternate between the grades, until the longest list ends.
     mixed = [sentence for group in zip_longest(*drawn) for sentence in group if sentence is not None]
     if number > len(mixed):
         kind = "" if grade is None else f"{grade} "
         raise ValueError(
-            f"{number} {kind}descriptions of {unit.label} were asked for, but its slots give {len(mixed)}. Ask for "
+            f"{number} {kind}descriptions of {unit.label} were requested, but its slots give {len(mixed)}. Request "
             "fewer, or add words to its entry in hiva_hf/language/lexicon.py."
         )
     return mixed[:number]
@@ -62,7 +62,7 @@ def generate_descriptions(
 
 @cache
 def all_descriptions(au: int, grade: Grade, present: bool = True) -> tuple[str, ...]:
-    """Every description of a grade that the slots of an Action Unit (by number) allow, without repetitions."""
+    """All distinct descriptions of a grade that the slots of an Action Unit (by number) allow."""
     slots = LEXICON[au]
     frames = _FRAMES[grade, present](slots)
     sentences = dict.fromkeys(_sentence(text) for text in frames)
@@ -73,7 +73,7 @@ def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-# What moves, said in the ways that the frames need. "the lip corners are pulled up"
+# The movement, in the forms that the frames need, such as "the lip corners are pulled up".
 
 
 def _cores(slots: AULexicon) -> Iterator[tuple[NounPhrase, str, str]]:
@@ -102,7 +102,7 @@ def _contrasts(slots: AULexicon) -> list[str]:
     return [f"while {clause}" for related in slots.relations for clause in LEXICON[related].negations]
 
 
-# The frames of each grade, for an Action Unit that is there.
+# The frames of each grade, for an Action Unit that is present.
 
 
 def _short(slots: AULexicon) -> Iterator[str]:
@@ -138,7 +138,7 @@ def _long(slots: AULexicon) -> Iterator[str]:
         yield f"{core}, and {seen}, {contrast}"
 
 
-# The same for one that is not there.
+# The same for one that is absent.
 
 
 def _denied_cores(slots: AULexicon) -> Iterator[tuple[NounPhrase, str, str]]:

@@ -1,8 +1,8 @@
-"""Reads Action Units back from sentences about their states.
+"""Parse Action Units and their states from sentences.
 
-A sentence of the bank (`hiva_hf.facs_states`) is recognised exactly. Another one is compared with those of the bank by
-its content words, rare words weighing more than common ones, and by whether it denies; where no sentence is near, or
-two Action Units are about as near, nothing is read.
+A sentence of the bank (`hiva_hf.facs_states`) is recognised exactly. Any other is compared with those of the bank by
+its content words, with more weight on rare ones, and by whether it is negated; if no sentence is similar, or two
+Action Units are about equally similar, nothing is recognised.
 """
 
 import math
@@ -17,7 +17,7 @@ from ..facs import get_action_unit
 from ..facs_states import AU_STATE_SENTENCES, NEUTRAL_FACE_SENTENCE
 
 
-# How much of two sentences' weighted content has to be the same, and by how much the next Action Unit must be further.
+# Smallest similarity of the weighted content of two sentences, and smallest margin to the next Action Unit.
 _MIN_SIMILARITY = 0.7
 _MIN_MARGIN = 0.1
 
@@ -27,10 +27,10 @@ _CLAUSE_BREAK = re.compile(r"\s*[,;.]\s*(?:and\s+)?|\s+and\s+")
 _MAX_BREAKS_IN_CLAUSE = 3
 
 _DENIALS = {"not", "no", "never", "nor", "neither", "cannot", "hardly"}
-# The bank denies a movement by rest too, "the eyebrows stay low"; "the eyes stay closed" denies nothing.
+# The bank also negates a movement by rest, "the eyebrows stay low"; "the eyes stay closed" negates nothing.
 _STILLNESS = {"stay", "keep", "remain"}
 _REST = {"low", "level", "smooth", "soft", "full", "still", "place", "distance", "curve"}
-# Of movements; those that don't end in "ed".
+# Participles of movements that don't end in "ed".
 _PARTICIPLES = {"drawn", "risen", "shut"}
 _FUNCTION_WORDS = frozenset(
     _WORD.findall(
@@ -38,20 +38,20 @@ _FUNCTION_WORDS = frozenset(
         "their them there these this those to was were which while with"
     )
 )
-# Stems of the parts of a face: a clause without one could be about any.
+# Stems of the parts of a face: a clause without one could be about any of them.
 _PLACES = {"eyebrow", "eyelid", "eye", "iri", "cheek", "nos", "lip", "mouth", "teeth", "chin", "jaw", "fac"}
-# Other words for what the bank calls by one.
+# Synonyms of stems of the bank.
 _SYNONYMS = {"brow": "eyebrow", "lid": "eyelid", "upward": "up", "downward": "down", "draw": "pull", "lift": "rais"}
 _IRREGULAR = {"drawn": "draw", "drew": "draw", "rise": "rais", "risen": "rais", "rose": "rais", "kept": "keep"}
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What a clause says of one Action Unit.
+    """What a clause says about one Action Unit.
 
     Attributes:
         au: Its number.
-        present: Whether the movement is said to be there.
+        present: Whether the movement is said to be present.
     """
 
     au: int
@@ -64,7 +64,7 @@ class Clause:
 
     Attributes:
         text: Its words.
-        statement: What it says; None if it can't be told.
+        statement: What it says; None if it is not recognised.
     """
 
     text: str
@@ -79,27 +79,27 @@ class _BankSentence:
 
 
 def parse_statement(text: str) -> Statement | None:
-    """The Action Unit that a sentence or clause is about, and the state that it says.
+    """The Action Unit that a sentence or clause is about, and its state.
 
     Args:
         text: For example "The lip corners are pulled up."
 
     Returns:
-        What it says; None if it says nothing that is known, or it can't be told which Action Unit it is about.
+        The statement; None if it is not recognised, or the Action Unit is ambiguous.
     """
     words = _words(text)
     return _exact_statements().get(_exact_key(words)) or _nearest_statement(words)
 
 
 def parse_state(text: str, au: int | str) -> bool | None:
-    """Whether a sentence says that an Action Unit is there.
+    """Whether a sentence says that an Action Unit is present.
 
     Args:
         text: The sentence.
         au: Number or label of the Action Unit that it should be about.
 
     Returns:
-        True or False; None if it can't be told or the sentence is about another Action Unit.
+        True or False; None if it is not recognised, or the sentence is about another Action Unit.
 
     Raises:
         ValueError: If there is no such Action Unit in the catalogue.
@@ -110,7 +110,7 @@ def parse_state(text: str, au: int | str) -> bool | None:
 
 
 def read_clauses(text: str) -> list[Clause]:
-    """The clauses of a sentence about a face with what each says; none for a neutral face.
+    """The clauses of a sentence about a face, and what each says; empty for a neutral face.
 
     Args:
         text: One sentence or several, with clauses between commas and "and".
@@ -126,7 +126,7 @@ def read_clauses(text: str) -> list[Clause]:
 
 
 def _next_clause(fragments: list[str], start: int) -> tuple[Clause, int]:
-    """The longest clause of the bank that begins here, else the fragment alone; and where the next one begins."""
+    """The longest clause of the bank that starts here, or else the single fragment; and where the next one starts."""
     for end in range(min(len(fragments), start + 1 + _MAX_BREAKS_IN_CLAUSE), start, -1):
         text = " ".join(fragments[start:end])
         statement = _exact_statements().get(_exact_key(_words(text)))
@@ -136,14 +136,14 @@ def _next_clause(fragments: list[str], start: int) -> tuple[Clause, int]:
 
 
 def _nearest_statement(words: list[str]) -> Statement | None:
-    """What the nearest sentence of the bank says, if one Action Unit is clearly nearest; turned round for a denial."""
+    """The statement of the nearest sentence of the bank if one Action Unit is clearly nearest; inverted if negated."""
     content, is_denial = _content(words), _denies(words)
     if is_denial is None or not content & _PLACES:
         return None
     best: dict[int, tuple[float, bool, _BankSentence]] = {}
     for sentence in _bank():
         similarity = _similarity(content, sentence.content)
-        # Of equally near sentences the one that denies alike needs no turning round.
+        # Of equally similar sentences, prefer the one with the same negation, which need not be inverted.
         candidate = (similarity, sentence.is_denial == is_denial, sentence)
         au = sentence.statement.au
         if au not in best or candidate[:2] > best[au][:2]:
@@ -179,7 +179,7 @@ def _exact_statements() -> dict[tuple[str, ...], Statement]:
 
 @cache
 def _weights() -> dict[str, float]:
-    """Of each stem of the bank: the fewer Action Units have it, the more it tells (inverse document frequency)."""
+    """Weight of each stem of the bank: its inverse document frequency over Action Units."""
     stems_of_aus: dict[int, set[str]] = {}
     for sentence in _bank():
         stems_of_aus.setdefault(sentence.statement.au, set()).update(sentence.content)
@@ -188,7 +188,7 @@ def _weights() -> dict[str, float]:
 
 
 def _similarity(first: frozenset[str], second: frozenset[str]) -> float:
-    """Twice the weight of the shared stems over the weight of all (Dice); an unknown stem weighs like a rare one."""
+    """Weighted Dice coefficient of two sets of stems; an unknown stem has the weight of the rarest ones."""
     rare = 1 + math.log(len(AU_STATE_SENTENCES))
 
     def weight(stems: Iterable[str]) -> float:
@@ -203,7 +203,7 @@ def _words(text: str) -> list[str]:
 
 
 def _exact_key(words: Iterable[str]) -> tuple[str, ...]:
-    """Without "and": a clause inside a sentence about a face is cut there."""
+    """The words without "and", at which clauses of a sentence about a face are split."""
     return tuple(word for word in words if word != "and")
 
 
@@ -214,13 +214,13 @@ def _content(words: Iterable[str]) -> frozenset[str]:
 
 
 def _denies(words: Iterable[str]) -> bool | None:
-    """Whether a movement is denied; None if that can't be told."""
+    """Whether a movement is negated; None if it is unclear."""
     told = [word for word in words if word not in _FUNCTION_WORDS]
     stays, rests = any(map(_is_stillness, told)), not _REST.isdisjoint(told)
     if any(map(_is_denial, told)):
         denies_rest = rests and any(_is_denial(word) and _is_stillness(verb) for word, verb in pairwise(told))
         return None if denies_rest else True
-    # "The eyes stay closed" tells of a movement, "the lips stay together" neither of one nor of rest.
+    # "The eyes stay closed" is a movement; "the lips stay together" is neither a movement nor rest.
     moves = any(word in _PARTICIPLES or (word.endswith("ed") and word != "red") for word in told)
     if stays and moves == rests:
         return None
@@ -236,7 +236,7 @@ def _is_stillness(word: str) -> bool:
 
 
 def _stem(word: str) -> str:
-    """A word without its ending, roughly: forms of one word have to meet, nothing else."""
+    """A rough stem of a word: it only has to be the same for all forms of a word."""
     word = _IRREGULAR.get(word, word)
     for ending in ("ing", "ed", "es", "s", "e"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:

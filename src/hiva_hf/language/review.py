@@ -1,11 +1,11 @@
-"""Review files: descriptions that were made by a machine, for a person to judge before training reads them.
+"""Review files: machine-made descriptions, for a person to review before they are used in training.
 
 A review file has one JSON object on each line:
 
     {"au": "AU12", "text": "...", "status": "accepted", "reasons": [], "source": "...", "prompt_version": "..."}
 
-A person opens it in an editor and changes the status, the text, or both. Only lines with the status "accepted" are
-read by training; "edit" marks a text that someone still has to change, "rejected" one that is not to be used.
+A person opens it in an editor and changes the status, the text, or both. Training reads only lines with the status
+"accepted"; "edit" marks a text that still has to be changed, "rejected" one that must not be used.
 """
 
 import json
@@ -23,7 +23,7 @@ from .validation import folded, validate_description
 
 logger = logging.getLogger(__name__)
 
-# Of every row that is written here.
+# Start of every row that is written here.
 _ROW_BEGIN = b'{"au": "'
 Status = Literal["accepted", "rejected", "edit"]
 
@@ -37,10 +37,10 @@ class ReviewRow:
         text: The description.
         status: "accepted", "rejected" or "edit".
         reasons: What is wrong with it, see `validate_description`; empty if nothing was found.
-        source: Who wrote it: a model, an endpoint, or "grammar".
-        prompt_version: Name of the prompt that asked for it; empty if there was none.
-        request: Number of the request for descriptions of this Action Unit that brought it, from 0; None in rows that
-            were written in another way.
+        source: What wrote it: a model, an endpoint, or "grammar".
+        prompt_version: Name of the prompt; empty if there was none.
+        request: Number of the request for this Action Unit that returned it, from 0; None in rows that were written in
+            another way.
     """
 
     au: str
@@ -53,11 +53,11 @@ class ReviewRow:
 
 
 def read_review(path: str | Path) -> list[ReviewRow]:
-    """All rows of a review file, in order.
+    """Reads all rows of a review file, in order.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a line is no row; the message names it and says what is expected.
+        ValueError: If a line is no row; the message names the line and says what is expected.
     """
     path = Path(path)
     if not path.is_file():
@@ -67,7 +67,7 @@ def read_review(path: str | Path) -> list[ReviewRow]:
 
 def _read_rows(content: bytes, path: Path) -> list[ReviewRow]:
     try:
-        # Editors of Windows put a mark first.
+        # Editors on Windows write a byte order mark.
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text file in UTF-8 ({error}), as review files are.") from error
@@ -77,13 +77,13 @@ def _read_rows(content: bytes, path: Path) -> list[ReviewRow]:
 
 
 def accepted_descriptions(path: str | Path) -> dict[str, tuple[str, ...]]:
-    """The accepted descriptions of a review file, by label of the Action Unit.
+    """Reads the accepted descriptions of a review file, by label of the Action Unit.
 
-    Whoever reviewed it has the last word: a text that the validators would refuse is read with a warning.
+    The reviewer has the last word: a text that the validators would reject is read with a warning.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a line is no row, or a description is there twice.
+        ValueError: If a line is no row, or a description is accepted twice.
     """
     accepted: dict[str, list[str]] = defaultdict(list)
     seen: dict[str, str] = {}
@@ -103,13 +103,13 @@ def accepted_descriptions(path: str | Path) -> dict[str, tuple[str, ...]]:
 
 
 class ReviewFile:
-    """A review file that grows: each row is on the disk before the next one is made.
+    """A review file that grows: each row is on disk before the next one is made.
 
     Args:
-        path: The file; one that is there is continued. What an interruption left of a last line is removed.
+        path: The file; an existing one is continued. A last line that was cut off by an interruption is removed.
 
     Raises:
-        ValueError: If it is there and a line is no row.
+        ValueError: If a line of an existing file is no row.
     """
 
     def __init__(self, path: str | Path):
@@ -120,7 +120,7 @@ class ReviewFile:
         self.rows = read_review(self.path) if self.path.exists() else []
 
     def append(self, row: ReviewRow) -> None:
-        """Adds a row and waits until it is on the disk."""
+        """Adds a row and waits until it is on disk."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
             file.flush()
@@ -142,24 +142,24 @@ class ReviewFile:
         if not rest:
             return
         try:
-            # What somebody wrote, rightly or not, is no row that was cut off.
+            # Valid JSON was written by a person and is no row that was cut off.
             json.loads(rest)
         except ValueError:
-            # Another file is refused before anything of it changes, and so is a whole line with a slip of the pen.
+            # Nothing is changed in a file that is no review file, or whose last line is complete but has a mistake.
             _read_rows(complete, self.path)
             if not _is_begun_row(rest):
                 return
-            logger.warning("%s: the last line was cut off by an interruption and is left out.", self.path)
+            logger.warning("%s: the last line was cut off by an interruption and is removed.", self.path)
             with self.path.open("r+b") as file:
                 file.truncate(len(complete) + len(newline))
         else:
-            # An editor left out the line break.
+            # An editor omitted the last line break.
             with self.path.open("ab") as file:
                 file.write(b"\n")
 
 
 def _is_begun_row(line: bytes) -> bool:
-    """Whether a last line can be what a process or a disk without power left of one that `append` wrote."""
+    """Whether a last line can be the remains of one that `append` wrote when the process or the power failed."""
     begins_so = _ROW_BEGIN.startswith(line[: len(_ROW_BEGIN)])
     return (begins_so and not line.rstrip().endswith(b"}")) or not line.strip(b"\0")
 
@@ -175,10 +175,10 @@ def _read_row(line: str, place: str) -> ReviewRow:
     if values["status"] not in get_args(Status):
         raise ValueError(f"{place} has the status {values['status']!r}; it is one of {', '.join(get_args(Status))}.")
     if not isinstance(values.get("request"), int | None):
-        raise ValueError(f"{place} has the request {values['request']!r}; it is a number, or left out.")
+        raise ValueError(f"{place} has the request {values['request']!r}; it must be a number, or omitted.")
     reasons = values.get("reasons") or []
     if not (isinstance(reasons, list) and all(isinstance(reason, str) for reason in reasons)):
-        raise ValueError(f"{place} has the reasons {reasons!r}; they are a list of texts, or left out.")
+        raise ValueError(f"{place} has the reasons {reasons!r}; they must be a list of texts, or omitted.")
     if not values["text"].strip() and values["status"] == "accepted":
         raise ValueError(f"{place} accepts an empty text.")
     try:

@@ -10,15 +10,15 @@ from ..facs import ACTION_UNITS
 from ..facs_states import face_sentence, state_sentences
 
 
-# Their ids are their places in the vocabulary, which `VLFAUTextConfig` names by default.
+# Their ids are their positions in the vocabulary, which are the defaults of `VLFAUTextConfig`.
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
 def build_state_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer for all sentences of `facs_states`, about any Action Units: it is the same for all data sets.
+    """Builds a tokenizer for all sentences of `facs_states`, about any Action Unit: it is the same for all data sets.
 
-    A word is a token with the space before it, and a punctuation mark is one; case counts. So a decoded sentence is
-    the sentence that was encoded. Encoding adds `bos_token` and `eos_token`.
+    Each word with the space before it is a token, and so is each punctuation mark; it is case-sensitive. A decoded
+    sentence is therefore identical to the one that was encoded. Encoding adds `bos_token` and `eos_token`.
 
     Returns:
         The tokenizer. `save_pretrained` puts it beside a model, where `AutoTokenizer` finds it.
@@ -40,7 +40,7 @@ def build_state_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _sentences() -> Iterator[str]:
-    """Every word in every place that it can have in a sentence."""
+    """Sentences that contain every word in every position where it can occur."""
     units = [unit.label for unit in ACTION_UNITS.values()]
     for unit in units:
         for present in (True, False):
@@ -50,6 +50,6 @@ def _sentences() -> Iterator[str]:
         # First, and alone.
         yield face_sentence([unit])
     for pair in combinations(units, 2):
-        # Last, and behind a comma with any third one.
+        # Last, and after a comma with any third one.
         yield face_sentence(pair)
     yield face_sentence(units)

@@ -1,4 +1,4 @@
-"""What makes a good description: about its own Action Unit, about no other, plain text, told apart from the rest."""
+"""Validate descriptions: plain text about the right Action Unit, about no other, and distinct from the others."""
 
 import re
 from collections import defaultdict
@@ -15,19 +15,20 @@ from .lexicon import ACTION_STEMS, EMOTION_STEMS, LEXICON, NEGATION, REGION_WORD
 
 
 MIN_PIECES, MAX_PIECES = 9, 40
-"""Word pieces of a description: the length that the text encoder reads in training."""
+"""Smallest and largest number of word pieces of a description: the length that the text encoder reads in training."""
 
 MAX_CHARACTERS = 1000
-"""Far more than `MAX_PIECES` word pieces have. Longer texts are not looked at any further, which would take long."""
+"""Far more than `MAX_PIECES` word pieces have. Longer texts are not examined further, which would take long."""
 
 MAX_SIMILARITY = 0.5
 """Highest similarity (see `similarities`) of two descriptions of different Action Units.
 
-At 0.5 they have as many content words in common as apart. Of the 546 written ones, the nearest of another Action Unit
-is at 0.21 in the median, below 0.34 for 99 of 100, and at 0.36 at most: a plainer text may come closer, no copy may.
+At 0.5, half of all their content words are shared. For the 546 descriptions of the package, the similarity to the
+nearest one of another Action Unit is 0.21 in the median, below 0.34 for 99 of 100, and at most 0.36: a plainer text
+may come closer, a copy is rejected.
 """
 
-# "while the lip corners stay level": says of another Action Unit that it is not there.
+# "while the lip corners stay level": says that another Action Unit is absent.
 _CONTRAST = re.compile(
     rf",? \b(?:while|whereas|although|though)\b[^,.;:]*\b(?:{NEGATION}|{STANDSTILL})\b[^,.;:]*", re.IGNORECASE
 )
@@ -36,14 +37,14 @@ _MARKUP = re.compile(r"https?:|www\.|[\"\u201c\u201d\u2018\u00ab\u00bb`*_#<>\[\]
 _LIST_MARK = re.compile(r"\s*(?:[-\u2022\u2013\u2014*]|\(?[0-9a-zA-Z][.)])\s")
 _ALLOWED = re.compile(r"[A-Za-z ,.:;'\u2019!?-]+")
 
-# What a description of the upper half of the face has no reason to name, and one of the lower half. The eyes and the
-# nose are left out: both halves take them as landmarks.
+# Parts of the face that a description of the upper half has no reason to name, and one of the lower half. The eyes and
+# the nose are not included: they serve as landmarks for both halves.
 _OTHER_HALF = {"upper": r"mouth|lips?|chin|jaw", "lower": r"(eye)?brows?|eyelids?|lids?|lashes|iris"}
 
 # "Lips Part", "Eyes Closed", "Blink": FACS names that are plain English in lower case.
 _PLAIN_NAMES = (25, 43, 45)
 
-# Words without a meaning of their own, and those that the frames of the grammar are made of.
+# Words without a meaning of their own, and the words in the frames of the grammar.
 _FUNCTION_WORDS = frozenset(
     (
         "a an and are as at be because been both by clearly each face for from front has have here in into is it "
@@ -61,9 +62,10 @@ def validate_description(
     Args:
         text: One or two sentences.
         au: Number or label of the Action Unit.
-        present: Whether the text tells what is seen when it is there (what training reads), or when it is not.
-        tokenizer: The text encoder's, to count word pieces. Without one, words and punctuation marks are counted, of
-            which each is at least one piece.
+        present: Whether the text describes the Action Unit when it is present (as read in training), or when it is
+            absent.
+        tokenizer: The text encoder's, to count word pieces. Without one, words and punctuation marks are counted, each
+            of which is at least one piece.
 
     Raises:
         ValueError: If the Action Unit is not in the catalogue.
@@ -72,7 +74,7 @@ def validate_description(
     if len(text) > MAX_CHARACTERS:
         return [f"has {len(text)} characters; {MAX_PIECES} word pieces have less than {MAX_CHARACTERS}"]
     reasons = _text_reasons(text) + _length_reasons(text, tokenizer)
-    # What is said of others by contrast neither helps nor harms.
+    # Contrasts with other Action Units are ignored.
     own_part = _CONTRAST.sub("", text)
     reasons += _content_reasons(own_part, unit.number, present)
     return reasons + _foreign_reasons(own_part, text, unit.number, present)
@@ -83,7 +85,7 @@ class BankReport:
     """What is wrong with a bank of descriptions.
 
     Attributes:
-        reasons: (label of the AU, text, reason) of each fault; empty for a good bank.
+        reasons: (label of the AU, text, reason) for each fault; empty for a good bank.
         max_similarity: Highest similarity of two descriptions of different Action Units.
     """
 
@@ -98,13 +100,13 @@ def validate_bank(
     tokenizer: PreTrainedTokenizerBase | None = None,
     max_similarity: float = MAX_SIMILARITY,
 ) -> BankReport:
-    """Checks every description of a bank, that all differ, and that no two Action Units are described alike.
+    """Validates every description of a bank, and checks that all differ and no two Action Units have similar ones.
 
     Args:
         bank: Descriptions by number or label of the Action Unit.
-        present: As of `validate_description`.
-        tokenizer: As of `validate_description`.
-        max_similarity: Bound of `similarities` between Action Units.
+        present: See `validate_description`.
+        tokenizer: See `validate_description`.
+        max_similarity: Upper bound of `similarities` between Action Units.
 
     Raises:
         ValueError: If an Action Unit is not in the catalogue.
@@ -120,7 +122,7 @@ def validate_bank(
 
 
 class KnownDescriptions:
-    """Descriptions that a new one must differ from. It grows, and looks at those alone that share a word with that.
+    """A growing set of descriptions that a new one must differ from, with an index by word.
 
     Args:
         bank: Descriptions by number or label of the Action Unit.
@@ -136,7 +138,7 @@ class KnownDescriptions:
                 self.add(text, au)
 
     def add(self, text: str, au: int | str) -> None:
-        """Takes one more."""
+        """Adds a description."""
         label = get_action_unit(au).label
         self._first_of.setdefault(folded(text), (label, text))
         words = _content_words(text)
@@ -146,7 +148,7 @@ class KnownDescriptions:
         self._num_words.append(len(words))
 
     def conflicts(self, text: str, au: int | str, max_similarity: float = MAX_SIMILARITY) -> list[str]:
-        """Reasons why a description cannot be added: it is there already, or is too much like another AU's."""
+        """Reasons why a description cannot be added: it is a repetition, or too similar to one of another AU."""
         own = get_action_unit(au).label
         if folded(text) in self._first_of:
             label, known = self._first_of[folded(text)]
@@ -158,7 +160,7 @@ class KnownDescriptions:
         sharing, common = sharing[of_others], common[of_others].astype(np.float32)
         if not len(sharing):
             return []
-        # As `similarities` has it.
+        # The same formula as in `similarities`.
         values = common / (np.array([self._num_words[number] for number in sharing]) + len(words) - common)
         nearest = int(values.argmax())
         if values[nearest] <= max_similarity:
@@ -169,12 +171,12 @@ class KnownDescriptions:
 def conflicts(
     text: str, au: int | str, bank: Mapping[int | str, Sequence[str]], max_similarity: float = MAX_SIMILARITY
 ) -> list[str]:
-    """Reasons why a description cannot be added to a bank: it is there already, or is too much like another AU's."""
+    """Reasons why a description cannot be added to a bank: it is a repetition, or too similar to one of another AU."""
     return KnownDescriptions(bank).conflicts(text, au, max_similarity)
 
 
 def similarities(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
-    """Jaccard index of the sets of content words, for each pair of texts; what they say of others by contrast aside.
+    """Jaccard index of the sets of content words, for each pair of texts; contrasts with other AUs are ignored.
 
     Returns:
         `[len(first), len(second)]`, 1 for the same words in any order.
@@ -190,8 +192,8 @@ def similarities(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
 
 @lru_cache(maxsize=100_000)
 def folded(text: str) -> str:
-    """A text without its case and punctuation: two that differ in these alone are one description."""
-    # Letters of any script, so that texts in another one are not all the same.
+    """A text without case and punctuation: two texts that differ only in these are the same description."""
+    # Letters of any script, so that texts in other scripts do not all become the same.
     return " ".join(re.findall(r"(?:[^\W_]|')+", text.lower().replace("\u2019", "'")))
 
 
@@ -287,7 +289,7 @@ def _repetitions(rows: list[tuple[str, str]]) -> list[tuple[str, str, str]]:
 
 
 def _compare_aus(rows: list[tuple[str, str]], max_similarity: float, report: BankReport) -> None:
-    """Adds the pairs that are too similar, each at the later of the two."""
+    """Adds a reason for each text that is too similar to an earlier one of another Action Unit."""
     by_label: dict[str, list[str]] = defaultdict(list)
     for label, text in rows:
         by_label[label].append(text)

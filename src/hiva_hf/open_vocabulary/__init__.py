@@ -1,7 +1,7 @@
-"""Scores facial movements from sentences, also movements that nobody labelled.
+"""Score facial movements from sentences that describe them, including movements without labels.
 
-[`OpenVocabularyDetector`] is what to use; [`TextConditionedAUHead`] is the network. How well it does on an Action Unit
-that it was never trained on is measured by `hiva_hf.open_vocabulary.leave_one_out` (`examples/new_au.py`).
+Use [`OpenVocabularyDetector`]; [`TextConditionedAUHead`] is its network. `hiva_hf.open_vocabulary.leave_one_out`
+(`examples/new_au.py`) measures how well it detects an Action Unit that it was never trained on.
 """
 
 from .detector import OpenVocabularyDetector

@@ -1,4 +1,4 @@
-"""Scores of one's own sentences on faces."""
+"""Score any sentences on faces."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from .towers import FrozenTowers
 
 
 class OpenVocabularyDetector:
-    """A text-conditioned head on its towers.
+    """A text-conditioned head with its towers.
 
     ```python
     detector = OpenVocabularyDetector.from_pretrained("new-au/head")
@@ -33,8 +33,8 @@ class OpenVocabularyDetector:
         """Loads a head that `save_pretrained` wrote, and its towers.
 
         Args:
-            folder: A folder or a repository of the Hub.
-            device: Where to compute.
+            folder: A folder or a Hub repository.
+            device: Device to compute on.
         """
         head = TextConditionedAUHead.from_pretrained(folder).to(device)
         config = head.config
@@ -48,7 +48,7 @@ class OpenVocabularyDetector:
         return cls(head, towers)
 
     def save_pretrained(self, folder: str | Path):
-        """Writes the head; the towers are named in its configuration, not copied."""
+        """Saves the head; its configuration names the towers, which are not copied."""
         save_checkpoint(Path(folder), self.head)
 
     @torch.no_grad()
@@ -61,8 +61,8 @@ class OpenVocabularyDetector:
 
         Returns:
             `[n, S]`, between 0 and 1. A higher score means that the movement is more likely on that face than on
-            another. It is no calibrated probability: for a sentence that the head was not trained on nothing tells
-            where present ends and absent begins.
+            another. It is no calibrated probability: for a sentence that the head was not trained on, there is no
+            threshold between present and absent.
 
         Raises:
             ValueError: If there is no face or no sentence.
@@ -70,7 +70,7 @@ class OpenVocabularyDetector:
         faces = [faces] if isinstance(faces, Image.Image) else list(faces)
         sentences = [sentences] if isinstance(sentences, str) else list(sentences)
         if not faces:
-            raise ValueError("There is no face to score: give at least one picture of a face.")
+            raise ValueError("There is no face to score: pass at least one face crop.")
         texts = self.towers.sentence_embeddings(sentences).to(self.head.device)
         tokens = self.towers.patch_tokens(faces).to(self.head.device, torch.float32)
         return self.head(tokens, texts).logits.sigmoid().cpu()

@@ -1,7 +1,7 @@
 """A head that scores any facial movement from the sentence that describes it.
 
-Its weights are shared by all Action Units, so it can score one that it was never trained on, as far as what it learned
-of other sentences carries over.
+Its weights are shared by all Action Units, so that it can score one that it was never trained on, as far as what it
+learned from other sentences generalises.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ class TextConditionedAUConfig(PreTrainedConfig):
     """Configuration of a [`TextConditionedAUHead`].
 
     Args:
-        num_patches: Patch tokens P of a face.
+        num_patches: Number P of patch tokens of a face.
         vision_hidden_size: Size V of a patch token.
-        text_hidden_size: Size T of the vector of a sentence.
-        num_patterns: Patterns K that faces are compared with, one for each AU of training.
+        text_hidden_size: Size T of a sentence embedding.
+        num_patterns: Number K of patterns that faces are compared with, one for each AU of training.
         vision_layer: See `FrozenTowers`.
-        image_size: Side of the aligned face crop that the patch tokens are made of, in pixels.
+        image_size: Side in pixels of the aligned face crop from which the patch tokens are computed.
         vision_model_name_or_path: Tower of the patch tokens; None is the packaged DINOv2.
         text_model_name_or_path: Tower of the sentences; None is the packaged MiniLM.
         trained_aus: Labels of the AUs that the head was trained on.
@@ -54,9 +54,9 @@ class TextConditionedAUOutput(ModelOutput):
 class TextConditionedAUHead(PreTrainedModel):
     """Scores S sentences on B faces, bilinear in both: logit = x' W M (s - mean), W `[P V, K]` and M `[K, T]`.
 
-    x are the patch tokens of a face, each place standardised over the training faces: aligned faces have their parts
-    at the same places. A column of W is the pattern of one AU of training, and M says how much of each pattern a
-    sentence asks for (Romera-Paredes and Torr, 2015, "An embarrassingly simple approach to zero-shot learning").
+    x are the patch tokens of a face, each patch standardised over the training faces: aligned faces have their parts
+    in the same places. A column of W is the pattern of one AU of training, and M gives the weight of each pattern for
+    a sentence (Romera-Paredes and Torr, 2015, "An embarrassingly simple approach to zero-shot learning").
     """
 
     config_class = TextConditionedAUConfig
@@ -73,7 +73,7 @@ class TextConditionedAUHead(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module):
-        """Nothing to draw: the weights are the solution of two least-squares problems (`fit_head`)."""
+        """Does nothing: the weights are the solutions of two least-squares problems (`fit_head`)."""
 
     def forward(
         self, patch_tokens: torch.Tensor, sentence_embeddings: torch.Tensor, return_dict: bool | None = None

@@ -1,13 +1,12 @@
-"""A new Action Unit from a sentence: each in turn is left out of training, and scored from its description alone.
+"""Detect a new Action Unit from a sentence: each AU in turn is left out of training and scored from its description.
 
-The head is fitted to all other Action Units of the training subjects and tested on the test subjects, whom it never
-saw, with the canonical description of the one that was left out, which it never read. Nothing else could have told
-it: the towers are frozen and saw no label, and the one setting that is chosen, how much the reading of text is held
-back, is chosen by leaving the *other* Action Units out in turn and scoring them on the validation subjects. Two
-controls say how much of a score is the sentence: the description of another Action Unit in its place, and a random
-vector.
+The head is fitted to all other Action Units of the training subjects and tested on the test subjects, who are unseen,
+with the canonical description of the one that was left out, which is unseen, too. No other information can leak: the
+towers are frozen and saw no label, and the one hyperparameter, the ridge of the text regression, is chosen by leaving
+out the *other* Action Units in turn and scoring them on the validation subjects. Two controls show how much of a score
+is due to the sentence: the description of another Action Unit in its place, and a random vector.
 
-A seed draws four fifths of the training subjects and half of the sentences of each Action Unit, and the controls.
+A seed draws four fifths of the training subjects, half of the sentences of each Action Unit, and the controls.
 """
 
 import hashlib
@@ -50,7 +49,7 @@ from .training import (
 
 
 CHANCE = 0.5
-# What a head that never saw an AU is asked for it.
+# Queries to a head that never saw an AU.
 OWN, OTHER, RANDOM = "own", "other", "random"
 QUERIES = {OWN: "Its description", OTHER: "Another AU's description", RANDOM: "A random vector"}
 # For comparison: the pattern of the AU itself, fitted to its labels.
@@ -67,19 +66,19 @@ _DECIMALS = 3
 
 @dataclass(frozen=True)
 class LeaveOneOutSettings:
-    """What makes the result.
+    """Settings of the experiment.
 
     Attributes:
         dataset: Name of the data set.
-        data_dir: Its folder; the embedded set needs none.
-        fold: The part of the subjects that is tested.
+        data_dir: Its folder; the embedded data set needs none.
+        fold: The fold of subjects that is tested.
         seeds: Seeds to train each head with.
-        image_size: Side of the face that the vision tower reads, in pixels.
+        image_size: Side of the face crop that the vision tower sees, in pixels.
         vision_model_name_or_path: See [`FrozenTowers`].
         text_model_name_or_path: See [`FrozenTowers`].
         vision_layer: See [`FrozenTowers`].
         face_ridge: See [`Ridges`].
-        max_faces: Use the first faces of each split only; None uses all.
+        max_faces: Use only the first faces of each split; None uses all.
     """
 
     dataset: str = "synthfacs"
@@ -96,12 +95,12 @@ class LeaveOneOutSettings:
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """The faces of a split as the frozen tower sees them.
+    """The faces of a split, with their features from the frozen tower.
 
     Attributes:
         tokens: `[n, num_patches, V]` float16.
         labels: `[n, N]`.
-        rows: The columns that tell faces apart.
+        rows: The columns that identify each face.
     """
 
     tokens: torch.Tensor
@@ -110,21 +109,21 @@ class Faces:
 
 
 class LeaveOneOut:
-    """The whole experiment, in a folder that it goes on with.
+    """The whole experiment, which can be resumed from its folder.
 
     Args:
-        output_dir: Where features, scores and the report go.
-        settings: What makes the result.
+        output_dir: Folder for features, scores and the report.
+        settings: Settings of the experiment.
 
     Raises:
-        ValueError: If the folder holds scores of other settings, or there are fewer than two seeds.
+        ValueError: If the folder contains scores of other settings, or there are fewer than two seeds.
     """
 
     def __init__(self, output_dir: str | Path, settings: LeaveOneOutSettings | None = None):
         self.output_dir = Path(output_dir)
         self.settings = settings or LeaveOneOutSettings()
         if len(set(self.settings.seeds)) < 2:
-            raise ValueError("Give at least two different seeds, better three: their spread is part of the interval.")
+            raise ValueError("Pass at least two different seeds, better three: their spread is part of the interval.")
         self.aus = au_numbers(self.settings.dataset, self.settings.data_dir)
         self._towers: FrozenTowers | None = None
         self._check_settings()
@@ -147,7 +146,7 @@ class LeaveOneOut:
         return [seed for seed in self.settings.seeds if not self._scores_path(seed).is_file()]
 
     def run(self):
-        """Makes what is not there yet: features of the faces, scores of each seed, and a head for all AUs."""
+        """Computes what is missing: features of the faces, scores of each seed, and a head for all AUs."""
         self._write_settings()
         train, validation, test = (self.faces(split) for split in ("train", "validation", "test"))
         check_labels(train.labels, [au_label(au) for au in self.aus])
@@ -156,7 +155,7 @@ class LeaveOneOut:
             scores = self._score_left_out(seed, train, validation, test, list(sentences.values()))
             self._scores_path(seed).parent.mkdir(exist_ok=True)
             _save_whole(scores, self._scores_path(seed))
-        # Whole, or not there.
+        # The folder is written atomically: with weights, it is complete.
         if not (self.head_folder / SAFE_WEIGHTS_NAME).is_file():
             texts = torch.stack([each.mean(dim=0) for each in sentences.values()])
             canonical = torch.stack([each[0] for each in sentences.values()])
@@ -176,7 +175,7 @@ class LeaveOneOut:
         """The faces of a split; their features are computed once.
 
         Raises:
-            ValueError: If they, or their labels, are others than those of which there are features.
+            ValueError: If existing features are of other faces or labels.
         """
         settings = self.settings
         dataset = load_au_dataset(settings.dataset, settings.data_dir, settings.fold, split)
@@ -192,17 +191,17 @@ class LeaveOneOut:
         with safe_open(path, "pt") as file:
             if file.metadata() != made_of:
                 raise ValueError(
-                    f"{path} was made of other faces than {settings.dataset} has now, and so were the scores beside "
-                    "it: use another folder."
+                    f"{path} was made from other faces or labels than {settings.dataset} has now, and so were the "
+                    "scores beside it: use another folder."
                 )
             tokens = file.get_tensor("tokens")
         return Faces(tokens, labels, rows)
 
     def predictions(self, query: str) -> list[FoldPredictions]:
-        """For each seed the scores of all left-out AUs, each by the head that never saw it.
+        """For each seed, the scores of all AUs, each by the head that never saw it.
 
         Args:
-            query: What the head was asked: its `"own"` description, an `"other"` AU's, or a `"random"` vector;
+            query: Query to the head: the AU's `"own"` description, an `"other"` AU's, or a `"random"` vector;
                 `"labelled"` gives the scores of the patterns that were fitted to the AUs' own labels.
         """
         test = self.faces("test")
@@ -222,10 +221,10 @@ class LeaveOneOut:
         return predictions
 
     def report(self, command: str = "") -> str:
-        """Scores everything and writes `new_au.md` and `new_au.json`.
+        """Evaluates all scores and writes `new_au.md` and `new_au.json`.
 
         Args:
-            command: What made the scores, for the record.
+            command: The command that made the scores, for the record.
 
         Returns:
             The report in Markdown.
@@ -262,7 +261,7 @@ class LeaveOneOut:
     def _score_left_out(
         self, seed: int, train: Faces, validation: Faces, test: Faces, sentences: list[torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """Scores `[n, N]` of the test faces for each query, each AU's by a head without it."""
+        """Scores `[n, N]` of the test faces for each query, those of each AU by a head without it."""
         generator = torch.Generator().manual_seed(seed)
         rows = self._draw_rows(seed, train, generator)
         texts = torch.stack([_draw_sentences(each, generator).mean(dim=0) for each in sentences])
@@ -288,7 +287,7 @@ class LeaveOneOut:
         return {query: each.sigmoid().contiguous() for query, each in scores.items()}
 
     def _draw_rows(self, seed: int, train: Faces, generator: torch.Generator) -> torch.Tensor:
-        """Rows of the faces of some subjects, among whom each AU is shown by some face and absent from another."""
+        """Rows of the faces of some subjects, such that each AU is present in some face and absent from another."""
         for _ in range(_MAX_DRAWS):
             rows = _draw_subjects(train.rows["subject"], generator)
             labels = train.labels[rows]
@@ -297,15 +296,15 @@ class LeaveOneOut:
                 return rows
         lacking = ", ".join(au_label(au) for au, lacks in zip(self.aus, is_lacking.tolist(), strict=True) if lacks)
         raise ValueError(
-            f"Seed {seed}: in none of {_MAX_DRAWS} draws of {_SHARE_OF_SUBJECTS:.0%} of the people is every AU shown "
-            f"by some face and absent from another (the last lacked {lacking}): too few people tell the two apart. "
-            "Take another seed or fold, or a set with more people."
+            f"Seed {seed}: in none of {_MAX_DRAWS} draws of {_SHARE_OF_SUBJECTS:.0%} of the subjects is every AU "
+            f"present in some face and absent from another (the last draw lacked {lacking}): there are too few "
+            "subjects. Use another seed or fold, or a data set with more subjects."
         )
 
     def _fit_patterns(
         self, tokens: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Patterns of all AUs, each from its own labels alone, and how tokens are standardised."""
+        """Patterns of all AUs, each from its own labels only, and mean and scale of the tokens."""
         mean, scale = token_statistics(tokens)
         return fit_patterns(standardize(tokens, mean, scale), labels, self.settings.face_ridge), mean, scale
 
@@ -325,7 +324,7 @@ class LeaveOneOut:
         return self.output_dir / "scores" / f"seed{seed}.safetensors"
 
     def _binding_settings(self) -> dict:
-        """What all scores of a folder must share; more seeds may be added."""
+        """The settings that all scores of a folder must share; more seeds may be added."""
         binding = asdict(self.settings)
         return json.loads(json.dumps({name: value for name, value in binding.items() if name not in ("seeds",)}))
 
@@ -333,7 +332,7 @@ class LeaveOneOut:
         path = self.output_dir / _SETTINGS_FILE
         if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != self._binding_settings():
             raise ValueError(
-                f"{self.output_dir} holds scores of other settings (see {_SETTINGS_FILE}): use another folder."
+                f"{self.output_dir} contains scores of other settings (see {_SETTINGS_FILE}): use another folder."
             )
 
     def _write_settings(self):
@@ -351,11 +350,11 @@ def score_sentence(
 def choose_text_ridge(
     pattern_scores: torch.Tensor, labels: torch.Tensor, texts: torch.Tensor, canonical: torch.Tensor
 ) -> float:
-    """The ridge with which AUs that are left out in turn are scored best from their sentences.
+    """The ridge that gives the best scores for AUs that are left out in turn, from their sentences.
 
     Args:
         pattern_scores: `[n, N]`, scores of the patterns on validation faces.
-        labels: `[n, N]`, theirs.
+        labels: `[n, N]`, labels of these faces.
         texts: `[N, T]`, mean sentence of each AU.
         canonical: `[N, T]`, canonical sentence of each AU.
 
@@ -462,5 +461,5 @@ def _mean(scores: BootstrapScores) -> dict:
 
 
 def _save_whole(tensors: dict[str, torch.Tensor], path: Path, made_of: dict[str, str] | None = None):
-    """An interrupted run leaves no file that a later one would trust."""
+    """Writes atomically, so that an interrupted run leaves no incomplete file."""
     write_file(path, lambda unfinished: save_file(tensors, unfinished, made_of))

@@ -1,4 +1,4 @@
-"""The frozen towers below a text-conditioned head: what they say of a face or a sentence never changes."""
+"""The frozen towers of a text-conditioned head, whose features of faces and sentences never change."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,13 +23,13 @@ class FrozenTowers:
         vision_model_name_or_path: A vision transformer whose output is a class token, then patch tokens; None is the
             packaged DINOv2.
         text_model_name_or_path: A text encoder with its tokenizer; None is the packaged MiniLM.
-        vision_layer: Layer of the vision tower whose output is taken, counted from 1. The middle of the packaged one
-            tells labelled AUs apart better than its end.
+        vision_layer: Layer of the vision tower whose output is used, counted from 1. For the packaged tower, a middle
+            layer distinguishes labelled AUs better than the last.
         image_size: Side of the square that a face is resized to, in pixels.
-        device: Where to compute.
+        device: Device to compute on.
 
     Raises:
-        ImportError: If a packaged tower is asked for and its package is not installed.
+        ImportError: If a packaged tower is needed and its package is not installed.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class FrozenTowers:
         """Patch tokens of aligned face crops.
 
         Args:
-            faces: n pictures.
-            batch_size: Faces at a time.
-            progress: Shows a progress bar with this name.
+            faces: n face crops.
+            batch_size: Number of faces per batch.
+            progress: Name of a progress bar; empty for none.
 
         Returns:
             `[n, num_patches, hidden_size]`, float16, on the CPU.
@@ -73,7 +73,7 @@ class FrozenTowers:
 
     @torch.no_grad()
     def sentence_embeddings(self, sentences: Sequence[str]) -> torch.Tensor:
-        """Vectors of sentences `[n, hidden_size]`, on the CPU: means over word pieces, of length 1.
+        """Embeddings of sentences `[n, hidden_size]`, on the CPU: normalised means over word pieces.
 
         Raises:
             ValueError: If a sentence is empty.

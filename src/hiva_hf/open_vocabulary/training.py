@@ -1,4 +1,4 @@
-"""Fits a text-conditioned head to Action Units that are labelled: two ridge regressions, solved exactly."""
+"""Fit a text-conditioned head to labelled Action Units: two ridge regressions, solved exactly."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from .head import TextConditionedAUConfig, TextConditionedAUHead
 
 @dataclass(frozen=True)
 class Ridges:
-    """How much both regressions are held back.
+    """Regularisation of both ridge regressions.
 
     Attributes:
-        face: Of the patterns, relative to the mean squared length of a face.
-        text: Of what a sentence asks for; sentences have unit length.
+        face: Ridge of the patterns, relative to the mean squared length of a face.
+        text: Ridge of the readout; sentences have unit length.
     """
 
     face: float = 0.1
@@ -24,7 +24,7 @@ class Ridges:
 
 
 def training_sentences(au: int | str) -> list[str]:
-    """The sentences that say that an Action Unit is there: its canonical description, its variants, its states.
+    """The sentences for an Action Unit that is present: its canonical description, its variants, its state sentences.
 
     Raises:
         ValueError: If there is no such Action Unit in the catalogue.
@@ -43,12 +43,12 @@ def fit_head(
     """Fits a head.
 
     Args:
-        config: Of the head; its sizes must fit, `num_patterns` and `trained_aus` are set.
+        config: Configuration of the head; its sizes must fit, `num_patterns` and `trained_aus` are set here.
         patch_tokens: `[n, num_patches, V]`, of the training faces.
         labels: `[n, N]`, 1 present, 0 absent, -100 unknown.
-        sentences: By AU label, in the order of the columns of `labels`: vectors of sentences `[number, T]`, of which
-            the mean is taken.
-        ridges: How much the regressions are held back.
+        sentences: Sentence embeddings `[number, T]` by AU label, in the order of the columns of `labels`; their mean
+            is used.
+        ridges: Regularisation of the regressions.
 
     Returns:
         The head, in evaluation mode.
@@ -67,14 +67,14 @@ def fit_head(
     texts = torch.stack([each.mean(dim=0) for each in sentences.values()])
     head.text_mean.copy_(texts.mean(dim=0))
     with torch.no_grad():
-        # Solutions may lie in memory by columns, and products of those round otherwise than a saved head's.
+        # Solutions may be in column-major order, and products with these round differently from those of a saved head.
         head.patterns.copy_(patterns)
         head.readout.copy_(fit_readout(texts, ridges.text))
     return head.eval()
 
 
 def token_statistics(patch_tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean of each place `[num_patches, V]`, and spread around it `[V]`, of faces `[n, num_patches, V]`."""
+    """Mean of each patch `[num_patches, V]` and standard deviation around it `[V]`, of faces `[n, num_patches, V]`."""
     tokens = patch_tokens.float()
     mean = tokens.mean(dim=0)
     return mean, (tokens - mean).square().mean(dim=(0, 1)).sqrt().clamp(min=1e-6)
@@ -88,11 +88,11 @@ def standardize(patch_tokens: torch.Tensor, mean: torch.Tensor, scale: torch.Ten
 def fit_patterns(faces: torch.Tensor, labels: torch.Tensor, ridge: float) -> torch.Tensor:
     """The pattern of each AU: ridge regression of its label, standardised, on standardised faces.
 
-    Each AU's pattern depends on its own labels alone, so leaving an AU out leaves the others' as they are.
+    Each AU's pattern depends only on its own labels, so that leaving out an AU does not change those of the others.
 
     Args:
         faces: `[n, D]`.
-        labels: `[n, N]`; unknown ones count as the AU's mean.
+        labels: `[n, N]`; unknown labels count as the AU's mean.
         ridge: Relative to the mean squared length of a face.
 
     Returns:
@@ -101,7 +101,7 @@ def fit_patterns(faces: torch.Tensor, labels: torch.Tensor, ridge: float) -> tor
     known = labels != MISSING_LABEL
     rate = ((labels == 1).sum(dim=0) / known.sum(dim=0)).float()
     targets = torch.where(known, labels.float() - rate, 0.0) / (rate * (1 - rate)).sqrt()
-    # n faces are fewer than D numbers each: solved in the space of faces.
+    # There are fewer faces (n) than features (D), so it is solved in the dual form.
     products = faces @ faces.T
     size = products.diagonal().mean()
     products.diagonal().add_(ridge * size)
@@ -109,7 +109,7 @@ def fit_patterns(faces: torch.Tensor, labels: torch.Tensor, ridge: float) -> tor
 
 
 def fit_readout(texts: torch.Tensor, ridge: float) -> torch.Tensor:
-    """How much of each AU's pattern a sentence asks for: ridge regression of patterns on sentences `[N, T]`.
+    """The weight of each AU's pattern for a sentence: ridge regression of patterns on sentences `[N, T]`.
 
     Returns:
         `[N, T]`, to be applied to a sentence minus the mean of `texts`.
@@ -127,7 +127,7 @@ def _check(config: TextConditionedAUConfig, patch_tokens: torch.Tensor, labels: 
             f"{list(patch_tokens.shape)} and {list(labels.shape)}."
         )
     if len(sentences) < 2:
-        raise ValueError("The head needs at least two AUs: it learns what tells their sentences apart.")
+        raise ValueError("The head needs at least two AUs: it learns what distinguishes their sentences.")
     check_labels(labels, list(sentences))
     for label, texts in sentences.items():
         if texts.ndim != 2 or texts.shape[1] != config.text_hidden_size or len(texts) == 0:
@@ -135,7 +135,7 @@ def _check(config: TextConditionedAUConfig, patch_tokens: torch.Tensor, labels: 
 
 
 def check_labels(labels: torch.Tensor, au_labels: Sequence[str]):
-    """Raises a ValueError if an AU has no positive or no negative label."""
+    """Raises a `ValueError` if an AU has no positive or no negative label."""
     for column, label in enumerate(au_labels):
         if not (labels[:, column] == 1).any() or not (labels[:, column] == 0).any():
-            raise ValueError(f"{label} can't be learned: it needs faces that show it and faces that do not.")
+            raise ValueError(f"{label} can't be learned: it needs faces with and without it.")

@@ -11,7 +11,7 @@ from .recipes import SYNTHFACS_AUS
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m hiva_hf.synthesis",
         description="Render SynthFACS: aligned synthetic faces with exact Action Unit labels, as Parquet files.",
@@ -29,19 +29,19 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         "--first_subject",
         type=int,
         default=0,
-        help="number of the first person; 240 gives people whom the embedded set lacks (default: %(default)s)",
+        help="number of the first person; from 240 on, no person is in the embedded data set (default: %(default)s)",
     )
     parser.add_argument(
         "--training_only",
         action="store_true",
-        help="deal nobody to a test fold: put the file beside those of a set with folds, to train and validate on "
-        "more people",
+        help="assign nobody to a test fold: put the file beside those of a data set with folds, to train and validate "
+        "on more people",
     )
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Renders what the command line asks for."""
+    """Renders a data set."""
     args = parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     # One thread for each worker process; read when a worker loads its numerical libraries.
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
         paths = generate(config, args.output_dir, args.makehuman_dir, args.num_workers)
     except KeyboardInterrupt:
-        raise SystemExit("Stopped. The same command goes on with the people that are missing.") from None
+        raise SystemExit("Stopped. Run the same command again to render the missing people.") from None
     except (OSError, ImportError, RuntimeError, ValueError) as error:
         raise SystemExit(str(error)) from error
     print(f"AUs {', '.join(map(str, SYNTHFACS_AUS))}")

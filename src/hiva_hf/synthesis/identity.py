@@ -1,15 +1,15 @@
 # Copyright 2026 The HiVA-HF Authors. Licensed under the Apache License, Version 2.0.
-"""Draws people: age, sex, ancestry, the shape of every feature, skin, eyes and hair. Needs no assets."""
+"""Draw people: age, sex, ancestry, the shape of every feature, skin, eyes and hair. Needs no assets."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 
-# Small enough that nobody turns into a caricature, large enough that two subjects are told apart at a glance.
+# Small enough to avoid caricatures, large enough to distinguish two subjects at a glance.
 DETAIL_SIGMA = 0.24
 DETAIL_LIMIT = 0.55
-# Features that Action Units move as well vary less: a face that smiles at rest teaches nobody what a smile is.
+# Features that Action Units also move vary less: nothing can be learned about smiles from a face that smiles at rest.
 EXPRESSIVE_SHARE = 0.5
 
 #: Two-sided feature axes by the names of their ends. `{side}` is l or r.
@@ -102,24 +102,24 @@ HAIR_COLORS = (
 
 @dataclass(frozen=True)
 class Subject:
-    """A person, as numbers and names.
+    """The parameters of a person.
 
     Attributes:
         name: See `subject_name`.
         shape: Morph targets and their weights.
         skin: Folder and file stem of the skin.
-        second_skin: Those of another skin of the same sex that is mixed in.
+        second_skin: Folder and file stem of another skin of the same sex that is mixed in.
         skin_mix: Share of the second skin, 0 to 1.
         skin_gain: Factor on the linear RGB of the skin.
         skin_saturation: 1 leaves the texture's colour, 0 would make it grey.
-        lip_gain: The same for the lips, on top.
+        lip_gain: Additional factor on the linear RGB of the lips.
         freckles: Strength of freckles, 0 to 1.
         stubble: Strength of a shaven beard, 0 to 1.
         eye, brow, lash, hair: Names of assets; hair may be empty.
         hair_color: Linear RGB of hair and brows.
         age: 0 (twenty) to 1 (eighty).
-        wrinkle_gain: How strongly the skin creases.
-        resting_wrinkles: Folds that are there without any Action Unit.
+        wrinkle_gain: How strongly the skin wrinkles.
+        resting_wrinkles: Folds that are present without any Action Unit.
         seed: Seed of the noise in the skin.
     """
 
@@ -145,14 +145,14 @@ class Subject:
 
 
 def subject_name(index: int, seed: int) -> str:
-    """Names the subject of an index that counts from 0: `S0001` of seed 0, `S0001-seed1` of another."""
+    """The name of a subject by its index, from 0: `S0001` for seed 0, `S0001-seed1` for another seed."""
     name = f"S{index + 1:04d}"
-    # Other people than those of seed 0, beside whom they may stand.
+    # Different people than those of seed 0, with whom they may be in the same data set.
     return name if seed == 0 else f"{name}-seed{seed}"
 
 
 def fold_of_subject(index: int) -> int:
-    """Gives the fold, 1 to 3. Three subjects in a row share a skin, so that folds are alike in age, sex and tone."""
+    """The fold, 1 to 3. Three subjects in a row share a skin, so that folds are similar in age, sex and skin tone."""
     return index % 3 + 1
 
 
@@ -160,7 +160,7 @@ def sample_subject(index: int, seed: int) -> Subject:
     """Draws one person.
 
     Args:
-        index: Number of the person, from 0; skins take turns over it.
+        index: Number of the person, from 0; skins alternate with it.
         seed: Seed of the whole data set.
 
     Returns:
@@ -183,7 +183,7 @@ def sample_subject(index: int, seed: int) -> Subject:
         second_skin=other[:2],
         skin_mix=float(rng.uniform(0.0, 0.45)),
         skin_gain=tuple(gain.tolist()),
-        # The textures are a little ruddier than skin in photos, the dark ones most.
+        # The textures are slightly redder than skin in photos, especially the dark ones.
         skin_saturation=float(rng.uniform(0.55, 0.8) if ancestry == "african" else rng.uniform(0.7, 1.0)),
         lip_gain=tuple(lips.tolist()),
         freckles=float(np.clip(rng.normal(0.0, 0.3), 0.0, 1.0)),
@@ -194,7 +194,7 @@ def sample_subject(index: int, seed: int) -> Subject:
         hair=haircuts[rng.integers(len(haircuts))],
         hair_color=_hair_color(rng, age, ancestry),
         age=float(age),
-        # Smooth young skin hardly creases: movements have to be read from shape as well.
+        # Smooth young skin hardly wrinkles: movements also have to be recognised by shape.
         wrinkle_gain=float(rng.uniform(0.25, 0.95) + 0.35 * age),
         resting_wrinkles=_resting_wrinkles(rng, age),
         seed=int(rng.integers(2**31)),
@@ -223,7 +223,7 @@ def _macro_shape(rng: np.random.Generator, male: int, age: float, ancestry: str)
 
 
 def _detail_shape(rng: np.random.Generator) -> dict[str, float]:
-    """Draws every feature, a little different on the two sides."""
+    """Draws every feature, with slight asymmetry between the two sides."""
     shape = {f"head/head-{HEAD_SHAPES[rng.integers(len(HEAD_SHAPES))]}": float(rng.uniform(0.0, 0.5))}
     for ends, axes in DETAIL_AXES.items():
         for axis in axes:
@@ -246,7 +246,7 @@ def _hair_color(rng: np.random.Generator, age: float, ancestry: str) -> tuple[fl
 
 
 def _resting_wrinkles(rng: np.random.Generator, age: float) -> dict[str, float]:
-    """Age draws the same lines as Action Units do; a model has to tell a line from a movement."""
+    """Wrinkles of age, which are the same folds as those of Action Units: a model has to distinguish the two."""
     folds = ("forehead_centre", "crows_feet", "under_eye", "nasolabial", "glabella", "marionette")
     limits = (0.3, 0.3, 0.45, 0.4, 0.2, 0.3)
     both = zip(folds, limits, strict=True)

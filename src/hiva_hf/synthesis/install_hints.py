@@ -1,5 +1,5 @@
 # Copyright 2026 The HiVA-HF Authors. Licensed under the Apache License, Version 2.0.
-"""What has to be installed to render faces, as commands that error messages repeat."""
+"""Commands that install what rendering needs, for error messages."""
 
 from ..extras import install_command
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The HiVA-HF Authors. Licensed under the Apache License, Version 2.0.
-"""Triangle meshes ready for rasterisation: corners split along texture seams, smooth normals."""
+"""Triangle meshes for rasterisation: corners split along texture seams, smooth normals."""
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -27,10 +27,10 @@ class SurfacePart:
         self._faces_to_vertices = _incidence(self._local_faces, len(self.vertex_ids))
 
     def corners(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gives positions and unit normals of the corners.
+        """Computes positions and unit normals of the corners.
 
         Args:
-            vertices: Array `[num_vertices, 3]`, positions of all vertices that `faces` counted.
+            vertices: Array `[num_vertices, 3]`, positions of all vertices to which `faces` refers.
 
         Returns:
             Two arrays `[num_corners, 3]`.

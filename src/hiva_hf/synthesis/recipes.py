@@ -1,5 +1,5 @@
 # Copyright 2026 The HiVA-HF Authors. Licensed under the Apache License, Version 2.0.
-"""What each Action Unit does to a face, how often it comes, and what it goes or does not go with.
+"""How each Action Unit deforms a face, how often it is drawn, and with which others it can be combined.
 
 Names and descriptions of the Action Units are in `hiva_hf.facs`.
 """
@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
-# Weights of intensity 2, 3, 4 and 5. Intensity 1 (a trace) is never drawn: nobody could see it, so it would be noise.
+# Weights of intensity 2, 3, 4 and 5. Intensity 1 (a trace) is never drawn: it would be invisible, and so label noise.
 DEFAULT_LEVELS = (0.55, 0.72, 0.9, 1.1)
 LOWEST_INTENSITY = 2
 HIGHEST_INTENSITY = LOWEST_INTENSITY + len(DEFAULT_LEVELS) - 1
-# A weight leaves its level's value by at most this much, so that levels never overlap.
+# A weight differs from its level's value by at most this much, so that levels never overlap.
 LEVEL_JITTER = 0.06
 
 
@@ -26,8 +26,8 @@ class Recipe:
         wrinkles: Skin folds (see `wrinkles.py`) and their weight at full strength.
         rate: How often it is drawn into a combination, before companions and exclusions.
         levels: Weights of intensity 2, 3, 4 and 5.
-        closed_lips: Shapes added only where the lips do not part (no AU25).
-        parted_lips: Shapes added only where they do.
+        closed_lips: Shapes that are added only without AU25 (Lips Part).
+        parted_lips: Shapes that are added only with AU25.
     """
 
     shapes: Mapping[str, float]
@@ -57,14 +57,14 @@ RECIPES: dict[int, Recipe] = {
         {"mouthUpperUp{Side}": 1.1},
         {"nasolabial_upper": 0.9},
         0.22,
-        # The lower lip follows, or the teeth would show and AU25 would be there unlabelled.
+        # The lower lip follows; otherwise the teeth would show, and AU25 would be present without a label.
         closed_lips={"mouthLowerDown{Side}": -1.15},
     ),
     12: Recipe(
         {"mouthSmile{Side}": 0.85},
         {"nasolabial": 1.0},
         0.52,
-        # Drawn lips are tight; this shows the upper teeth, as open smiles do.
+        # Stretched lips are tight; this shows the upper teeth, as in open smiles.
         parted_lips={f"{_UNITS}/mouth-upward-retraction": 0.5, "mouthSmile{Side}": 0.1},
     ),
     14: Recipe({"mouthDimple{Side}": 1.25, "mouthFrown{Side}": 0.2}, {"dimple": 1.0}, 0.35),
@@ -93,16 +93,16 @@ RECIPES: dict[int, Recipe] = {
         0.42,
     ),
     25: Recipe({"mouthLowerDown{Side}": 0.6, "jawOpen": 0.12, "mouthUpperUp{Side}": 0.15}, {}, 0.20),
-    # Above .6 in all, jaw and lips together, the lower teeth would pierce the chin.
+    # Above .6 in total for jaw and lips, the lower teeth would pierce the chin.
     26: Recipe({"jawOpen": 0.4}, {}, 0.26),
-    # A half-closed eye looks down; only from two thirds on it reads as closing.
+    # A half-closed eye appears to look down; only from two thirds on does it appear to close.
     43: Recipe({"eyeBlink{Side}": 1.0}, {}, 0.21, (0.7, 0.82, 0.92, 1.0)),
 }
 
 #: The Action Units of SynthFACS, ascending: the order of its label columns.
 SYNTHFACS_AUS: tuple[int, ...] = tuple(sorted(RECIPES))
 
-#: Action Units that hide or undo each other and are never drawn together.
+#: Action Units that hide or cancel each other and are never drawn together.
 EXCLUSIVE_GROUPS: tuple[tuple[int, ...], ...] = (
     (18, 20, 22, 23, 24),
     (12, 15),
@@ -137,7 +137,7 @@ EXCLUSIVE_GROUPS: tuple[tuple[int, ...], ...] = (
     (7, 43),
 )
 
-#: `(cause, effect, chance)`: what else is drawn with an Action Unit, as faces do.
+#: `(cause, effect, chance)`: Action Units that are drawn together, since they often occur together on faces.
 COMPANIONS: tuple[tuple[int, int, float], ...] = (
     (12, 6, 0.5),
     (1, 2, 0.5),
@@ -151,5 +151,5 @@ COMPANIONS: tuple[tuple[int, int, float], ...] = (
     (20, 25, 0.35),
 )
 
-#: `(cause, effect)`: an effect that is always in sight with its cause, so that its label has to be set.
+#: `(cause, effect)`: an effect that is always visible with its cause, so that its label has to be set.
 IMPLICATIONS: tuple[tuple[int, int], ...] = ((26, 25), (22, 25))

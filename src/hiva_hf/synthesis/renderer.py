@@ -14,7 +14,7 @@ if not hasattr(cv2, "triangleRasterize"):
     raise ImportError(f"Rendering needs OpenCV 5.0 or later, found {cv2.__version__}: {EXTRA_COMMAND}")
 
 
-# Near and far plane in decimetres; a head is some 3 across and the camera about 11 away.
+# Near and far plane in decimetres; a head is about 3 wide and the camera about 11 away.
 NEAR, FAR = 1.0, 60.0
 
 
@@ -24,8 +24,8 @@ class Camera:
 
     Attributes:
         position: Array `[3]`, in decimetres.
-        target: Array `[3]`, the point in the middle of the picture, in decimetres.
-        roll: Turn around the line of sight, in radians.
+        target: Array `[3]`, the point at the centre of the picture, in decimetres.
+        roll: Rotation around the line of sight, in radians.
         field_of_view: Vertical opening angle, in radians.
     """
 
@@ -67,7 +67,7 @@ class Camera:
         return 0.5 * size + local[..., 0] * scale, 0.5 * size - local[..., 1] * scale, depth
 
     def unproject(self, depth: np.ndarray) -> np.ndarray:
-        """Gives the world positions `[size, size, 3]` of the pixels of a depth picture `[size, size]`."""
+        """The world positions `[size, size, 3]` of the pixels of a depth map `[size, size]`."""
         size = len(depth)
         ticks = (np.arange(size, dtype=np.float32) + 0.5) / (0.5 * size) - 1.0
         slope = float(np.tan(0.5 * self.field_of_view))
@@ -80,11 +80,11 @@ class Lighting:
     """Distant lamps and a sky.
 
     Attributes:
-        directions: Array `[num_lamps, 3]`, unit vectors towards the lamps; the first one throws shadows.
+        directions: Array `[num_lamps, 3]`, unit vectors towards the lamps; the first one casts shadows.
         colors: Array `[num_lamps, 3]`, linear RGB.
         ambient: Array `[3]`, linear RGB light from everywhere.
         sky: Extra ambient light from above (minus the same from below).
-        shadow: Strength of the thrown shadow, 0 to 1.
+        shadow: Strength of the cast shadow, 0 to 1.
     """
 
     directions: np.ndarray
@@ -96,13 +96,13 @@ class Lighting:
 
 @dataclass(frozen=True)
 class Material:
-    """How a surface answers light.
+    """How a surface reflects light.
 
     Attributes:
         specular: Strength of the highlight.
-        gloss: Its exponent; larger is smaller and sharper.
+        gloss: Its exponent; a larger one makes it smaller and sharper.
         wrap: How far light reaches around the edge, 0 for a hard terminator.
-        bleed: Extra reach of red light, the look of light scattered under skin.
+        bleed: Extra reach of red light, which imitates subsurface scattering in skin.
     """
 
     specular: float
@@ -113,15 +113,15 @@ class Material:
 
 @dataclass
 class Layer:
-    """One part with what it needs to be drawn.
+    """One part with everything that is needed to draw it.
 
     Attributes:
         part: Its topology.
         vertices: Array `[num_vertices, 3]`, in decimetres.
         texture: Array `[height, width, 4]`, linear RGB and alpha.
-        material: How it answers light.
+        material: How it reflects light.
         relief: Array `[height, width]`, height of fine relief in decimetres over the texture plane, if any.
-        keep: Array `[num_vertices]`, drawn where it is above 0, with a soft and ragged edge, if given.
+        keep: Array `[num_vertices]`; if given, the part is drawn where it is above 0, with a soft and ragged edge.
     """
 
     part: SurfacePart
@@ -140,7 +140,7 @@ def _settings(culling: int) -> cv2.TriangleRasterizeSettings:
 
 
 _BOTH_SIDES = _settings(cv2.RASTERIZE_CULLING_NONE)
-# Hair is drawn far side first, so that curls behind the head do not hide those before it.
+# The far side of hair is drawn first, so that curls behind the head do not hide those in front.
 _HAIR_PASSES = (_settings(cv2.RASTERIZE_CULLING_CW), _settings(cv2.RASTERIZE_CULLING_CCW))
 
 
@@ -159,11 +159,11 @@ def rasterize(
         triangles: Array `[num_triangles, 3]`.
         attributes: Array `[num_corners, 3]`.
         camera: The camera.
-        depth: Array `[size, size]`, distances already drawn (`FAR` where nothing is); left as it is.
+        depth: Array `[size, size]`, depth of what is already drawn (`FAR` where nothing is); it is not changed.
         settings: Culling.
 
     Returns:
-        The attributes `[size, size, 3]`, NaN where the mesh is not seen, and the new depth `[size, size]`.
+        The attributes `[size, size, 3]`, NaN where the mesh is not visible, and the new depth `[size, size]`.
     """
     size = len(depth)
     canvas = np.full((size, size, 3), np.nan, np.float32)
@@ -182,7 +182,7 @@ def rasterize(
 
 
 def sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Looks a texture `[height, width, ...]` up at coordinates `uv` `[size, size, 2]`, v up; zero where uv is NaN."""
+    """Samples a texture `[height, width, ...]` at coordinates `uv` `[size, size, 2]`, v up; zero where uv is NaN."""
     height, width = texture.shape[:2]
     u, v = np.nan_to_num(uv[..., 0], nan=-9.0), np.nan_to_num(uv[..., 1], nan=-9.0)
     return cv2.remap(texture, u * width - 0.5, (1.0 - v) * height - 0.5, cv2.INTER_LINEAR, borderValue=0.0)
@@ -199,9 +199,9 @@ def render(
     """Draws a head.
 
     Args:
-        opaque: Parts that hide each other, the skin first.
-        translucent: Parts with alpha that lie on the skin (lashes, brows).
-        hair: Layers with alpha that stand off the head, from the inside out.
+        opaque: Parts that occlude each other, the skin first.
+        translucent: Parts with alpha on the skin (lashes, brows).
+        hair: Layers with alpha around the head, from the inside out.
         camera: The camera.
         lighting: The lamps.
         background: Array `[size, size, 3]`, linear RGB.
@@ -211,7 +211,7 @@ def render(
     """
     picture, depth, shade = _draw_opaque(opaque, camera, lighting, background)
     for layer in translucent:
-        # Lashes and brows lie within the skin's triangles here and there; three millimetres let them through.
+        # Parts of lashes and brows lie below the skin's triangles: three millimetres of tolerance let them show.
         picture = _blend(picture, layer, camera, depth + 0.03, _BOTH_SIDES, shade)
     for layer in hair:
         for settings in _HAIR_PASSES:
@@ -238,8 +238,8 @@ class _Shader:
         Args:
             albedo: Array `[n, 3]`, linear RGB.
             normals: Array `[n, 3]`, unit vectors.
-            material: How the surface answers light.
-            lit: Array `[n]`, the part of the first lamp's light that arrives.
+            material: How the surface reflects light.
+            lit: Array `[n]`, the share of the first lamp's light that arrives.
 
         Returns:
             Array `[n, 3]`, linear RGB.
@@ -280,13 +280,13 @@ def _draw_opaque(
 
 
 def _geometry_buffers(layers: list[Layer], camera: Camera, size: int) -> tuple[np.ndarray, ...]:
-    """Rasterises all parts into texture coordinates, owner, normals and depth, and gives the joint mesh as well."""
+    """Rasterises all parts into texture coordinates, owner, normals and depth; also returns the joint mesh."""
     positions, normals, uvs, triangles, first = [], [], [], [], 0
     for number, layer in enumerate(layers):
         points, directions = layer.part.corners(layer.vertices)
         positions.append(points)
         normals.append(directions)
-        # OpenCV only promises right results for attributes in 0..1.
+        # OpenCV guarantees correct results only for attributes in 0..1.
         owner = np.full((len(points), 1), (number + 0.5) / len(layers), np.float32)
         uvs.append(np.concatenate([layer.part.uvs, owner], axis=1))
         triangles.append(layer.part.triangles + first)
@@ -303,9 +303,10 @@ def _geometry_buffers(layers: list[Layer], camera: Camera, size: int) -> tuple[n
 
 
 def _faces_camera(positions: np.ndarray, triangles: np.ndarray, camera: Camera) -> np.ndarray:
-    """Tells which triangles `[num_triangles]` turn their outer side to the camera.
+    """Whether each triangle `[num_triangles]` faces the camera.
 
-    The others are never seen on a closed surface, but the lining of strongly squeezed lids would pierce the skin.
+    The others are never visible on a closed surface, but the inner side of strongly squeezed lids would pierce the
+    skin.
     """
     a, b, c = (positions[triangles[:, corner]] for corner in range(3))
     toward_camera = camera.position.astype(np.float32) - a
@@ -315,17 +316,17 @@ def _faces_camera(positions: np.ndarray, triangles: np.ndarray, camera: Camera) 
 def _bumped(
     relief: np.ndarray, uv: np.ndarray, depth: np.ndarray, camera: Camera, seen: np.ndarray, normals: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tilts normals `[n, 3]` by a relief, and tells how much light its grooves keep `[n]`.
+    """Tilts normals `[n, 3]` by a relief, and returns how much light reaches its grooves `[n]`.
 
-    The slope is taken between neighbouring pixels, in the plane of the picture (bump mapping after Mikkelsen,
-    "Bump Mapping Unparametrized Surfaces on the GPU", 2010, for a camera far away).
+    The slope is computed between neighbouring pixels, in the image plane (bump mapping after Mikkelsen, "Bump Mapping
+    Unparametrized Surfaces on the GPU", 2010, for a distant camera).
     """
     height = np.where(seen, sample_texture(relief, uv), 0.0)
     pixel = 2.0 * float(np.tan(0.5 * camera.field_of_view)) * depth / len(depth)
     slope_x = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=0.125)[seen] / pixel[seen]
     slope_y = -cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=0.125)[seen] / pixel[seen]
     right, up, backward = camera.rotation
-    # Towards the outline of the face a pixel spans much skin and its slope means little.
+    # Near the outline of the face, a pixel covers much skin, so that its slope is unreliable.
     trust = np.clip(normals @ backward, 0.0, 1.0)[:, None]
     tilted = normals - trust * (np.clip(slope_x, -2, 2)[:, None] * right + np.clip(slope_y, -2, 2)[:, None] * up)
     tilted /= np.linalg.norm(tilted, axis=1, keepdims=True)
@@ -336,7 +337,7 @@ def _bumped(
 def _lit_by_key_lamp(
     positions: np.ndarray, triangles: np.ndarray, camera: Camera, lighting: Lighting, depth: np.ndarray
 ) -> np.ndarray:
-    """Tells how much of the first lamp reaches each pixel `[size, size]`: a shadow map with soft edges."""
+    """The share of the first lamp's light that reaches each pixel `[size, size]`: a shadow map with soft edges."""
     if lighting.shadow <= 0.0:
         return np.ones_like(depth)
     direction = lighting.directions[0]
@@ -345,13 +346,13 @@ def _lit_by_key_lamp(
     _, nearest = rasterize(positions, triangles, np.zeros_like(positions), lamp, empty)
     column, row, distance = lamp.project(camera.unproject(depth), len(nearest))
     first = cv2.remap(nearest, column - 0.5, row - 0.5, cv2.INTER_LINEAR, borderValue=FAR)
-    # Five millimetres of slack: with less, triangles shade themselves; with more, the nose loses its shadow.
+    # A bias of five millimetres: with less, triangles shade themselves; with more, the nose loses its shadow.
     covered = np.clip((distance - first - 0.05) / 0.06, 0.0, 1.0).astype(np.float32)
     return 1.0 - lighting.shadow * cv2.GaussianBlur(covered, (0, 0), len(depth) / 160.0)
 
 
 def _ambient_occlusion(depth: np.ndarray, hit: np.ndarray) -> np.ndarray:
-    """Darkens pixels that lie behind their surroundings, as the corners of the eyes do."""
+    """Darkens pixels that lie deeper than their surroundings, such as the corners of the eyes."""
     if not hit.any():
         return np.ones_like(depth)
     filled = np.where(hit, depth, depth[hit].max())
@@ -379,7 +380,7 @@ def _blend(
     color = sample_texture(layer.texture, attributes[..., :2])[seen]
     directions = 2.0 * directions[seen] - 1.0
     directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-6)
-    # Light strands are longer than dark ones: an edge drawn by ruler is seen at once.
+    # Light strands are made longer than dark ones: a straight edge would be conspicuous.
     strand = color[:, :3].mean(axis=1, keepdims=True)
     ragged = 0.03 * np.clip(strand / max(float(strand.mean()), 1e-4) - 1.0, -1.5, 1.5)
     alpha = color[:, 3:] * np.clip((attributes[seen][:, 2:] - 0.5 + ragged) / 0.03 + 0.5, 0.0, 1.0)

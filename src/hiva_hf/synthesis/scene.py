@@ -1,5 +1,5 @@
 # Copyright 2026 The HiVA-HF Authors. Licensed under the Apache License, Version 2.0.
-"""Draws everything around a face: camera, lamps, what is behind it, and what a camera does to a picture."""
+"""Draw everything around a face: camera, lighting, background, and the effects of a camera on a picture."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ import numpy as np
 from .renderer import Camera, Lighting
 
 
-# Degrees. Alignment takes the roll out again but for what the detector misses.
+# Degrees. Alignment removes the roll, except for the detector's error.
 YAW_SIGMA, YAW_LIMIT = 12.0, 32.0
 PITCH_SIGMA, PITCH_LIMIT = 7.0, 18.0
 ROLL_SIGMA = 5.0
@@ -26,7 +26,7 @@ def sample_camera(rng: np.random.Generator, eyes: np.ndarray) -> Camera:
     """
     yaw = np.radians(np.clip(rng.normal(0, YAW_SIGMA), -YAW_LIMIT, YAW_LIMIT))
     pitch = np.radians(np.clip(rng.normal(2.0, PITCH_SIGMA), -PITCH_LIMIT, PITCH_LIMIT))
-    # The middle of the head lies below and behind the eyes.
+    # The centre of the head is below and behind the eyes.
     target = eyes + np.array([0.0, -0.28, -0.5]) + np.append(rng.normal(0, 0.04, 2), 0.0)
     toward = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
     distance = CAMERA_DISTANCE * rng.uniform(0.62, 1.4)
@@ -36,7 +36,7 @@ def sample_camera(rng: np.random.Generator, eyes: np.ndarray) -> Camera:
 
 
 def sample_lighting(rng: np.random.Generator, camera: Camera) -> Lighting:
-    """Draws one to three lamps and the light of the room, from flat office light to a hard lamp at the side."""
+    """Draws one to three lamps and ambient light, from flat office light to a hard lamp at the side."""
     lamps = int(rng.integers(1, 4))
     right, up, backward = camera.rotation
     directions = []
@@ -47,7 +47,7 @@ def sample_lighting(rng: np.random.Generator, camera: Camera) -> Lighting:
     warmth = rng.normal(0, 0.09, lamps)
     tint = np.stack([1.0 + warmth, 1.0 + 0.1 * rng.normal(0, 0.3, lamps), 1.0 - warmth], axis=1)
     strengths = rng.dirichlet(np.full(lamps, 2.0)) * rng.uniform(0.5, 1.15)
-    # The strongest lamp comes first: it is the one that throws the shadow.
+    # The strongest lamp comes first, since the first one casts the shadow.
     order = np.argsort(-strengths)
     ambient = rng.uniform(0.12, 0.45) * (1.0 + np.array([1.0, 0.0, -1.0]) * rng.normal(0, 0.05))
     return Lighting(
@@ -60,7 +60,7 @@ def sample_lighting(rng: np.random.Generator, camera: Camera) -> Lighting:
 
 
 def sample_background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Draws what is behind the head.
+    """Draws the background.
 
     Args:
         rng: Source of randomness.
@@ -135,17 +135,17 @@ def _texture(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def expose(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """Scales a linear picture `[size, size, 3]` like a camera that meters the middle, roughly to a grey."""
+    """Exposes a linear picture `[size, size, 3]` like a camera with centre metering, roughly to a mid grey."""
     third = len(picture) // 3
     metered = float(picture[third:-third, third:-third].mean())
     gain = (rng.uniform(0.16, 0.42) / max(metered, 1e-3)) ** 0.7
     exposed = picture * float(np.clip(gain, 0.5, 4.0))
-    # A soft shoulder keeps the drawing in lit skin that would be clipped to white.
+    # A soft shoulder keeps the details of bright skin that would be clipped to white.
     return np.where(exposed > 0.7, 1.0 - 0.3 * np.exp(-(exposed - 0.7) / 0.3), exposed)
 
 
 def photograph(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """Does to a crop what cameras do: exposure, colour cast, blur, noise, and now and then a low resolution.
+    """Applies the effects of a camera to a crop: contrast, saturation, blur, noise, and sometimes a low resolution.
 
     Args:
         rng: Source of randomness.
@@ -166,7 +166,7 @@ def photograph(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     grey = result.mean(axis=2, keepdims=True)
     result = grey + (result - grey) * rng.uniform(0.7, 1.2) if rng.random() > 0.03 else np.repeat(grey, 3, axis=2)
     result = (result - 0.5) * rng.uniform(0.85, 1.1) + 0.5
-    # Moderate, and mostly low: noise costs bytes and hides the folds that the labels are about.
+    # Moderate, and mostly low: noise increases the file size and hides the folds that the labels are about.
     noise = rng.normal(0, 1, (size, size, 1)) + 0.5 * rng.normal(0, 1, (size, size, 3))
     result += noise.astype(np.float32) * rng.choice((0.0, 0.006, 0.014), p=(0.4, 0.4, 0.2))
     return (np.clip(result, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)

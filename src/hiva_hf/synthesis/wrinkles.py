@@ -1,7 +1,7 @@
 # Copyright 2026 The HiVA-HF Authors. Licensed under the Apache License, Version 2.0.
-"""Skin folds that muscles make, as height maps over the skin texture.
+"""Skin folds that muscles cause, as height maps over the skin texture.
 
-Morph targets move skin but are too coarse to crease it. Each fold here is drawn as lines on the resting face, in
+Morph targets move skin but are too coarse to wrinkle it. Each fold here is drawn as lines on the resting face, in
 decimetres (x to the side, y up), and baked into texture space, so that it moves with the skin.
 """
 
@@ -14,11 +14,11 @@ from .renderer import FAR, Camera, rasterize
 
 
 RELIEF_SIZE = 1024
-# Depth of a groove and its half width at full strength, in decimetres. The depth is about twice a real one: a crop of
-# 160 pixels shows a groove with little more than one pixel.
+# Depth of a groove and its half width at full strength, in decimetres. It is about twice as deep as in reality, since
+# in a crop of 160 pixels a groove is little more than one pixel wide.
 GROOVE_DEPTH = 0.028
 GROOVE_WIDTH = 0.014
-# Folds lie on the front of the face; the texture plane has the back of the head and the inside of the mouth as well.
+# Folds are on the front of the face; the texture also covers the back of the head and the inside of the mouth.
 FRONT = 0.75
 
 Points = np.ndarray
@@ -26,7 +26,7 @@ Fold = Callable[[Points, Points, np.random.Generator], np.ndarray]
 
 
 def rest_positions(part: SurfacePart, vertices: np.ndarray, size: int = RELIEF_SIZE) -> np.ndarray:
-    """Maps texels to places on the resting face.
+    """Maps texels to positions on the resting face.
 
     Args:
         part: The skin.
@@ -47,11 +47,11 @@ def rest_positions(part: SurfacePart, vertices: np.ndarray, size: int = RELIEF_S
 
 
 class WrinkleMaps:
-    """The folds of one kind of face, baked into texture space.
+    """The folds of one variant of faces, baked into texture space.
 
     Args:
         positions: Array `[size, size, 3]`, see `rest_positions`.
-        seed: Faces of another seed wrinkle along slightly other lines.
+        seed: Seed of the lines, which vary slightly from seed to seed.
     """
 
     def __init__(self, positions: np.ndarray, seed: int):
@@ -67,7 +67,7 @@ class WrinkleMaps:
             self._maps[name] = (np.flatnonzero(touched), height[touched])
 
     def relief(self, strengths: Mapping[str, float]) -> np.ndarray:
-        """Adds folds up.
+        """Adds up folds.
 
         Args:
             strengths: Weight of each fold by name, 1 is full strength.
@@ -97,7 +97,7 @@ def _window(value: np.ndarray, low: float, high: float, soft: float) -> np.ndarr
 
 
 def _along(x: np.ndarray, y: np.ndarray, line: list[tuple[float, float]], width: float = GROOVE_WIDTH) -> np.ndarray:
-    """A groove along a polyline, tapering to its ends."""
+    """A groove along a polyline, tapering towards its ends."""
     nearest, depth, walked = np.full(x.shape, np.inf), np.zeros(x.shape), 0.0
     points = np.array(line)
     total = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
@@ -235,7 +235,7 @@ def _chin(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _lip_radial(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Short lines that run from the red of the lips outwards."""
+    """Short lines that run outwards from the edge of the lips."""
     height = np.zeros(x.shape)
     for place in np.linspace(-0.2, 0.2, 7):
         shift = rng.normal(0, 0.006)

@@ -11,10 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Pictures of results: faces with their AUs, attention maps, AU graphs, timelines, text similarity, marked frames.
+"""Figures of results: faces with their AUs, attention maps, AU graphs, timelines, text similarity, annotated frames.
 
 Figures are matplotlib's, in the `theme` "light", "dark" or "print", and are saved to `path` as PNG, SVG or PDF.
-`annotate_frame` draws into the pixels of a video's frame and needs no matplotlib.
+`annotate_frame` draws into the pixels of a video frame and needs no matplotlib.
 """
 
 import importlib

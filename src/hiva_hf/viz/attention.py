@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Where the network looked: DDCA and CDCA maps over the aligned face."""
+"""Draw DDCA and CDCA attention maps over the aligned face."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -65,27 +65,28 @@ def draw_attention(
     theme: ThemeName | Theme = "light",
     dpi: int = PNG_DPI,
 ) -> Figure:
-    """Draw where each AU's description looked, over the face as the network saw it.
+    """Draw the attention of each AU's description over the aligned face.
 
-    DDCA maps show where it looked on the AU's own feature map, CDCA maps where on that of the whole face. Attention is
-    a multiple of what evenly spread attention would be, on one scale for all maps. The first picture is the face.
+    DDCA maps show the attention to the AU's own feature map, CDCA maps that to the feature map of the whole face.
+    Attention is given as a multiple of evenly spread attention, on one scale for all maps. The first cell shows the
+    face alone.
 
     Args:
         image: The photo, anything that [`load_image`] reads.
         face: One face from the au-detection pipeline, called with `return_attention=True`.
         aus: The AUs to show and their order, as labels or numbers; all by default.
-        path: Where to save the picture; the ending tells the format (".png", ".svg", ".pdf").
-        kinds: "ddca", "cdca" or both; a kind that the model does not have is left out.
-        width: Of the figure at most, in inches; a page of a journal by default, 3.5 is one column.
-        theme: "light", "dark" or "print" (black ink alone).
+        path: Where to save the figure; its extension gives the format (".png", ".svg", ".pdf").
+        kinds: "ddca", "cdca" or both; a kind that the model does not have is omitted.
+        width: Largest width of the figure in inches; by default that of a journal page, 3.5 is one column.
+        theme: "light", "dark" or "print" (black ink only).
         dpi: Resolution of a PNG.
 
     Returns:
         The figure.
 
     Raises:
-        ImageLoadError: The photo cannot be used.
-        ValueError: The face has no attention maps, or an argument is wrong.
+        ImageLoadError: The photo can't be used.
+        ValueError: The face has no attention maps, or an argument is invalid.
     """
     theme, _ = get_theme(theme), check_path(path)
     kinds = _kinds_of(face, kinds)
@@ -125,20 +126,20 @@ def draw_attention(
 
 
 def aligned_view(photo: NDArray[np.uint8], face: dict[str, Any]) -> NDArray[np.uint8]:
-    """The face as the network saw it, `[VIEW_SIZE, VIEW_SIZE, 3]`, from the photo `[height, width, 3]`."""
+    """The aligned face that the network saw, `[VIEW_SIZE, VIEW_SIZE, 3]`, from the photo `[height, width, 3]`."""
     return warp_face(photo, face["view_matrix"] * VIEW_SIZE, VIEW_SIZE)
 
 
 def attention_peak(maps: Iterable[NDArray[np.floating]]) -> float:
     """The end of the scale: the largest multiple of evenly spread attention in maps that each sum to 1.
 
-    It is at least 2: attention without any focus must not look as if it had one.
+    It is at least 2, so that attention without focus does not appear focused.
     """
     return max(2.0, *(float(values.max()) * values.size for values in maps))
 
 
 def attention_shares(weights: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Maps `[..., h, w]` so that each sums to 1. Those of a VL-FAU don't as they come: single weights are up to 1."""
+    """Scales maps `[..., h, w]` to sum to 1 each, which those of a VL-FAU don't: each of their weights is up to 1."""
     return weights / weights.sum(axis=(-2, -1), keepdims=True)
 
 
@@ -148,7 +149,6 @@ def show_attention(
     """Draws a map `[h, w]`, which sums to 1, over the face in grey."""
     low, high = (255 * level for level in theme.face_range)
     grey = np.asarray(view.convert("L"), dtype=np.float32)
-    # `face_range` says which grey black and white become.
     paled = low + grey * (high - low) / 255
     axes.imshow(paled.round().astype(np.uint8), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
     heat = axes.imshow(
@@ -165,14 +165,14 @@ def show_attention(
 
 
 def add_attention_bar(figure: Figure, heat: AxesImage, theme: Theme, **place: Any) -> Colorbar:
-    """Adds the scale of `show_attention`; `place` is what `Figure.colorbar` takes (`cax`, or `ax` and `shrink`)."""
+    """Adds the colour bar of `show_attention`; `place` goes to `Figure.colorbar` (`cax`, or `ax` and `shrink`)."""
     cax = place.get("cax")
     is_wide = cax is not None and cax.get_position().width * figure.get_size_inches()[0] > 1
     bar = figure.colorbar(heat, orientation="horizontal" if is_wide else "vertical", **place)
     bar.locator = MaxNLocator(5)
     bar.set_label("Attention (1 = evenly spread)", fontsize=SMALL, labelpad=2)
     bar.ax.tick_params(labelsize=SMALL, length=2, pad=2)
-    # What shows through where there is little attention: a face, which is grey.
+    # A grey background, like the face that shows through where there is little attention.
     bar.solids.set_zorder(1)
     bar.ax.axvspan(*bar.ax.get_xlim(), color=str(0.6 * theme.face_range[1] + 0.4 * theme.face_range[0]), zorder=0)
     return bar
@@ -180,20 +180,20 @@ def add_attention_bar(figure: Figure, heat: AxesImage, theme: Theme, **place: An
 
 def _kinds_of(face: dict[str, Any], kinds: Sequence[str]) -> list[str]:
     if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise ValueError(f"`kinds` may hold 'ddca' and 'cdca', got {unknown[0]!r}.")
+        raise ValueError(f"`kinds` may contain 'ddca' and 'cdca', got {unknown[0]!r}.")
     found = [kind for kind in kinds if f"{kind}_attention" in face]
     if not found and "spatial_attention" in face:
-        raise ValueError("The maps of a VL-FAU belong to no description: `draw_faces` draws them.")
+        raise ValueError("The maps of a VL-FAU belong to no description: use `draw_faces` to draw them.")
     if not found:
         raise ValueError(
             f"The face has no maps of {' or '.join(kinds) or 'any kind'}: call the pipeline with "
-            "`return_attention=True`, and mind that some models lack one kind or both."
+            "`return_attention=True`. Some models lack one kind or both."
         )
     return found
 
 
 def _grid(num_cells: int, num_kinds: int, width: float) -> tuple[int, float]:
-    """How many cells stand in a line, and the side of a map, so that the lines fill the width."""
+    """Number of cells in a row, and the side of a map, such that the rows fill the width."""
     usable = width - 2 * MARGIN + CELL_GAP
     columns = min(num_cells, max(1, round(usable / (num_kinds * (MAP_SIZE + GAP) + CELL_GAP))))
     side = ((usable / columns) - CELL_GAP + GAP) / num_kinds - GAP
@@ -201,7 +201,7 @@ def _grid(num_cells: int, num_kinds: int, width: float) -> tuple[int, float]:
 
 
 def _draw_key(cell: list[Axes], view: Image.Image, kinds: Sequence[str], theme: Theme):
-    """The first cell: the face, and beside it what left and right of the other cells are."""
+    """Draws the first cell: the face, and beside it what the left and right maps of the other cells show."""
     cell[0].imshow(view, extent=(0, 1, 1, 0))
     cell[0].set_title("The face", fontsize=SMALL, pad=3, loc="left")
     for axes in cell:
@@ -214,7 +214,7 @@ def _draw_key(cell: list[Axes], view: Image.Image, kinds: Sequence[str], theme: 
 
 
 def _add_title(axes: Axes, au: dict[str, Any], width: float):
-    """Label, probability and mark; below it the name, as far as it fits."""
+    """Adds label, probability and mark, and below them the name, shortened to fit."""
     first = f"{au['label']}{experimental_mark(au)}  {au['score']:.2f}{active_mark(au)}"
     name = "" if au["name"] == au["label"] else fitting_text(au["name"], SMALL, width)
     axes.set_title(

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Draw what the au-detection pipeline found in a photo."""
+"""Draw the results of the au-detection pipeline for a photo."""
 
 import os
 import textwrap
@@ -53,9 +53,9 @@ from .style import (
 
 MAX_PHOTO_SIZE = 1200
 
-# All lengths in inches.
+# All lengths are in inches.
 MARGIN = 0.12
-# Narrower figures have everything in one column.
+# Narrower figures have one column.
 MIN_TWO_COLUMNS = 5.0
 MAX_PHOTO_HEIGHT = 3.4
 TITLE_HEIGHT, AXIS_HEIGHT, NOTE_HEIGHT = 0.3, 0.42, 0.13
@@ -65,7 +65,7 @@ MAP_TITLE_HEIGHT, MIN_MAP_SIZE, MAX_MAP_SIZE, BAR_WIDTH = 0.34, 1.2, 1.4, 0.55
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a part of the picture stands, in inches from the upper left corner."""
+    """Position of a part of the figure, in inches from the upper left corner."""
 
     left: float
     top: float
@@ -87,33 +87,33 @@ def draw_faces(
     theme: ThemeName | Theme = "light",
     dpi: int = PNG_DPI,
 ) -> Figure:
-    """Draw a photo with its faces, their AUs and where the network looked.
+    """Draw a photo with its faces, their AUs and attention maps.
 
     Each face gets a bar per AU with its probability (active AUs bold and marked, experimental ones hollow, with a
-    dagger), and, if the faces come with attention maps (`return_attention=True`), the DDCA maps of its most probable
-    AUs over the aligned face, and the mean of the same AUs' CDCA maps. Attention is a multiple of what evenly spread
-    attention would be, on one scale per face; [`draw_attention`] shows all AUs.
+    dagger), and, if the faces have attention maps (`return_attention=True`), the DDCA maps of its most probable AUs
+    over the aligned face, and the mean of the same AUs' CDCA maps. Attention is given as a multiple of evenly spread
+    attention, on one scale per face; [`draw_attention`] shows all AUs.
 
     Args:
         image: The photo, anything that [`load_image`] reads.
-        faces: What the au-detection pipeline returned for it.
-        path: Where to save the picture; the ending tells the format (".png", ".svg", ".pdf").
-        thresholds: Probability from which an AU is active, drawn as a tick on its bar: one for all, one per AU in
-            order, or by label. It is what the pipeline was given, and changes nothing of what counts as active.
+        faces: The result of the au-detection pipeline for it.
+        path: Where to save the figure; its extension gives the format (".png", ".svg", ".pdf").
+        thresholds: Lowest probability at which an AU is active, drawn as a tick on its bar: one for all AUs, one per
+            AU in order, or by label. Pass the pipeline's; it doesn't change which AUs are shown as active.
         landmarks: Whether to draw the five landmarks of each face.
         attention: Whether to draw attention maps.
         num_maps: Number of AUs whose attention is shown.
-        max_faces: Bars are drawn for this many of the largest faces; all faces are marked in the photo.
-        width: Of the figure, in inches; a page of a journal by default, 3.5 is one column.
-        theme: "light", "dark" or "print" (black ink alone).
+        max_faces: Number of largest faces that get bars; all faces are marked in the photo.
+        width: Width of the figure in inches; by default that of a journal page, 3.5 is one column.
+        theme: "light", "dark" or "print" (black ink only).
         dpi: Resolution of a PNG.
 
     Returns:
         The figure.
 
     Raises:
-        ImageLoadError: The photo cannot be used.
-        ValueError: An argument is wrong, or `landmarks` is asked for and the faces have none.
+        ImageLoadError: The photo can't be used.
+        ValueError: An argument is invalid, or `landmarks` is set and the faces have none.
     """
     theme, _ = get_theme(theme), check_path(path)
     if num_maps < 1 or max_faces < 1:
@@ -157,12 +157,12 @@ def _panels(face: dict[str, Any], num_maps: int) -> list[tuple[str, np.ndarray]]
 
 def _bars_height(face: dict[str, Any]) -> float:
     note = NOTE_HEIGHT * any(au.get("experimental") for au in face["aus"])
-    # A few AUs have room for bars that would look clumsy: the block has the height of six at least.
+    # The block is at least six AUs high: with fewer AUs, the bars would become too thick.
     return TITLE_HEIGHT + BAR_HEIGHT * max(6, len(face["aus"])) + AXIS_HEIGHT + note
 
 
 def _map_grid(num_maps: int, width: float) -> tuple[int, float]:
-    """How many maps stand in a line, and their side."""
+    """Number of maps in a row, and their side."""
     columns = max(1, min(num_maps, int((width - BAR_WIDTH) // (MIN_MAP_SIZE + MARGIN))))
     return columns, min(MAX_MAP_SIZE, (width - BAR_WIDTH) / columns - MARGIN)
 
@@ -175,16 +175,16 @@ def _maps_height(panels: list, width: float) -> float:
 def _lay_out(
     ratio: float, faces: list[dict[str, Any]], panels: list[list], width: float
 ) -> tuple[float, _Place, list[_Place], list[_Place]]:
-    """Finds the height of the figure and the places of photo, bars and maps.
+    """Computes the height of the figure and the positions of photo, bars and maps.
 
-    In one column everything stands below each other. In two, a single face has its bars beside the photo and its maps
-    below both; of several faces, below the photo, each has a row of bars and maps, or, without maps, half a row.
+    With one column, all parts are stacked. With two, a single face has its bars beside the photo and its maps below
+    both; several faces are below the photo, each with a row of bars and maps, or half a row without maps.
 
     Args:
-        ratio: Height of the photo by its width.
+        ratio: Height of the photo divided by its width.
         faces: The faces that get bars.
-        panels: Their attention maps, none of a face that has none.
-        width: Of the figure.
+        panels: The attention maps of each face; empty if it has none.
+        width: Width of the figure.
     """
     is_narrow = width < MIN_TWO_COLUMNS
     half = width - 2 * MARGIN if is_narrow else (width - 3 * MARGIN) / 2
@@ -231,9 +231,9 @@ def _draw_photo(axes: Axes, photo: np.ndarray, faces: list[dict[str, Any]], land
     axes.set_axis_off()
     if not faces:
         axes.set_title("No face found", fontsize=MEDIUM, fontweight="bold")
-    # The number stands inside a photo whose edge is the face's, too.
+    # Converts points to pixels, so that the number stays inside the photo for a face at its edge.
     size_per_point = width / (72 * axes.get_position().width * axes.figure.get_size_inches()[0])
-    # Dark ring, light line: one of them stands out from any photo.
+    # A light line with a dark outline: one of them stands out from any photo.
     outline = [Stroke(linewidth=3.2, foreground="#000000"), Normal()]
     for number, face in enumerate(faces, start=1):
         box = face["box"]
@@ -275,11 +275,11 @@ def _draw_bars(
     for au, text in zip(aus, axes.get_yticklabels(), strict=True):
         text.set_fontweight("bold" if au["active"] else "normal")
     axes.set_ylim(len(aus) - 0.4, -0.6)
-    # Room for the numbers behind a full bar.
+    # Space for the numbers after a full bar.
     room = 0.34 / (place.width - labels_width - 0.34)
     axes.set_xlim(0, 1 + room)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"], fontsize=SMALL)
-    # The widest text stands below the labels, too, which leaves it room to the right.
+    # The legend is the widest text: it starts below the labels, so that it fits.
     axes.annotate(
         _bars_legend(aus, ticks),
         (-labels_width / (place.width - labels_width), 0),
@@ -321,7 +321,7 @@ def _draw_bar(
     at = au["score"]
     if threshold is not None:
         axes.vlines(threshold, position - 0.45, position + 0.45, color=theme.alert, linewidth=1.1, zorder=3)
-        # The number stands to the right of a tick that it would be struck through by.
+        # A tick that would cross the number: the number goes to the right of it.
         if at <= threshold < at + 0.2:
             at = threshold
     axes.annotate(

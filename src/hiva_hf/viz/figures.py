@@ -1,6 +1,6 @@
 """Figures 4 to 7 of the paper, from arrays: gains per AU, description similarity, attention maps, AU graphs.
 
-They have the light theme and the parts of this package's other pictures.
+They use the light theme and share code with the other figures of this package.
 """
 
 import os
@@ -28,8 +28,8 @@ class AttentionExample:
     """One row of Figure 6.
 
     Attributes:
-        face: The face as the network sees it.
-        name: Whose face it is.
+        face: The aligned face.
+        name: Title of the face, such as its subject.
         titles: One for each DDCA map, such as "AU12 (0.93)".
         ddca_maps: [k, h, w], each summing to 1.
         cdca_map: [h, w], the mean of the same AUs' CDCA maps.
@@ -49,7 +49,7 @@ class GraphExample:
     Attributes:
         graph: [N, N], 0/1, row i marks the AUs that AU i is connected to; no self-connections.
         labels: [N], 1 present, 0 absent, -100 unknown.
-        found: [N], whether the network found the AU.
+        found: [N], whether the network detected the AU.
     """
 
     graph: NDArray[np.bool_]
@@ -72,14 +72,14 @@ def draw_gains(
     rank_correlation: float,
     published_gains: NDArray[np.float64] | None = None,
 ) -> Figure:
-    """Figure 4: what a method gains over another in F1, AU by AU, the rarest first.
+    """Figure 4: the gain in F1 of one method over another for each AU, the rarest first.
 
     Args:
         au_labels: The N AUs.
         gains: [N], in points (x 100).
         intervals: [N, 2], in points; NaN where there is none.
         positive_rates: [N], how often the AU is present, 0 to 1.
-        title: Says whose gains these are.
+        title: Title, such as the two methods.
         rank_correlation: Spearman's rho of gain and positive rate.
         published_gains: [N], the same from published tables, in points.
     """
@@ -121,12 +121,12 @@ def draw_gains(
 def draw_description_similarities(
     methods: Mapping[str, Mapping[str, NDArray[np.float64]]], au_labels: Sequence[str], title: str
 ) -> Figure:
-    """Figure 5: how alike the AUs' descriptions are to the text encoder, moment by moment of training.
+    """Figure 5: similarity of the AUs' descriptions after the text encoder, at several moments of training.
 
     Args:
         methods: For each method, cosine similarity [N, N] at each moment.
         au_labels: The N AUs.
-        title: Says what was trained.
+        title: Title, such as what was trained.
     """
     num_columns = max(len(moments) for moments in methods.values())
     side = min(2.3, (PAGE_WIDTH - 0.6) / num_columns)
@@ -150,13 +150,13 @@ def draw_description_similarities(
 
 
 def draw_attention_examples(examples: Sequence[AttentionExample], title: str) -> Figure:
-    """Figure 6: where the descriptions of three AUs look, in DDCA each on its own map, in CDCA on the whole face's.
+    """Figure 6: attention of the descriptions of some AUs, in DDCA to the AU's own map, in CDCA to the whole face's.
 
-    Attention is a multiple of what evenly spread attention would be, on one scale for all faces.
+    Attention is given as a multiple of evenly spread attention, on one scale for all faces.
 
     Args:
         examples: One row each, all with the same number of maps.
-        title: Says what was trained.
+        title: Title, such as what was trained.
     """
     num_maps = len(examples[0].ddca_maps)
     side = (PAGE_WIDTH - 0.7) / (num_maps + 2)
@@ -189,8 +189,8 @@ def draw_graph_examples(
         faces: The faces, one column each.
         methods: For each method, its graph on each face.
         au_labels: The N AUs.
-        row_notes: For each method what holds over many faces, such as its mean in-degree.
-        title: Says what was trained.
+        row_notes: For each method, a statistic over many faces, such as its mean in-degree.
+        title: Title, such as what was trained.
     """
     side = min(2.3, PAGE_WIDTH / len(faces))
     # In inches: the faces, a graph with its heading for each method, the legend.

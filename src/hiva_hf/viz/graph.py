@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The dynamic graph over the AUs: which AUs each AU listens to on one face."""
+"""Draw the dynamic graph over the AUs of one face: from which AUs each AU receives information."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -63,37 +63,38 @@ def draw_au_graph(
 ) -> Figure:
     """Draw the graph over the AUs of one face, as in Figure 7 of the paper.
 
-    AUs stand on a circle, clockwise from the top. Active ones are filled and bold, and so are the connections between
-    two of them; a node grows with the number of AUs that listen to it. A line without a head goes both ways.
+    AUs are on a circle, clockwise from the top. Active ones are filled and bold, and connections between two of them
+    are highlighted; the size of a node grows with its in-degree, the number of AUs that listen to it. A line without
+    an arrowhead goes both ways.
 
     Args:
         graph: A 0/1 matrix `[N, N]` whose row i marks the AUs that AU i listens to (`adjacency` of
-            [`HiVAForPreTraining`]'s output; its diagonal is left out); or AU features `[N, d]`, together with
+            [`HiVAForPreTraining`]'s output; its diagonal is ignored); or AU features `[N, d]`, together with
             `num_neighbors`; or a face from the au-detection pipeline, called with `return_features=True`, together
-            with `num_neighbors`, which brings labels and activity along.
-        labels: The N AUs, as "AU12".
-        active: Labels of those that are active.
-        path: Where to save the picture; the ending tells the format (".png", ".svg", ".pdf").
-        num_neighbors: K, how many AUs an AU listens to, itself included; `model.config.num_neighbors` is what
-            training used.
+            with `num_neighbors`: its labels and active AUs are the defaults.
+        labels: The N AUs, such as "AU12".
+        active: Labels of the active AUs.
+        path: Where to save the figure; its extension gives the format (".png", ".svg", ".pdf").
+        num_neighbors: K, the number of AUs that an AU listens to, including itself; `model.config.num_neighbors` is
+            what training used.
         experimental: Labels of AUs that are marked as unreliable.
-        title: Stands above the graph.
-        width: Of the figure, in inches; a column of a journal by default.
-        theme: "light", "dark" or "print" (black ink alone).
+        title: Title above the graph.
+        width: Width of the figure in inches; by default that of a journal column.
+        theme: "light", "dark" or "print" (black ink only).
         dpi: Resolution of a PNG.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: The graph or an argument is wrong.
+        ValueError: The graph or an argument is invalid.
     """
     theme, _ = get_theme(theme), check_path(path)
     if isinstance(graph, dict):
         if "visual_features" not in graph:
             raise ValueError(
-                "The face has no visual features: call the pipeline with `return_features=True`. An export that was "
-                "made before detectors gave them has to be made once more."
+                "The face has no visual features: call the pipeline with `return_features=True`. An old export that "
+                "lacks them has to be made again."
             )
         aus = graph["aus"]
         labels = [au["label"] for au in aus] if labels is None else labels
@@ -109,7 +110,7 @@ def draw_au_graph(
     connected = _connections(graph, labels, num_neighbors)
     active = set(active or ())
     if unknown := sorted((active | set(experimental)) - set(labels)):
-        raise ValueError(f"`active` or `experimental` names AUs that are not there: {unknown}. There are {labels}.")
+        raise ValueError(f"`active` or `experimental` has unknown AUs: {unknown}. There are {labels}.")
 
     has_experimental = bool(set(experimental))
     legend_height = LEGEND_LINE * (3 + has_experimental) + 0.06
@@ -144,21 +145,21 @@ def draw_graph(
     theme: Theme,
     alerts: NDArray[np.bool_] | None = None,
 ):
-    """Draws AUs on a circle; a node grows with the AUs that are connected to it.
+    """Draws AUs on a circle; the size of a node grows with its in-degree.
 
     Args:
-        axes: Where to.
+        axes: Axes to draw on.
         graph: [N, N], row i marks the AUs that AU i is connected to; no self-connections.
-        names: [N], what stands at each node.
+        names: [N], label of each node.
         active: [N], which are filled and bold.
-        side: Of the axes, in inches.
+        side: Side of the axes in inches.
         theme: Colours.
-        alerts: [N], which nodes get a ring that calls attention to them.
+        alerts: [N], which nodes are highlighted with a ring.
     """
     angles = np.pi / 2 - 2 * np.pi * np.arange(len(names)) / len(names)
     points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     scale = 72 * side / (2 * EXTENT)
-    # Neighbours on the circle are `spacing` points apart; the largest node leaves room between them and to its label.
+    # Neighbours on the circle are `spacing` points apart; the largest node leaves space to them and to its label.
     spacing = 2 * np.pi * scale / len(names)
     radii = _node_radii(graph.sum(axis=0), min(0.42 * spacing, 0.1 * scale))
     _draw_edges(axes, graph, points, active, radii, theme)
@@ -188,7 +189,7 @@ def draw_graph(
 
 
 def graph_handles(theme: Theme) -> list[Line2D]:
-    """Legend entries for what lines and sizes mean."""
+    """Legend entries for lines and node sizes."""
     return [
         Line2D([], [], color=theme.muted, linewidth=1.4, label="both ways"),
         Line2D([], [], color=theme.muted, linewidth=0.6, marker=">", markersize=3.5, label="one way: listens to"),
@@ -211,7 +212,7 @@ def _connections(graph: ArrayLike | torch.Tensor, labels: Sequence[str], num_nei
         values = adjacency(torch.as_tensor(values, dtype=torch.float32)[None], num_neighbors)[0].numpy()
     if values.shape != (len(labels), len(labels)) or not np.isin(values, (0, 1)).all():
         raise ValueError(
-            "A graph is a square matrix of 0 and 1. For AU features pass `num_neighbors` too; got the shape "
+            "A graph must be a square matrix of 0 and 1. For AU features, pass `num_neighbors`, too; got the shape "
             f"{list(values.shape)}."
         )
     return values.astype(bool) & ~np.eye(len(labels), dtype=bool)

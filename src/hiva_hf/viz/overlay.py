@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Mark faces and their active AUs in the frames of a video; this runs for each frame, so without matplotlib."""
+"""Mark faces and their active AUs in video frames; without matplotlib, which is too slow for every frame."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -25,18 +25,18 @@ from PIL import Image, ImageDraw, ImageFont
 from ..facs import au_name
 
 
-# Okabe and Ito's, those that stand out from black; the number tells faces apart without them.
+# The colours of Okabe and Ito that stand out from black; without colours, the number distinguishes faces.
 FACE_COLORS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0))
 WHITE, BLACK, TRACK = (255, 255, 255), (0, 0, 0), (96, 100, 106)
-# What a panel leaves of the picture below it, so that white text can be read on any of them.
+# Brightness that a panel leaves of the image below it, so that white text is always readable.
 PANEL_LIGHT = 0.22
 MIN_FONT, MAX_FONT = 11, 48
-# Height of the text by that of the frame and of the face: many small faces get small panels.
+# Height of the text relative to that of the frame and of the face: small faces get small panels.
 FONT_BY_FRAME, FONT_BY_FACE = 1 / 42, 1 / 7
 
 
 class FaceLike(Protocol):
-    """What is read of a record of `hiva_hf.inference`."""
+    """The attributes of a record of `hiva_hf.inference` that are used here."""
 
     face_id: int | None
     box: tuple[float, float, float, float] | None
@@ -56,7 +56,7 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Panel:
-    """What stands beside a face: a heading and a bar for each of some AUs, in a size that is known."""
+    """The panel beside a face: a heading and a bar for each of some AUs, with its size."""
 
     heading: str
     rows: tuple[_Row, ...]
@@ -67,7 +67,7 @@ class _Panel:
 
 
 Rectangle = tuple[int, int, int, int]
-"""xmin, ymin, xmax, ymax in whole pixels."""
+"""(xmin, ymin, xmax, ymax) in whole pixels."""
 
 
 def annotate_frame(
@@ -78,16 +78,16 @@ def annotate_frame(
 ) -> NDArray[np.uint8]:
     """Draw the faces of a frame, their numbers and their active AUs.
 
-    Beside each face stands a panel with its number and its most probable active AUs, each with a bar whose full width
-    is the probability 1 (hollow for experimental AUs). Panels are scaled to frame and face, stay inside the frame and
-    avoid faces and each other: where room is short they lose the AUs' names, then AUs, and in a crowd what remains is
-    the number in the corner of a box. A face without active AUs has its number only.
+    Beside each face is a panel with its number and its most probable active AUs, each with a bar whose full width is
+    the probability 1 (hollow for experimental AUs). Panels are scaled to frame and face, stay inside the frame and
+    avoid faces and each other: where space is short they omit the AUs' names, then AUs, and in a crowd only the number
+    in the corner of the box remains. A face without active AUs has only its number.
 
     Args:
         frame: RGB `[height, width, 3]`; it is not changed.
         records: The faces of this frame, as in `hiva_hf.inference`: `face_id`, `box` in pixels, `probabilities` and
-            `active` by AU label, and which of them are `experimental`. Records without a box are passed over.
-        max_aus: A panel shows this many active AUs at most, and how many more there are.
+            `active` by AU label, and which of them are `experimental`. Records without a box are skipped.
+        max_aus: Largest number of active AUs in a panel; it also says how many more there are.
 
     Returns:
         A new frame of the same shape.
@@ -103,7 +103,7 @@ def annotate_frame(
     height, width = frame.shape[:2]
     faces = [(record, _whole_box(record.box, height, width)) for record in records if record.box is not None]
     faces = [(record, box) for record, box in faces if box is not None]
-    # The largest faces choose their places first.
+    # Panels of the largest faces are placed first.
     faces.sort(key=lambda face: -_area(face[1]))
     for record, box in faces:
         _draw_box(annotated, box, _color(record), max(1, round(min(height, width) / 360)))
@@ -127,7 +127,7 @@ def _color(record: FaceLike) -> tuple[int, int, int]:
 
 
 def _draw_box(frame: NDArray[np.uint8], box: Rectangle, color: tuple[int, int, int], thickness: int):
-    """A coloured line between two black ones: one of them stands out from any picture."""
+    """Draws a coloured line between two black ones: one of them stands out from any image."""
     for inset, line, value in ((0, 3 * thickness, BLACK), (thickness, thickness, color)):
         xmin, ymin, xmax, ymax = box[0] + inset, box[1] + inset, box[2] - inset, box[3] - inset
         frame[ymin : min(ymin + line, ymax), xmin:xmax] = value
@@ -143,19 +143,19 @@ def _fit(
     frame_size: tuple[int, int],
     max_aus: int,
 ) -> tuple[_Panel, Rectangle]:
-    """The panel that says most of those that find a free place, and that place."""
+    """The most detailed panel that fits into a free place, and this place."""
     others = [place for place in taken if place is not box]
     for panel in _panels(record, box, frame_size[0], max_aus):
         for place in _places(panel, box, frame_size):
             if not any(_overlap(place, other) for other in [*others, box]):
                 return panel, place
-    # The number alone, in the corner of the box.
+    # Only the number, in the corner of the box.
     panel = _make_panel(record, (), _font_size(box, frame_size[0]))
     return panel, _inside(box[0], box[1], panel, frame_size)
 
 
 def _panels(record: FaceLike, box: Rectangle, frame_height: int, max_aus: int) -> list[_Panel]:
-    """Panels from the one that says most to the one that says least."""
+    """Panels from the most to the least detailed."""
     active = sorted(
         (label for label, on in record.active.items() if on), key=lambda label: -record.probabilities[label]
     )
@@ -195,7 +195,7 @@ def _make_panel(record: FaceLike, rows: tuple[_Row, ...], font_size: int, more: 
 
 
 def _places(panel: _Panel, box: Rectangle, frame_size: tuple[int, int]) -> list[Rectangle]:
-    """Right of the face, left of it, below, above; each moved into the frame."""
+    """Candidate places: right of the face, left of it, below, above; each moved into the frame."""
     gap = max(2, panel.font_size // 4)
     xmin, ymin, xmax, ymax = box
     corners = [
@@ -268,7 +268,7 @@ def _font(size: int) -> Any:
 
 @lru_cache(maxsize=1024)
 def _text(text: str, font_size: int) -> Image.Image:
-    """A line of text as a mask; drawing letters takes longest, and most texts stand in the next frame too."""
+    """A line of text as a mask; cached since rendering is slow and most texts recur in the next frame."""
     line = _line_height(font_size)
     mask = Image.new("L", (_text_length(text, font_size) + 2, line))
     ImageDraw.Draw(mask).text((0, line // 2), text, font=_font(font_size), fill=255, anchor="lm")

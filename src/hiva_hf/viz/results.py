@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a detector reached on the people whom it was tested on, AU by AU."""
+"""Draw the test scores of a detector, AU by AU."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -56,18 +56,18 @@ def draw_results(
     Args:
         results: Flat results, as in a run's `all_results.json`; other keys are ignored.
         au_labels: The AUs to show, from top to bottom.
-        path: Where to save the picture; the ending tells the format (".png", ".svg", ".pdf").
-        title: Says which detector, on whom.
-        prefix: What the keys start with, for example "test_" for `test_f1_AU12`.
-        width: Of the figure, in inches.
-        theme: "light", "dark" or "print" (black ink alone).
+        path: Where to save the figure; its extension gives the format (".png", ".svg", ".pdf").
+        title: Title of the figure, such as the detector and its test set.
+        prefix: Prefix of the keys, for example "test_" for `test_f1_AU12`.
+        width: Width of the figure in inches.
+        theme: "light", "dark" or "print" (black ink only).
         dpi: Resolution of a PNG.
 
     Returns:
-        The figure. A score that the data can't define (None or NaN) has no mark.
+        The figure. An undefined score (None or NaN) has no mark.
 
     Raises:
-        ValueError: An argument is wrong, or `results` lacks a score of an AU.
+        ValueError: An argument is invalid, or `results` lacks a score of an AU.
     """
     theme, _ = get_theme(theme), check_path(path)
     f1 = _scores(results, [f"{prefix}f1_{label}" for label in au_labels] + [f"{prefix}mean_f1"])
@@ -99,5 +99,5 @@ def draw_results(
 def _scores(results: Mapping[str, object], keys: Sequence[str]) -> NDArray[np.float64]:
     missing = [key for key in keys if key not in results]
     if missing:
-        raise ValueError(f"results has no {missing[0]!r}. Were the scores computed for these AUs, with this prefix?")
+        raise ValueError(f"`results` has no {missing[0]!r}: check `au_labels` and `prefix`.")
     return np.array([np.nan if results[key] is None else results[key] for key in keys], dtype=np.float64)

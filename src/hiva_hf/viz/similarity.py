@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How alike the AUs' descriptions are to the text encoder."""
+"""Draw the similarity of the AUs' descriptions after the text encoder."""
 
 import os
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ from .style import (
 
 # Inches.
 LABELS_SIZE, TITLE_HEIGHT, BAR_WIDTH, MARGIN = 0.36, 0.3, 0.62, 0.08
-# Cells of at least this size hold a number.
+# Cells of at least this size show their value.
 MIN_NUMBER_CELL = 0.19
 
 
@@ -62,23 +62,22 @@ def draw_similarity(
     """Draw the matrix of cosine similarities between the descriptions of the AUs, as in Figure 5 of the paper.
 
     Args:
-        similarity: The matrix `[N, N]`, or a model, whose own descriptions are compared: with `tokenizer` what its
-            text encoder makes of each description, without it what it keeps of them in its text memory, which
-            inference checkpoints have too.
-        labels: The N AUs; of a model its own.
-        path: Where to save the picture; the ending tells the format (".png", ".svg", ".pdf").
+        similarity: The matrix `[N, N]`, or a model, whose descriptions are compared: with `tokenizer`, the embeddings
+            of its text encoder; without it, those in its text memory, which inference checkpoints have, too.
+        labels: The N AUs; by default those of the model.
+        path: Where to save the figure; its extension gives the format (".png", ".svg", ".pdf").
         tokenizer: Tokenizer of the model's text encoder.
         descriptions: One for each AU, instead of the canonical ones; needs `tokenizer`.
-        title: Stands above the matrix, before the mean of all pairs.
-        width: Of the figure, in inches; a column of a journal by default. Wide cells hold their number.
-        theme: "light", "dark" or "print" (black ink alone).
+        title: Title above the matrix, before the mean of all pairs.
+        width: Width of the figure in inches; by default that of a journal column. Wide cells show their value.
+        theme: "light", "dark" or "print" (black ink only).
         dpi: Resolution of a PNG.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: The matrix or an argument is wrong, or the model has no text memory or no text encoder.
+        ValueError: The matrix or an argument is invalid, or the model has no text memory or no text encoder.
     """
     theme, _ = get_theme(theme), check_path(path)
     if isinstance(similarity, HiVAForAUDetection):
@@ -86,8 +85,8 @@ def draw_similarity(
         similarity = cosine_similarity(_embeddings(similarity, tokenizer, descriptions))
     elif isinstance(similarity, torch.nn.Module):
         raise ValueError(
-            f"A {type(similarity).__name__} keeps no descriptions that could be compared: pass a "
-            "`HiVAForAUDetection`, for an export the checkpoint that it was made from."
+            f"A {type(similarity).__name__} has no descriptions to compare: pass a `HiVAForAUDetection`, or for an "
+            "export the checkpoint that it was made from."
         )
     elif tokenizer is not None or descriptions is not None:
         raise ValueError("`tokenizer` and `descriptions` are for a model; a matrix is drawn as it is.")
@@ -121,7 +120,7 @@ def draw_similarity(
 def show_similarity(
     axes: Axes, matrix: NDArray[np.floating], labels: Sequence[str], lowest: float, theme: Theme
 ) -> AxesImage:
-    """Draws a matrix `[N, N]` on a scale from `lowest` to 1, with the numbers of the AUs at its sides."""
+    """Draws a matrix `[N, N]` on a scale from `lowest` to 1, with the numbers of the AUs on both axes."""
     shown = axes.imshow(matrix, cmap=theme.similarity, vmin=lowest, vmax=1)
     numbers = [label.removeprefix("AU") for label in labels]
     axes.set_xticks(range(len(numbers)), numbers, fontsize=TINY, rotation=90)
@@ -131,9 +130,9 @@ def show_similarity(
 
 
 def _write_numbers(axes: Axes, matrix: NDArray[np.floating], shown: AxesImage, cell: float):
-    """Writes each value into its cell, which is so many inches wide."""
+    """Writes each value into its cell, which is `cell` inches wide."""
     for (row, column), value in np.ndenumerate(matrix):
-        # Relative luminance; black and white stand out equally from .18.
+        # Relative luminance; black and white have the same contrast to .18.
         linear = np.power(shown.cmap(shown.norm(value))[:3], 2.2)
         color = "white" if linear @ (0.2126, 0.7152, 0.0722) < 0.18 else "black"
         text = _number(value) if cell >= 0.3 else _number(value).replace("0.", ".", 1)
@@ -155,10 +154,10 @@ def cosine_similarity(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
 def _embeddings(
     model: HiVAForAUDetection, tokenizer: PreTrainedTokenizerBase | None, descriptions: Sequence[str] | None
 ) -> NDArray[np.floating]:
-    """What the model has of each AU's description, [N, d]; the model stays as it is."""
+    """The model's embedding of each AU's description, [N, d]; the model is not changed."""
     if tokenizer is None:
         if descriptions is not None:
-            raise ValueError("`descriptions` are read through the text encoder's `tokenizer`: pass it too.")
+            raise ValueError("`descriptions` need the text encoder's `tokenizer`: pass it, too.")
         if not model.has_text_memory:
             raise ValueError(
                 "The model has no text memory: call `encode_descriptions(tokenizer)`, or pass `tokenizer`."
@@ -166,8 +165,8 @@ def _embeddings(
         return model.text_memory[:, 0].float().cpu().numpy()
     if model.text_model is None or not model.config.reads_descriptions:
         raise ValueError(
-            "This checkpoint can't read descriptions (`drop_text_encoder` was called before it was saved, or its "
-            "variant has none): leave out `tokenizer` to compare its text memory, or load a training checkpoint."
+            "This checkpoint can't encode descriptions (`drop_text_encoder` was called before it was saved, or its "
+            "variant has none): omit `tokenizer` to compare its text memory, or load a training checkpoint."
         )
     units = [get_action_unit(label) for label in model.config.au_labels]
     sentences = [unit.description for unit in units] if descriptions is None else list(descriptions)
@@ -191,5 +190,5 @@ def _checked(similarity: ArrayLike | torch.Tensor, labels: Sequence[str] | None)
             f"Expected a matrix of {len(labels)} x {len(labels)} AUs, at least 2, got {list(matrix.shape)}."
         )
     if not np.isfinite(matrix).all() or np.abs(matrix).max() > 1 + 1e-6:
-        raise ValueError("Cosine similarities lie between -1 and 1, but the matrix holds other values.")
+        raise ValueError("Cosine similarities lie between -1 and 1, but the matrix has other values.")
     return matrix

@@ -11,10 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What all pictures share: colours, sizes, names of AUs, and how figures are laid out and saved.
+"""Shared by all figures: colours, sizes, names of AUs, layout and saving.
 
-Colours are Okabe and Ito's, which every kind of colour vision tells apart; what a colour says, a mark, a hatch or a
-word says too, so that pictures survive a grey print. Sizes are in inches and points at the printed size.
+Colours are Okabe and Ito's, which people with any kind of colour vision can distinguish; every colour is paired with a
+mark, a hatch or a word, so that figures also work in greyscale. Sizes are in inches and points at the printed size.
 """
 
 import os
@@ -49,9 +49,9 @@ HATCH = "//////"
 
 
 def _see_through(name: str, strongest: float) -> ListedColormap:
-    """A colour map to lay over a face: the more, the darker and the less transparent; at 0 the face shows.
+    """A colour map to overlay on a face: larger values are darker and less transparent; 0 is fully transparent.
 
-    The lightest third is left out: it would lighten a face.
+    The lightest third is omitted: it would lighten the face.
     """
     steps = np.linspace(0, 1, 256)
     return ListedColormap([(*colormaps[name](0.33 + 0.67 * step)[:3], strongest * step**0.7) for step in steps])
@@ -59,20 +59,20 @@ def _see_through(name: str, strongest: float) -> ListedColormap:
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of a picture.
+    """The colours of a figure.
 
     Attributes:
-        name: By which functions take it.
-        background: Of the figure.
-        ink: Of text and of marks that must be seen.
-        muted: Of secondary text, edges and axes; still readable.
-        faint: Of grid lines and of what is there for orientation only.
-        active: Of AUs that are active.
-        inactive: Fill of AUs that are not.
-        alert: Of thresholds, mistakes and losses.
-        heat: Attention over a grey face.
-        face_range: Grey levels, 0 to 1, at which black and white of a face under attention are shown.
-        similarity: Of matrices.
+        name: Name by which functions take it.
+        background: Background of the figure.
+        ink: Text and important marks.
+        muted: Secondary text, edges and axes; still readable.
+        faint: Grid lines and other aids to orientation.
+        active: Active AUs.
+        inactive: Fill of inactive AUs.
+        alert: Thresholds, errors and losses.
+        heat: Colour map of attention over a grey face.
+        face_range: Grey levels, 0 to 1, to which black and white of a face under attention are mapped.
+        similarity: Colour map of similarity matrices.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Theme:
     def apply(self, figure: Figure):
         """Gives the axes, ticks, titles and legends of a figure this theme's colours.
 
-        Settings are not taken from matplotlib's global ones, which other threads and the user's own style change.
+        Matplotlib's global settings are not used, since other threads and the user's own style change them.
         """
         figure.patch.set_facecolor(self.background)
         for text in filter(None, (figure._suptitle, *figure.texts)):
@@ -141,7 +141,7 @@ THEMES = {
             face_range=(0.0, 1.0),
             similarity="cividis",
         ),
-        # Black ink alone. Faces are paled, so that what is dark is attention.
+        # Black ink only. Faces are lightened, so that dark areas are attention.
         Theme(
             "print",
             background="#FFFFFF",
@@ -160,10 +160,10 @@ THEMES = {
 
 
 def get_theme(theme: ThemeName | Theme) -> Theme:
-    """Looks a theme up by its name.
+    """Looks up a theme by its name.
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If the name is unknown.
     """
     if isinstance(theme, Theme):
         return theme
@@ -181,7 +181,7 @@ def finish(figure: Figure, theme: Theme, path: str | os.PathLike | None, dpi: in
 
 
 def write_figure(figure: Figure, path: str | os.PathLike, dpi: int = PNG_DPI) -> Path:
-    """Saves a figure in the format that the path's ending tells. Folders are made; text in a PDF stays text."""
+    """Saves a figure in the format given by the path's extension. Creates folders; text in a PDF stays text."""
     path = check_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"pdf.fonttype": 42}):
@@ -190,20 +190,20 @@ def write_figure(figure: Figure, path: str | os.PathLike, dpi: int = PNG_DPI) ->
 
 
 def check_path(path: str | os.PathLike | None) -> Path | None:
-    """Refuses a path of unknown ending; called before work is done for it.
+    """Checks the extension of a path; called before anything is drawn.
 
     Raises:
-        ValueError: If the ending is not one of `ENDINGS`.
+        ValueError: If the extension is not one of `ENDINGS`.
     """
     if path is None:
         return None
     if Path(path).suffix.lower() not in ENDINGS:
-        raise ValueError(f"A picture is saved as {', '.join(ENDINGS)}, by the ending of `path`; got {str(path)!r}.")
+        raise ValueError(f"The extension of `path` must be one of {', '.join(ENDINGS)}, got {str(path)!r}.")
     return Path(path)
 
 
 def add_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Adds axes by inches from the figure's upper left corner."""
+    """Adds axes at a position in inches from the figure's upper left corner."""
     full_width, full_height = figure.get_size_inches()
     return figure.add_axes(
         (left / full_width, 1 - (top + height) / full_height, width / full_width, height / full_height)
@@ -217,7 +217,7 @@ def text_width(text: str, size: float) -> float:
 
 
 def fitting_text(text: str, size: float, width: float) -> str:
-    """The text, or as much of it as fits into `width` inches, with an ellipsis."""
+    """The text, shortened with an ellipsis if it is wider than `width` inches."""
     if text_width(text, size) <= width:
         return text
     while text and text_width(text + "\N{HORIZONTAL ELLIPSIS}", size) > width:
@@ -226,19 +226,19 @@ def fitting_text(text: str, size: float, width: float) -> str:
 
 
 def active_mark(au: Mapping[str, Any]) -> str:
-    """What stands behind the probability of an active AU of the pipeline: a filled dot, hollow if experimental."""
+    """The mark after the probability of an active AU of the pipeline: a filled dot, hollow if experimental."""
     if not au["active"]:
         return ""
     return f" {EXPERIMENTAL_ACTIVE_MARK if au.get('experimental') else ACTIVE_MARK}"
 
 
 def experimental_mark(au: Mapping[str, Any]) -> str:
-    """What stands behind the label of an experimental AU."""
+    """The mark after the label of an experimental AU."""
     return EXPERIMENTAL_MARK if au.get("experimental") else ""
 
 
 def au_title(label: str, name: str | None = None) -> str:
-    """An AU with its name, as in "AU12  Lip Corner Puller"; a label of another kind alone."""
+    """An AU with its name, such as "AU12  Lip Corner Puller"; only the label if it is no known AU."""
     name = au_name(label) if name is None else name
     return label if name == label else f"{label}  {name}"
 
@@ -246,7 +246,7 @@ def au_title(label: str, name: str | None = None) -> str:
 def thresholds_by_label(
     thresholds: float | Sequence[float] | Mapping[str, float] | None, labels: Sequence[str]
 ) -> dict[str, float]:
-    """One threshold for each label that has one, from what users write: one for all, a list in order, or a dict.
+    """Thresholds by label, from one for all AUs, a list in order, or a dict, which may omit labels.
 
     Raises:
         ValueError: If their number is wrong, one does not lie between 0 and 1, or an AU is unknown.
@@ -255,7 +255,7 @@ def thresholds_by_label(
         return {}
     if isinstance(thresholds, Mapping):
         if unknown := sorted(thresholds.keys() - set(labels)):
-            raise ValueError(f"`thresholds` names AUs that are not there: {unknown}. There are {list(labels)}.")
+            raise ValueError(f"`thresholds` has unknown AUs: {unknown}. There are {list(labels)}.")
         named = dict(thresholds)
     elif isinstance(thresholds, Real):
         named = dict.fromkeys(labels, thresholds)
@@ -270,16 +270,16 @@ def thresholds_by_label(
 
 
 def chosen_labels(aus: Sequence[str | int] | None, labels: Sequence[str]) -> list[str]:
-    """The labels to show, in the order of `aus`, which also takes numbers (12 for "AU12"); all by default.
+    """The labels to show, in the order of `aus`, which may also contain numbers (12 for "AU12"); all by default.
 
     Raises:
-        ValueError: If there is no such AU, or `aus` is empty.
+        ValueError: If an AU is unknown, or `aus` is empty.
     """
     if aus is None:
         return list(labels)
     named = [f"AU{au}" if isinstance(au, Integral) else str(au) for au in aus]
     if unknown := [label for label in named if label not in labels]:
-        raise ValueError(f"`aus` names AUs that are not there: {unknown}. There are {', '.join(labels)}.")
+        raise ValueError(f"`aus` has unknown AUs: {unknown}. There are {', '.join(labels)}.")
     if not named:
-        raise ValueError("`aus` is empty; leave it out to show all AUs.")
+        raise ValueError("`aus` is empty; omit it to show all AUs.")
     return named

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""AU probabilities over a video, one lane for each AU."""
+"""Draw AU probabilities over a video, one lane for each AU."""
 
 import os
 import re
@@ -52,35 +52,36 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 DECISION_SUFFIX = "_c"
-# What `find_events` of `hiva_hf.inference` returns, as far as it is drawn.
+# The columns of `find_events` of `hiva_hf.inference` that are drawn.
 EVENT_COLUMNS = ("face_id", "au", "onset_timestamp", "apex_timestamp", "offset_timestamp")
 # Inches.
 MARGIN, TITLE_HEIGHT, AXIS_HEIGHT, LEGEND_LINE, RIGHT = 0.06, 0.26, 0.4, 0.14, 0.12
-# Names of AUs stand in the lanes' labels if that leaves this share of the width to the lanes.
+# The lanes' labels include the names of AUs if that leaves this share of the width to the lanes.
 MIN_LANES_SHARE = 0.65
-# Of a lane, how much of its height the probability 1 has; events stand above.
+# Height of the probability 1 in a lane, as a share; events are drawn above it.
 FULL = 0.78
 EVENT_LEVEL = 0.89
-# A second picture element in an inch of the figure can hardly be told from its neighbour.
+# More points per inch of the figure could hardly be distinguished.
 BINS_PER_INCH = 150
-# A face that nobody looked for that long (in frame periods) was away, also if the table lacks the frames between.
+# After more than this many frame periods without rows, a face counts as absent, even if the table lacks the frames
+# in between.
 LONGEST_STEP = 5
 TICK_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
-# From here on minutes stand beside the seconds.
+# From this many seconds on, ticks also show minutes.
 MINUTES_FROM = 120
 
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """One face over time, reduced to what can be told apart in print. Rows of NaN stand between times without it.
+    """One face over time, reduced to the resolution of the figure. Rows of NaN separate segments with the face.
 
     Attributes:
         times: [n], seconds.
-        low, mean, high: [n, N], of each AU's probabilities about that time.
-        active: [n, N], whether any of its decisions about that time was positive.
-        gaps: Spans, in seconds, in which the video goes on without the face.
-        num_frames: Rows that this is made of.
-        is_reduced: Whether a time stands for several frames.
+        low, mean, high: [n, N], minimum, mean and maximum of each AU's probabilities around each time.
+        active: [n, N], whether any decision around that time was positive.
+        gaps: Spans, in seconds, in which the video continues without the face.
+        num_frames: Number of rows before the reduction.
+        is_reduced: Whether a time represents several frames.
     """
 
     times: NDArray[np.float64]
@@ -114,39 +115,39 @@ def draw_timeline(
     """Draw the probability of each AU over a video, face by face.
 
     Each AU has a lane whose height is the probability from 0 to 1. Times at which the AU counts as active are shaded
-    and underlined, times without the face are hatched, and no line leads over them. Where there are more frames than
-    can be told apart the line is their mean and the band about it goes from the smallest to the largest.
+    and underlined; times without the face are hatched, and the line is interrupted. Where there are more frames than
+    can be distinguished, the line is their mean, and the band around it ranges from the smallest to the largest value.
 
     Args:
         table: A table that `hiva-hf detect` or `hiva_hf.detect` made, with the columns `timestamp` (seconds),
-            `face_id`, probabilities (`AU01`, ...) and, if activity is to be shown, decisions (`AU01_c`, ...).
-        path: Where to save the picture; the ending tells the format (".png", ".svg", ".pdf").
+            `face_id`, probabilities (`AU01`, ...) and, to show activity, decisions (`AU01_c`, ...).
+        path: Where to save the figure; its extension gives the format (".png", ".svg", ".pdf").
         aus: The AUs to show and their order, as labels ("AU12") or numbers; all by default.
         face_ids: The faces to show and their order; those with the most frames by default.
-        source: The video to show, if the table holds several.
-        thresholds: Probability from which an AU is active, drawn as a line: one for all, one per AU in the table's
-            order, or by label ("AU12").
+        source: The video to show, if the table has several.
+        thresholds: Lowest probability at which an AU is active, drawn as a line: one for all AUs, one per AU in the
+            table's order, or by label ("AU12").
         events: A table with the columns `face_id`, `au` ("AU01"), `onset_timestamp`, `apex_timestamp` and
             `offset_timestamp` (seconds): each event is drawn as a line over its lane, its apex as a triangle.
-        experimental: Labels of AUs that are marked as unreliable; by default those that the table's
-            `attrs["experimental_labels"]` names, as in a table of `hiva_hf.detect`.
-        start: Begin of the part to show, in seconds.
+        experimental: Labels of AUs that are marked as unreliable; by default those in the table's
+            `attrs["experimental_labels"]`, which `hiva_hf.detect` sets.
+        start: Start of the part to show, in seconds.
         end: End of the part to show, in seconds.
-        max_faces: How many faces are shown without `face_ids`. The title tells if there are more.
-        width: Of the figure, in inches; a page of a journal by default, 3.5 is one column.
-        lane_height: Of each AU, in inches.
-        theme: "light", "dark" or "print" (black ink alone).
+        max_faces: Number of faces to show without `face_ids`. The title says if there are more.
+        width: Width of the figure in inches; by default that of a journal page, 3.5 is one column.
+        lane_height: Height of each AU's lane in inches.
+        theme: "light", "dark" or "print" (black ink only).
         dpi: Resolution of a PNG.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: The table has no such columns, no time or no face, holds several videos, or an argument is wrong.
+        ValueError: The table lacks columns, timestamps or faces, has several videos, or an argument is invalid.
     """
     theme, _ = get_theme(theme), check_path(path)
     columns = _au_columns(table)
-    # By label or as the table has them.
+    # Labels may be given as "AU1" or as the table's columns, "AU01".
     aus = None if aus is None else [_label(au) for au in aus]
     if isinstance(thresholds, Mapping):
         thresholds = {_label(au): value for au, value in thresholds.items()}
@@ -154,7 +155,7 @@ def draw_timeline(
     labels = chosen_labels(aus, list(columns))
     limits = thresholds_by_label(thresholds, list(columns))
     table = _one_video(table, source)
-    # Whose events are to be drawn, also where the table holds one video alone.
+    # Also set for a table with one video, to select its events.
     source = table["source"].iloc[0] if source is None and "source" in table and len(table) else source
     table = _cut(table, start, end)
     shown, num_faces = _chosen_faces(table, face_ids, max_faces)
@@ -207,12 +208,12 @@ def make_track(
     """Reduces the rows of one face to about `max_points` times.
 
     Args:
-        rows: Of the face, in order of time.
+        rows: Rows of the face, in order of time.
         columns: Column of each AU's probabilities, by label.
         labels: The N AUs to show.
-        frame_times: Times of all frames of the video that the table has, also of those without the face.
-        period: Seconds from frame to frame, their median.
-        max_points: Shorter tracks stay as they are.
+        frame_times: Times of all frames in the table, including those without the face.
+        period: Median time from frame to frame in seconds.
+        max_points: Tracks with no more rows than this are not reduced.
     """
     times = rows["timestamp"].to_numpy(dtype=float)
     values = np.stack([rows[columns[label]].to_numpy(dtype=float, na_value=np.nan) for label in labels], axis=1)
@@ -253,10 +254,10 @@ def make_track(
 def _with_edges(
     reduced: dict[str, NDArray], segments: NDArray[np.int64], begins: NDArray[np.float64], ends: NDArray[np.float64]
 ) -> dict[str, NDArray]:
-    """Lets each segment go on for half a frame at both ends, so that a single frame is seen, between rows of NaN."""
+    """Extends each segment by half a frame at both ends, so that a single frame is visible, and adds rows of NaN."""
     first = np.flatnonzero(np.diff(segments, prepend=-1))
     last = np.flatnonzero(np.diff(segments, append=segments[-1] + 1))
-    # Row i comes at 6 i; before a segment's first row come NaN and its begin, behind its last row its end and NaN.
+    # Row i has the key 6 i; NaN and the start go before a segment's first row, its end and NaN after its last row.
     keys = [6 * np.arange(len(segments)), 6 * first - 2, 6 * first - 1, 6 * last + 1, 6 * last + 2]
     order = np.argsort(np.concatenate(keys))
     result = {}
@@ -271,7 +272,7 @@ def _with_edges(
 
 
 def _au_columns(table: "DataFrame") -> dict[str, str]:
-    """Column of the probabilities of each AU, by label: "AU1" stands in "AU01"."""
+    """Column of the probabilities of each AU, by label: "AU1" -> "AU01"."""
     if missing := [column for column in ("timestamp", "face_id") if column not in table]:
         raise ValueError(f"The table has no column {missing[0]!r}; it has {', '.join(map(str, table.columns[:12]))}.")
     columns = {}
@@ -286,7 +287,7 @@ def _au_columns(table: "DataFrame") -> dict[str, str]:
 
 
 def _label(column: str | int) -> str:
-    """The AU that a column is of: "AU01" -> "AU1"; 1 -> "AU1"; other labels stay."""
+    """The AU of a column: "AU01" -> "AU1"; 1 -> "AU1"; other labels stay."""
     if isinstance(column, Integral):
         return f"AU{column}"
     return re.sub(r"^AU0*(\d+)$", r"AU\1", str(column))
@@ -301,7 +302,7 @@ def _experimental_labels(
         experimental = columns.keys() & set(table.attrs.get("experimental_labels", ()))
     experimental = {_label(au) for au in experimental}
     if unknown := sorted(experimental - columns.keys()):
-        raise ValueError(f"`experimental` names AUs that are not there: {unknown}. There are {', '.join(columns)}.")
+        raise ValueError(f"`experimental` has unknown AUs: {unknown}. There are {', '.join(columns)}.")
     return experimental
 
 
@@ -310,12 +311,12 @@ def _one_video(table: "DataFrame", source: str | None) -> "DataFrame":
     if "source" in table:
         sources = list(dict.fromkeys(table["source"]))
         if not sources:
-            raise ValueError("The table has no rows: a timeline needs those of a video.")
+            raise ValueError("The table has no rows: a timeline needs a video.")
         if source is None and len(sources) > 1:
             names = ", ".join(map(repr, sources[:5])) + (", ..." if len(sources) > 5 else "")
-            raise ValueError(f"The table holds {len(sources)} sources, choose one by `source`: {names}.")
+            raise ValueError(f"The table has {len(sources)} sources, choose one by `source`: {names}.")
         if source is not None and source not in sources:
-            raise ValueError(f"The table holds no source {source!r}.")
+            raise ValueError(f"The table has no source {source!r}.")
         table = table[table["source"] == sources[0 if source is None else sources.index(source)]]
     timed = table[table["timestamp"].notna()]
     if timed.empty:
@@ -330,7 +331,7 @@ def _cut(table: "DataFrame", start: float | None, end: float | None) -> "DataFra
     part = table[(times >= start) & (times <= end)]
     if part.empty:
         raise ValueError(
-            f"No frame lies between `start` and `end`; the video goes from {times.min():.2f} to {times.max():.2f} s."
+            f"No frame lies between `start` and `end`; the video ranges from {times.min():.2f} to {times.max():.2f} s."
         )
     return part
 
@@ -344,12 +345,10 @@ def _chosen_faces(table: "DataFrame", face_ids: Sequence[int] | None, max_faces:
     if counts.empty:
         raise ValueError("The table has no face.")
     if face_ids is None:
-        # Of those seen longest, in the order of their numbers.
+        # The faces with the most frames, in order of their numbers.
         return sorted(counts.sort_values(ascending=False, kind="stable").index[:max_faces].tolist()), len(counts)
     if unknown := [face_id for face_id in face_ids if face_id not in counts.index]:
-        raise ValueError(
-            f"`face_ids` names faces that are not there: {unknown}. There are {sorted(counts.index)[:20]}."
-        )
+        raise ValueError(f"`face_ids` has unknown faces: {unknown}. There are {sorted(counts.index)[:20]}.")
     return list(face_ids), len(face_ids)
 
 
@@ -402,7 +401,7 @@ def _draw_lanes(
 
 
 def _active_spans(times: NDArray, active: NDArray[np.bool_], period: float) -> list[tuple[float, float]]:
-    """(begin, duration) of each run of active times. Between times, a run begins and ends halfway."""
+    """(start, duration) of each run of active times. A run starts and ends halfway between two times."""
     edges = np.diff(active.astype(int), prepend=0, append=0)
     begins, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1
     middles = (times[1:] + times[:-1]) / 2
@@ -413,7 +412,7 @@ def _active_spans(times: NDArray, active: NDArray[np.bool_], period: float) -> l
 
 def _events_of(events: "DataFrame", face_id: int, source: str | None) -> "DataFrame":
     if missing := [column for column in EVENT_COLUMNS if column not in events]:
-        raise ValueError(f"`events` has no column {missing[0]!r}; needed are {', '.join(EVENT_COLUMNS)}.")
+        raise ValueError(f"`events` has no column {missing[0]!r}; it needs {', '.join(EVENT_COLUMNS)}.")
     of_face = events[events["face_id"] == face_id]
     return of_face if source is None or "source" not in events else of_face[of_face["source"] == source]
 

@@ -10,7 +10,7 @@ build_demo().launch(**launch_options())
 import importlib
 
 
-# Loaded on first use: Gradio takes a second.
+# Imported on first use: Gradio takes a second.
 _LAZY_ATTRIBUTES = {"build_demo": "page", "launch_options": "serving"}
 
 __all__ = sorted(_LAZY_ATTRIBUTES)

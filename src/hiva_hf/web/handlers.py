@@ -1,4 +1,4 @@
-"""What happens when a visitor does something: from values of the page to updates of it."""
+"""Event handlers of the page: from the values of its components to their updates."""
 
 import logging
 from collections.abc import Iterator
@@ -27,9 +27,9 @@ NO_FACE = (
     "missed: try a picture in which the face is larger."
 )
 PHOTOS_AT_A_TIME = 2
-GONE = "{name} is not here any more: what is uploaded is deleted after an hour. Choose the file again."
-EXPIRED = "What was found in this picture is deleted after an hour. Choose the file again."
-FAILED = "Something went wrong while {name} was read. The server's log tells more. Other files may still work."
+GONE = "{name} is no longer here: uploads are deleted after an hour. Choose the file again."
+EXPIRED = "The results for this picture were deleted after an hour. Choose the file again."
+FAILED = "Something went wrong while reading {name}. See the server's log for details. Other files may still work."
 
 
 class Handlers:
@@ -37,22 +37,22 @@ class Handlers:
 
     Args:
         detector: The au-detection pipeline, which all visitors share.
-        sessions: What is kept of visitors.
-        max_video_seconds: Longer videos are refused.
+        sessions: State of the visitors.
+        max_video_seconds: Longer videos are rejected.
     """
 
     def __init__(self, detector: AUDetectionPipeline, sessions: Sessions, max_video_seconds: float):
         self._detector = detector
         self._sessions = sessions
         self._max_video_seconds = max_video_seconds
-        # The page's own threads are forty, and what a large photo took stays with the thread that read it.
+        # Gradio has forty threads, and the memory that a large photo needs stays allocated to the thread that read it.
         self._readers = ThreadPoolExecutor(PHOTOS_AT_A_TIME, "photo")
 
     def keep_upload(self, path: str | None, request: gr.Request) -> None:
-        """Notes an upload as soon as it is there.
+        """Registers an upload as soon as it arrives.
 
-        Its reading may wait for others, and that of a video for its button, while the same file of another visitor,
-        which lies in one place with it, is deleted, or its own visitor leaves.
+        It may be processed later, in the queue or on the press of a button. Until then, its visitor may leave, or the
+        same file, which Gradio stores once, may be deleted with another visitor.
         """
         if path is not None:
             self._sessions.keep_until_left(request.session_hash, path)
@@ -61,7 +61,7 @@ class Handlers:
         """Reads an uploaded photo.
 
         Returns:
-            Values of state, notice, picture, face choice, bars, card, chosen AU and tables.
+            Values of state, notice, picture, choice of the face, bars, card, chosen AU and tables.
         """
         if path is None:
             return *_empty(""), *_no_tables()
@@ -72,32 +72,32 @@ class Handlers:
         try:
             photo = self._readers.submit(read_photo, self._detector, Path(path), name).result()
         except ImageLoadError as error:
-            # The path on the server is nobody's business.
+            # Without the path on the server.
             message = f"Cannot use {name!r}: {error.reason}"
             return *_empty(notice(message, "error")), *_no_tables()
         except Exception:
             logger.exception("Reading a photo failed.")
             return *_empty(notice(FAILED.format(name=name), "error")), *_no_tables()
         if not folder.exists():
-            # The visitor left meanwhile: nothing may stay that nobody will delete.
+            # The visitor has left: files written now would never be deleted.
             return *_empty(""), *_no_tables()
         tables = write_tables(photo.records, self._detector.model.config.au_labels, folder)
         return *self._show(photo, None, None), *_tables(tables)
 
     def show_webcam(self, image: NDArray[np.uint8] | None, face: int | None, au: str | None) -> tuple[Any, ...]:
-        """Reads a picture of the webcam, and stays with the face and the AU that were chosen.
+        """Reads a picture of the webcam, and keeps the chosen face and AU.
 
         Returns:
-            Values of state, notice, picture, face choice, bars, card and chosen AU.
+            Values of state, notice, picture, choice of the face, bars, card and chosen AU.
         """
         if image is None:
             return _empty("")
         photo = read_photo(self._detector, image, "webcam", explain=False)
         *shown, faces, bars, card, chosen = self._show(photo, face, au)
         if faces.get("value") == face:
-            # What the visitor chose while this picture was read must not be undone by it.
+            # It must not overwrite what the visitor chose in the meantime.
             del faces["value"]
-        # Also over pictures in which no face is found.
+        # The chosen AU is also kept if a picture shows no face.
         return *shown, faces, bars, card, gr.skip() if au is not None else chosen
 
     def choose_face(self, photo: ReadPhoto | None, face: int | None) -> tuple[str, str, str | None]:
@@ -117,13 +117,13 @@ class Handlers:
         return au_card(photo.faces[face or 0], au), au
 
     def show_video(self, path: str | None, every: int, width: int, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        """Reads an uploaded video, and tells how far it is.
+        """Reads an uploaded video, and reports its progress.
 
         Args:
-            path: Of the upload.
+            path: Path of the upload.
             every: Only frames whose number is a multiple of this are read.
-            width: Of the timeline, in CSS pixels.
-            request: Of the visitor.
+            width: Width of the timeline in CSS pixels.
+            request: Request of the visitor.
 
         Yields:
             Values of status, stop button, preview, timeline and tables.
@@ -142,7 +142,7 @@ class Handlers:
                 steps = read_video(self._detector, path, name, folder, stop, every, self._max_video_seconds)
                 for video in steps:
                     yield progress(video), gr.update(visible=True), *_no_video()[1:]
-            # It is gone with its visitor.
+            # The folder is deleted when the visitor leaves.
             if folder.exists():
                 yield self._video_result(video, folder, width)
         except VideoRefusedError as error:
@@ -152,20 +152,20 @@ class Handlers:
             yield notice(FAILED.format(name=name), "error"), *_no_video()
 
     def forget_video(self, request: gr.Request) -> tuple[Any, ...]:
-        """Another video was chosen: what was found in the one before must not stand beside it.
+        """Clears the results of the previous video when another one is chosen.
 
         Returns:
-            As `show_video`.
+            The same values as `show_video`.
         """
         self._sessions.stop_video(request.session_hash)
         return "", *_no_video()
 
     def stop_video(self, request: gr.Request) -> None:
-        """Ends the reading of the visitor's video."""
+        """Stops the visitor's video."""
         self._sessions.stop_video(request.session_hash)
 
     def leave(self, request: gr.Request) -> None:
-        """A visitor closed the page."""
+        """Deletes everything of a visitor who closed the page."""
         self._sessions.leave(request.session_hash)
 
     def _show(self, photo: ReadPhoto, face: int | None, au: str | None) -> tuple[Any, ...]:
@@ -208,7 +208,7 @@ class Handlers:
 
 
 def progress(video: ReadVideo) -> str:
-    """How far a video is."""
+    """The progress of a video as HTML."""
     rate = video.num_frames / video.seconds if video.seconds else 0.0
     promised = video.num_promised
     text = f"{video.num_frames} of {promised} frames" if promised else f"{video.num_frames} frames"
@@ -223,7 +223,7 @@ def progress(video: ReadVideo) -> str:
 
 
 def summary(video: ReadVideo) -> str:
-    """What was read, in words."""
+    """A summary of a video's results in words."""
     rate = video.num_frames / video.seconds if video.seconds else 0.0
     text = f"{video.num_frames} frames read, {rate:.1f} per second. "
     if not video.num_faces:

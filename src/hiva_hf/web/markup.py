@@ -1,4 +1,4 @@
-"""Pieces of HTML: bars, attention maps, pictures, notices. All that comes from outside is escaped."""
+"""Pieces of HTML: bars, attention maps, pictures, notices. External text is escaped."""
 
 import base64
 import io
@@ -22,18 +22,18 @@ MAP_NAMES = {
 }
 MAP_SIZE = 320
 HALVES = {"upper": "Upper face", "lower": "Lower face", "": "Other"}
-# As in the pictures of `hiva_hf.viz`.
+# As in the figures of `hiva_hf.viz`.
 EXPERIMENTAL_MARK = "\N{DAGGER}"
 
 
 def notice(text: str, kind: str = "info") -> str:
-    """A message in the page's own words; `kind` is "info" or "error". Screen readers read it when it appears."""
+    """A message; `kind` is "info" or "error". Screen readers read it when it appears."""
     role = "alert" if kind == "error" else "status"
     return f'<p class="hiva-notice hiva-{kind}" role="{role}">{escape(text)}</p>'
 
 
 def picture(image: Image.Image, alt: str, caption: str = "", image_class: str = "") -> str:
-    """A picture that is part of the page."""
+    """A picture, embedded in the page."""
     text = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     source = f"data:image/jpeg;base64,{_jpeg(image)}"
     size = f'width="{image.width}" height="{image.height}"'
@@ -41,18 +41,18 @@ def picture(image: Image.Image, alt: str, caption: str = "", image_class: str = 
 
 
 def face_summary(face: ReadFace) -> str:
-    """What a face shows in words, and what contradicts itself in it."""
+    """The summary of a face in words, and its warnings."""
     warnings = "".join(f"<li>{escape(warning)}</li>" for warning in face.warnings)
     listed = f'<ul class="hiva-warnings">{warnings}</ul>' if warnings else ""
     return f'<div class="hiva-summary"><p>{escape(face.summary)}</p>{listed}</div>' if face.summary else ""
 
 
 def au_bars(aus: Sequence[dict[str, Any]], thresholds: Sequence[float], chosen: str) -> str:
-    """A button with a bar for each AU: its name, probability, what moves, and whether it counts as active.
+    """A button with a bar for each AU: its name, probability, movement, and whether it counts as active.
 
     Args:
         aus: As in the pipeline's result.
-        thresholds: Of each AU in their order; a line in the bar.
+        thresholds: Threshold of each AU in their order, shown as a line in the bar.
         chosen: Label of the AU whose maps are shown.
     """
     rows: dict[str, list[str]] = {half: [] for half in HALVES}
@@ -64,7 +64,7 @@ def au_bars(aus: Sequence[dict[str, Any]], thresholds: Sequence[float], chosen: 
 
 
 def au_card(face: ReadFace, label: str) -> str:
-    """What an AU is, and where the network looked for it."""
+    """The meaning of an AU, the explanation of its result, and its attention maps."""
     au = face.aus[face.index_of(label)]
     unit = find_action_unit(label)
     heading = f'<h3 class="hiva-au-title">{escape(_title(au))}</h3>'
@@ -89,7 +89,7 @@ def _row(au: dict[str, Any], unit: ActionUnit | None, threshold: float, is_chose
 
 
 def _legend(aus: Sequence[dict[str, Any]]) -> str:
-    legend = "The line in a bar is the probability from which the movement counts as active."
+    legend = "The line in a bar is the lowest probability at which the movement counts as active."
     if any(au["experimental"] for au in aus):
         legend += f" {EXPERIMENTAL_MARK} Experimental: unreliable on real photos."
     return f'<p class="hiva-legend">{legend}</p>'
@@ -135,9 +135,9 @@ def _maps(face: ReadFace, au: dict[str, Any]) -> str:
 
 
 def attention_picture(view: np.ndarray, values: np.ndarray) -> Image.Image:
-    """Lays a map `[height, width]`, which sums to 1, over the face `[side, side, 3]` in grey.
+    """Overlays a map `[height, width]`, which sums to 1, on the face `[side, side, 3]` in grey.
 
-    The scale ends at the map's own maximum: in some networks single maps are a hundred times more pointed than others.
+    The scale ends at the map's own maximum: in some networks, the peaks of single maps are a hundred times higher.
     """
     size = (MAP_SIZE, MAP_SIZE)
     strength = (values * values.size / attention_peak([values])).astype(np.float32)
@@ -148,7 +148,7 @@ def attention_picture(view: np.ndarray, values: np.ndarray) -> Image.Image:
 
 
 def _where(values: np.ndarray) -> str:
-    """Says in words where a map has its greatest value."""
+    """Describes in words where a map has its maximum."""
     row, column = np.unravel_index(np.argmax(values), values.shape)
     height, width = values.shape
     across = ("left", "middle", "right")[min(2, 3 * column // width)]

@@ -1,4 +1,4 @@
-"""The page's layout: its tabs, and which function each part calls."""
+"""Layout of the page: its tabs, and the functions that their parts call."""
 
 import os
 import time
@@ -16,49 +16,50 @@ from .photos import TABLES
 from .sessions import Sessions
 
 
-# Seconds between two looks for files of visitors whose leaving went unnoticed, and the age at which these are deleted.
+# Seconds between two searches for files of visitors who left unnoticed, and the age at which these are deleted.
 DELETE_CACHE = (300, 3600)
-# What a visitor may still be looking at, in seconds.
+# How long a result can still be used, in seconds.
 STATE_LIFETIME = 3600
 SECONDS_BETWEEN_WEBCAM_PICTURES = 0.5
 BARS_SCRIPT = Path(__file__).with_name("au_bars.js").read_text(encoding="utf-8")
-# The width that the timeline has room for; the last of the inputs is filled in by the browser.
+# The width available to the timeline; the browser fills in the last input.
 MEASURE_WIDTH = """(path, every, _) => [path, every, document.querySelector("#hiva-timeline").clientWidth
     || document.querySelector("#hiva-page-top").clientWidth]"""
 
 INTRODUCTION = """# Facial Action Units
 
-Action Units (AUs) are the single movements that a face is made to move by: a raised brow, a lip corner pulled up. This
-page finds faces and shows which movements each of them makes, and where the network looked for them.
-**AUs are movements, not feelings:** they do not tell what a person feels, thinks or intends."""
+Action Units (AUs) are the individual movements that facial muscles make, such as raising a brow or pulling up a lip
+corner. This page finds faces and shows which movements each of them makes, and where the network looked for them.
+**AUs are movements, not feelings:** they do not show what a person feels, thinks or intends."""
 
 NETWORKS = {
     "hiva": """HiVA, a network with one branch for each AU that reads descriptions of what the AU looks like, gives
-each AU a probability. An AU counts as active from its threshold on. The maps show where the description of an AU found
-what it looks for: on the AU's own features (DDCA) and on those of the whole face (CDCA).""",
+each AU a probability. An AU counts as active if its probability reaches its threshold. The maps show the attention of
+an AU's description: to the AU's own features (DDCA) and to those of the whole face (CDCA).""",
     "vl_fau": """VL-FAU, a network with one branch for each AU that writes about what it sees, gives each AU a
-probability. An AU counts as active from its threshold on. The maps show the spatial attention of the AU's branch.""",
+probability. An AU counts as active if its probability reaches its threshold. The maps show the spatial attention of
+the AU's branch.""",
 }
-PRIVACY = """**Your pictures** are read by the computer that serves this page and sent nowhere else. They are deleted
-when you close the page, or after an hour at the latest."""
+PRIVACY = """**Your pictures** are processed by the computer that serves this page and sent nowhere else. They are
+deleted when you close the page, or after an hour at the latest."""
 
 
 class DemoPage(gr.Blocks):
-    """A page that keeps nothing of its visitors when it is closed.
+    """A page that deletes everything of its visitors when it is closed.
 
     Attributes:
-        sessions: What it keeps until then.
+        sessions: State of its visitors.
     """
 
     sessions: Sessions
 
     def close(self, *args, **kwargs) -> None:
-        # Before the server, which waits for what is still being sent.
+        # Before the server, which waits for responses in progress.
         self.sessions.close()
         super().close(*args, **kwargs)
 
     def block_thread(self) -> None:
-        """Serves until Ctrl-C; a video that is being read ends with its current frame."""
+        """Serves until Ctrl-C; a video in progress ends with its current frame."""
         try:
             while self.is_running:
                 time.sleep(0.1)
@@ -74,13 +75,13 @@ def build_demo(
     """Builds the web page.
 
     Args:
-        model: A checkpoint (folder or repository of the Hub) or an au-detection pipeline; the starter checkpoint that
-            comes with the package by default.
-        max_video_seconds: Longer videos are refused.
-        device: Of the model, as in `transformers.pipeline`.
+        model: Folder or Hub repository of a detector, or an au-detection pipeline; by default the packaged starter
+            checkpoint.
+        max_video_seconds: Longer videos are rejected.
+        device: Device of the model, as in `transformers.pipeline`.
 
     Returns:
-        The page, to be launched with [`launch_options`]: `build_demo().launch(**launch_options())`.
+        The page; launch it with [`launch_options`]: `build_demo().launch(**launch_options())`.
 
     Raises:
         ValueError: `max_video_seconds` is not positive, or the device can't be used.
@@ -114,7 +115,7 @@ def _photo_tab(handlers: Handlers) -> None:
             photo = gr.Image(
                 label="Photo", sources=["upload", "clipboard"], type="filepath", height=320, elem_id="hiva-photo-input"
             )
-            # Gradio would open the file; whether it can be read is found out, and told, by our own loader.
+            # Gradio would open the file itself; instead, our own image loader opens it and explains any error.
             photo.preprocess = _path_of
         result = _result_top()
     outputs = _result_bottom(handlers, result)
@@ -131,7 +132,7 @@ def _photo_tab(handlers: Handlers) -> None:
 
 
 def _keep_uploads(handlers: Handlers, upload: gr.Image | gr.Video) -> None:
-    # Past the queue, in which the reading waits.
+    # Bypasses the queue, in which the processing waits.
     upload.change(handlers.keep_upload, [upload], queue=False, show_progress="hidden", api_visibility="private")
 
 
@@ -166,7 +167,7 @@ def _webcam_tab(handlers: Handlers) -> None:
 
 
 def _result_top() -> tuple[gr.HTML, gr.HTML, gr.Radio]:
-    """Notice, marked picture and choice of the face."""
+    """Notice, annotated picture and choice of the face."""
     with gr.Column():
         message = gr.HTML()
         picture = gr.HTML()
@@ -175,7 +176,7 @@ def _result_top() -> tuple[gr.HTML, gr.HTML, gr.Radio]:
 
 
 def _result_bottom(handlers: Handlers, top: tuple[gr.HTML, gr.HTML, gr.Radio]) -> list[gr.components.Component]:
-    """Bars and the card of an AU; returns everything that a result fills: see `Handlers.show_webcam`."""
+    """Adds bars and the card of an AU; returns all components that a result fills: see `Handlers.show_webcam`."""
     message, picture, faces = top
     result, au = gr.State(time_to_live=STATE_LIFETIME), gr.State(time_to_live=STATE_LIFETIME)
     with gr.Row(elem_classes="hiva-result"):
@@ -235,7 +236,7 @@ def _video_tab(handlers: Handlers, max_video_seconds: float) -> None:
 
 
 def about(detector: AUDetectionPipeline) -> str:
-    """What the page's model is, and what it can't do."""
+    """The page's text about its model and the limits of it."""
     config = detector.model.config
     experimental = config.experimental_labels or ()
     lines = []
@@ -243,7 +244,7 @@ def about(detector: AUDetectionPipeline) -> str:
         unit = find_action_unit(label)
         mark = EXPERIMENTAL_MARK if label in experimental else ""
         meaning = f" {unit.name}: {unit.action} ({', '.join(unit.muscles)})" if unit else ""
-        lines.append(f"- **{label}{mark}**{meaning}; active from {100 * threshold:.0f} % on.")
+        lines.append(f"- **{label}{mark}**{meaning}; threshold {100 * threshold:.0f} %.")
     note = f"{EXPERIMENTAL_MARK} Experimental: unreliable on real photos.\n\n" if experimental else ""
     units = "\n".join(lines)
     return f"""## What this page shows
@@ -257,11 +258,11 @@ def about(detector: AUDetectionPipeline) -> str:
 {note}## What it does not show
 
 AUs are movements, not feelings: a smile may be polite, a frown may be concentration. Do not use this page to judge
-people, to decide about them, or to guess what they feel, think or intend. Single AUs will be wrong, more often in
-faces that are turned away, covered, badly lit, or unlike those that the model was trained on.
+people, to make decisions about them, or to guess what they feel, think or intend. Some AUs will be wrong, more often
+in faces that are turned away, covered, badly lit, or unlike those that the model was trained on.
 
 ## Your pictures
 
-They are read by the computer that serves this page. Photos and videos, and the tables and videos made from them, are
-deleted when you close the page, or after an hour at the latest; nothing is kept, counted or sent elsewhere.
+They are processed by the computer that serves this page. Photos and videos, and the tables and videos made from them,
+are deleted when you close the page, or after an hour at the latest; nothing is kept, counted or sent elsewhere.
 """

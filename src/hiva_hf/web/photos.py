@@ -1,4 +1,4 @@
-"""From an uploaded photo, or a picture of the webcam, to what the page shows of it."""
+"""Process an uploaded photo, or a picture of the webcam, for the page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,15 +29,15 @@ TABLES = {
 
 @dataclass(frozen=True, eq=False)
 class ReadFace:
-    """What the page needs of one face, without the photo.
+    """The results for one face that the page needs, without the photo.
 
     Attributes:
-        aus: As in the pipeline's result, with explanations if they were asked for.
-        view: The face as the network saw it, RGB `uint8` `[side, side, 3]`; `None` in models without attention.
-        maps: Attention maps `[num_aus, height, width]` of each kind, "ddca" and "cdca" or "spatial", as far as the
-            model has them; each sums to 1.
+        aus: As in the pipeline's result, with explanations if requested.
+        view: The aligned face that the network saw, RGB `uint8` `[side, side, 3]`; `None` without attention maps.
+        maps: Attention maps `[num_aus, height, width]` of each kind that the model has, "ddca" and "cdca" or
+            "spatial"; each map sums to 1.
         summary: What the face shows, in a sentence or two.
-        warnings: Which results contradict each other.
+        warnings: Contradictions between results.
     """
 
     aus: list[dict[str, Any]]
@@ -51,19 +51,19 @@ class ReadFace:
 
     @property
     def foremost_au(self) -> str:
-        """The AU to show first: the most probable of the active ones that can be relied upon, or of all."""
+        """The AU to show first: the most probable active one that is not experimental, or else of all."""
         return max(self.aus, key=lambda au: (au["active"] and not au["experimental"], au["score"]))["label"]
 
 
 @dataclass(frozen=True, eq=False)
 class ReadPhoto:
-    """A photo whose faces were read.
+    """A photo with the results for its faces.
 
     Attributes:
-        name: Of the file.
-        picture: The photo with numbered boxes, shrunk to what is shown.
-        faces: The largest first.
-        records: The same as rows of a table.
+        name: Name of the file.
+        picture: The photo with numbered boxes, downscaled to the size in which it is shown.
+        faces: The faces, the largest first.
+        records: The same results as rows of a table.
     """
 
     name: str
@@ -75,16 +75,16 @@ class ReadPhoto:
 def read_photo(
     detector: AUDetectionPipeline, photo: str | NDArray[np.uint8], name: str, explain: bool = True
 ) -> ReadPhoto:
-    """Finds and reads all faces.
+    """Detects all faces and their AUs.
 
     Args:
         detector: The au-detection pipeline.
         photo: Its path, or RGB `[height, width, 3]`.
-        name: What the table calls it.
-        explain: Whether to say in words what the results rest on, which takes longer than the reading.
+        name: Its name in the table.
+        explain: Whether to explain the results in words, which takes longer than the detection.
 
     Raises:
-        ImageLoadError: The photo can't be used; the message tells why.
+        ImageLoadError: The photo can't be used; the message says why.
     """
     image = np.asarray(load_image(photo))
     faces = detector(image, return_attention=True, explain=explain)
@@ -93,12 +93,12 @@ def read_photo(
 
 
 def marked(image: NDArray[np.uint8], records: Sequence[FaceRecord]) -> Image.Image:
-    """The photo, shrunk, with a numbered box around each face."""
+    """The photo, downscaled, with a numbered box around each face."""
     height, width = image.shape[:2]
     scale = min(1.0, SHOWN_SIZE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = np.array(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS, reducing_gap=3))
-    # Bars stand beside the picture: here only the number of each face.
+    # The page has its own bars: only the number of each face is drawn.
     boxes = [
         replace(record, box=tuple(scale * side for side in record.box), active={})
         for record in records

@@ -1,4 +1,4 @@
-"""How the page is served: nothing of it comes from, or goes to, another host."""
+"""Serving the page: it loads nothing from other hosts and sends nothing to them."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,12 +10,12 @@ from starlette.middleware import Middleware
 
 STYLE_SHEET = Path(__file__).with_name("page.css")
 MAX_FILE_SIZE = "1gb"
-# Browsers then load nothing from elsewhere, whatever Gradio's parts or a visitor's file ask for.
+# With it, browsers load nothing from other hosts, whatever Gradio's components or a visitor's file request.
 CONTENT_POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"
 
 
 class OwnHostOnly:
-    """Sends the content policy with every answer (ASGI)."""
+    """ASGI middleware that adds the content policy to every response."""
 
     def __init__(self, app: Callable[..., Awaitable[None]]):
         self._app = app
@@ -31,11 +31,11 @@ class OwnHostOnly:
 
 
 def launch_options() -> dict[str, Any]:
-    """What [`build_demo`]'s page is to be launched with: `demo.launch(**launch_options())`."""
+    """Options to launch [`build_demo`]'s page with: `demo.launch(**launch_options())`."""
     return {
         "app_kwargs": {"middleware": [Middleware(OwnHostOnly)]},
         "css_paths": STYLE_SHEET,
-        # The fonts of the visitor's computer: nothing to be fetched.
+        # Fonts of the visitor's computer, so that none are downloaded.
         "theme": gr.themes.Default(
             primary_hue="blue",
             neutral_hue="slate",
@@ -43,12 +43,12 @@ def launch_options() -> dict[str, Any]:
             font_mono=("ui-monospace", "monospace"),
         ),
         "footer_links": [],
-        # Would keep all pictures in the visitor's browser.
+        # It would keep all pictures in the visitor's browser.
         "run_history": False,
         "enable_monitoring": False,
         "max_file_size": MAX_FILE_SIZE,
         "show_error": True,
-        # Would need Node, and the visitor's home screen.
+        # Server-side rendering needs Node; a progressive web app would be installed on the visitor's device.
         "ssr_mode": False,
         "pwa": False,
     }

@@ -1,4 +1,4 @@
-"""What the page keeps of its visitors while they are there: files, and videos being read."""
+"""State of the page's visitors during their visit: files, and videos being processed."""
 
 import shutil
 import tempfile
@@ -13,7 +13,7 @@ class Sessions:
     """Files and running videos of each visitor, by Gradio's session hash.
 
     Args:
-        folder: Where results lie until their visitor leaves.
+        folder: Folder for results, which are kept until their visitor leaves.
     """
 
     def __init__(self, folder: Path):
@@ -24,12 +24,12 @@ class Sessions:
         self._is_closed = False
 
     def keep_until_left(self, session: str, path: str | Path) -> None:
-        """Notes a file or folder, which is to go when the visitor does."""
+        """Registers a file or folder to delete when the visitor leaves."""
         with self._lock:
             self._files[session].add(Path(path))
 
     def new_folder(self, session: str) -> Path:
-        """A folder for results, which goes when the visitor does."""
+        """Creates a folder for results, which is deleted when the visitor leaves."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = Path(tempfile.mkdtemp(prefix="hiva-", dir=self._folder))
         self.keep_until_left(session, path)
@@ -37,7 +37,7 @@ class Sessions:
 
     @contextmanager
     def running_video(self, session: str) -> Iterator[threading.Event]:
-        """A video of the visitor is being read; it is to end when the event is set. It replaces one before it."""
+        """Stops the visitor's previous video and registers a new one, which must end when the event is set."""
         stop = threading.Event()
         with self._lock:
             if session in self._running:
@@ -53,7 +53,7 @@ class Sessions:
                     del self._running[session]
 
     def stop_video(self, session: str) -> None:
-        """Ends the reading of the visitor's video, if there is one; what was found stays."""
+        """Stops the visitor's video, if there is one; its results so far are kept."""
         with self._lock:
             if session in self._running:
                 self._running[session].set()
@@ -63,7 +63,7 @@ class Sessions:
         self.stop_video(session)
         with self._lock:
             files = self._files.pop(session, set())
-            # The same picture of two visitors lies in one place.
+            # Gradio stores the same upload of two visitors as one file.
             files -= set().union(*self._files.values())
         for path in files:
             if path.is_dir():
@@ -72,7 +72,7 @@ class Sessions:
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """The server stops: so do all videos, and no file stays."""
+        """Stops all videos and deletes all files when the server stops."""
         with self._lock:
             self._is_closed = True
             sessions = {*self._running, *self._files}

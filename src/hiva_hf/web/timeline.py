@@ -11,24 +11,24 @@ from ..viz.timeline import draw_timeline
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-# The drawing's text has 7 points: with this many CSS pixels to the inch it is as large as that of the page's notes.
+# The figure's text has 7 points: at this many CSS pixels per inch it is as large as that of the page's notes.
 PIXELS_PER_INCH = 120
 MIN_WIDTH, MAX_WIDTH = 320, 1200
 
 
 def timelines(table: "DataFrame", config: HiVAConfig, width: int) -> str:
-    """Draws a table of a video; the page's style sheet shows the drawing that fits its own colours.
+    """Draws the table of a video in both themes; the page's style sheet shows the one that matches its theme.
 
     Args:
-        table: With faces.
-        config: Of the model that made it.
-        width: Of the drawing, in CSS pixels.
+        table: A table with faces.
+        config: Configuration of the model that made it.
+        width: Width of the figure in CSS pixels.
     """
     inches = min(max(width, MIN_WIDTH), MAX_WIDTH) / PIXELS_PER_INCH
     faces = table["face_id"].dropna().nunique()
     alt = (
         f"Timeline: the probability of each of {len(config.au_labels)} Action Units over the video, for "
-        f"{faces} face{'s' * (faces != 1)}. The table below holds the same numbers."
+        f"{faces} face{'s' * (faces != 1)}. The table below has the same numbers."
     )
     images = []
     for theme in ("light", "dark"):

@@ -1,4 +1,4 @@
-"""From an uploaded video to what the page shows of it, with a message for each half second on the way."""
+"""Process an uploaded video for the page, with a progress report every half second."""
 
 import threading
 import time
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_REPORTS = 0.5
 # Pixels of the longer side.
 PREVIEW_SIZE = 720
-# For videos that tell no times.
+# For videos without timestamps.
 ASSUMED_FRAME_RATE = 25.0
-# Their headers tell at which time a video ends; those of others, how long it lasts.
+# The duration in their headers is the time at which the video ends; in other formats, it is its length.
 _FORMATS_WITH_AN_END = frozenset(("matroska,webm", "asf", "nut"))
 
 
 class VideoRefusedError(ValueError):
-    """The page does not take this video. The message is for its visitor."""
+    """The page does not accept this video. The message is for its visitor."""
 
 
 @dataclass
 class ReadVideo:
-    """A video as far as it was read.
+    """A video and its results so far.
 
     Attributes:
-        name: Of the file.
+        name: Name of the file.
         preview: The annotated video.
-        num_promised: Frames that the file's header promises to be read; `None` if it tells nothing.
-        num_frames: Frames that were read.
+        num_promised: Number of frames to read according to the file's header; `None` if it is unknown.
+        num_frames: Number of frames that were read.
         seconds: Time that this took.
-        records: Their rows of the table.
-        remark: Why it ended early, for the visitor.
+        records: Rows of the table for these frames.
+        remark: Why the video ended early, for the visitor.
     """
 
     name: str
@@ -61,7 +61,7 @@ class ReadVideo:
 
     @property
     def num_faces(self) -> int:
-        """How many different faces there are."""
+        """The number of different faces."""
         return len({record.face_id for record in self.records if record.has_face})
 
 
@@ -74,22 +74,22 @@ def read_video(
     every: int = 1,
     max_seconds: float = 120.0,
 ) -> Iterator[ReadVideo]:
-    """Reads a video, and draws what is found into its frames.
+    """Detects the AUs in a video, and draws the results into its frames.
 
     Args:
         detector: The au-detection pipeline.
-        path: Of the video.
-        name: What tables and messages call it.
-        folder: Where the annotated video is written to.
-        stop: Ends the work after the frame that is being read.
+        path: Path of the video.
+        name: Its name in tables and messages.
+        folder: Folder for the annotated video.
+        stop: Ends the processing after the current frame.
         every: Only frames whose number is a multiple of this are read.
-        max_seconds: Longer videos are refused, and cut off where their header doesn't tell their length.
+        max_seconds: Longer videos are rejected, or cut off if their header doesn't give their length.
 
     Yields:
         The same object, every half second and at the end, when `preview` can be played.
 
     Raises:
-        VideoRefusedError: It is no video, or too long.
+        VideoRefusedError: The file is no video, or it is too long.
     """
     check_video(path, name, max_seconds)
     video = ReadVideo(name, folder / "preview.mp4", count_frames([path], every))
@@ -102,7 +102,7 @@ def read_video(
         for result in results:
             seconds = result.frame.number / ASSUMED_FRAME_RATE
             seconds = seconds if result.frame.timestamp is None else result.frame.timestamp
-            # Clocks of cameras and broadcasts need not begin at 0.
+            # Timestamps of cameras and broadcasts need not start at 0.
             begin = seconds if begin is None else begin
             seconds -= begin
             if seconds > max_seconds:
@@ -112,7 +112,7 @@ def read_video(
             preview.write(result, seconds)
             video.seconds = time.perf_counter() - start
             if stop.is_set():
-                video.remark = f"Stopped after {video.num_frames} frames; this is what was found until then."
+                video.remark = f"Stopped after {video.num_frames} frames; these are the results so far."
                 break
             if time.perf_counter() - last_report >= SECONDS_BETWEEN_REPORTS:
                 last_report = time.perf_counter()
@@ -121,13 +121,13 @@ def read_video(
 
 
 def check_video(path: str, name: str, max_seconds: float) -> None:
-    """Refuses what is no video or is too long, before any work.
+    """Checks that a file is a video and not too long.
 
     Raises:
-        VideoRefusedError: The message tells what to do.
+        VideoRefusedError: The message says what to do.
     """
     if is_photo(path):
-        raise VideoRefusedError(f"{name} is a photo. Photos have a tab of their own.")
+        raise VideoRefusedError(f"{name} is a photo: upload it in the Photo tab.")
     av = import_av()
     try:
         with open_video(path) as container:
@@ -135,21 +135,20 @@ def check_video(path: str, name: str, max_seconds: float) -> None:
             duration = _duration(container) if has_video else None
     except (av.FFmpegError, ValueError, OSError) as error:
         raise VideoRefusedError(
-            f"{name} can't be read as a video: the file is damaged, or of a kind that is not known here. MP4, MOV, "
-            "WebM, MKV and AVI work."
+            f"{name} can't be read as a video: the file is damaged, or its format is not supported. MP4, MOV, WebM, "
+            "MKV and AVI work."
         ) from error
     if not has_video:
-        raise VideoRefusedError(f"{name} holds no video, perhaps only sound. Choose another file.")
+        raise VideoRefusedError(f"{name} contains no video, perhaps only sound. Choose another file.")
     if duration and duration > max_seconds:
         raise VideoRefusedError(
-            f"{name} lasts {duration:.0f} seconds, and this page takes videos of up to {max_seconds:g} seconds. Cut "
-            "it, or read it on your own computer, where length does not matter: hiva-hf detect VIDEO --output "
-            "table.csv"
+            f"{name} lasts {duration:.0f} seconds, but this page accepts videos of up to {max_seconds:g} seconds. Cut "
+            "it, or process it on your own computer, without a limit: hiva-hf detect VIDEO --output table.csv"
         )
 
 
 def _duration(container: "av.container.InputContainer") -> float | None:
-    """Seconds that a video lasts by its header; `None` if that tells nothing."""
+    """Duration of a video in seconds according to its header; `None` if it is unknown."""
     if not container.duration:
         return None
     duration = container.duration / import_av().time_base
@@ -170,7 +169,7 @@ def _add(video: ReadVideo, result: FrameResult, path: str) -> None:
 
 
 class _Preview:
-    """The annotated video that the page plays, no larger than it shows it."""
+    """The annotated video that the page plays, in the size in which it is shown."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -195,7 +194,7 @@ class _Preview:
 
 
 def shrink(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    """The frame `[height, width, 3]` in the preview's size, and the factor between both."""
+    """The frame `[height, width, 3]` in the preview's size, and the scale factor."""
     height, width = image.shape[:2]
     scale = min(1.0, PREVIEW_SIZE / max(height, width))
     size = (max(2, round(scale * width)), max(2, round(scale * height)))
