@@ -76,7 +76,7 @@ def test_an_output_has_one_writer(tmp_path, name):
     assert [path.name for path in tmp_path.rglob("*")] == ["tables"]
 
 
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EACCES, errno.EROFS, errno.ENAMETOOLONG])
 def test_an_output_that_can_not_be_locked_is_a_warning(tmp_path, monkeypatch, caplog, code):
     def refuse(self, timeout):
         raise OSError(code, "No locks")
@@ -84,3 +84,34 @@ def test_an_output_that_can_not_be_locked_is_a_warning(tmp_path, monkeypatch, ca
     monkeypatch.setattr(FileLock, "acquire", refuse)
     with locked_output(tmp_path / "table.csv"):
         assert "table.csv can't be locked" in caplog.text
+
+
+def test_a_name_that_is_too_long_for_a_lock_is_a_warning(tmp_path, caplog):
+    with locked_output(tmp_path / ("\u044f" * 123 + ".csv")):
+        assert "can't be locked" in caplog.text
+
+
+def test_links_to_an_output_have_its_lock(tmp_path):
+    (tmp_path / "link.csv").symlink_to(tmp_path / "table.csv")
+    with (
+        locked_output(tmp_path / "table.csv"),
+        pytest.raises(BlockingIOError),
+        locked_output(tmp_path / "link.csv"),
+    ):
+        pass
+
+
+def test_a_forked_process_that_ends_leaves_its_parents_lock(tmp_path):
+    script = (
+        "import os, sys; from pathlib import Path; from hiva_hf.folder_locks import locked_output\n"
+        "path = Path(sys.argv[1])\n"
+        "with locked_output(path):\n"
+        "    if os.fork() == 0: sys.exit(0)\n"
+        "    os.wait()\n"
+        "    assert path.with_name('.table.csv.lock').exists()\n"
+        "    try:\n"
+        "        with locked_output(path): print('two holders')\n"
+        "    except BlockingIOError: print('one holder')\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "table.csv")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "one holder\n"

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ LOCK_FILE = ".lock"
 # Errors of disks without file locks, such as some network disks.
 _NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
 # A file may be writable in a folder that is not, such as one that is mounted into a container.
-_NO_LOCK_FILES = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
+_NO_LOCK_FILES = frozenset((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG))
 
 
 def lock_folder(folder: Path, timeout: float = 0.0) -> FileLock:
@@ -48,7 +49,9 @@ def locked_output(path: Path) -> Iterator[None]:
     Raises:
         BlockingIOError: If another writer holds it.
     """
-    lock_path = path / LOCK_FILE if path.is_dir() else path.with_name(f".{path.name}{LOCK_FILE}")
+    # One file has one lock, whatever links lead to it.
+    target = Path(os.path.realpath(path))
+    lock_path = target / LOCK_FILE if target.is_dir() else target.with_name(f".{target.name}{LOCK_FILE}")
     # Tables may be closed by another thread than the one that opened them.
     lock = FileLock(lock_path, thread_local=False)
     try:
@@ -61,13 +64,16 @@ def locked_output(path: Path) -> Iterator[None]:
         logger.warning("%s can't be locked: see to it that nothing else writes it.", path)
         yield
         return
+    owner = os.getpid()
     try:
         yield
     finally:
-        # Before its release, so that nobody else has it yet. Windows can't delete open files; filelock does so later.
-        with suppress(OSError):
-            lock_path.unlink()
-        lock.release()
+        # A forked process that ends must not release its parent's lock.
+        if os.getpid() == owner:
+            # Before its release, so that nobody else has it yet. Windows can't delete open files; filelock does later.
+            with suppress(OSError):
+                lock_path.unlink()
+            lock.release()
 
 
 def _acquire(lock: FileLock, tolerated: frozenset[int], timeout: float = 0.0) -> bool:

@@ -338,6 +338,7 @@ def test_a_bad_row_is_refused_with_file_and_line(read_text, header, row, message
         ("path,subject,AU3", "AU3 of column 'AU3' is not a known Action Unit. Known are 1, 2, 4, 5"),
         ("path,subject,AU1,au01", "'AU1' and 'au01' are the same"),
         ("path,subject,AU1,AU12L", "column 'AU12L' is not recognised"),
+        ("path,subject,Subject,AU1", "has 2 columns 'subject'. Keep one of them"),
         ("path,subject,AU1,AU2_intensity", "has AU2's intensity, but no column AU2 with 0 and 1"),
     ],
 )

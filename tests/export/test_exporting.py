@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._inductor import config as inductor_config
 
-from hiva_hf.export import export_detector, load_exported
+from hiva_hf.export import export_detector, exporting, load_exported
 from hiva_hf.export.programs import check_compiler
 
 
@@ -123,6 +123,20 @@ def test_combination_that_does_not_exist_is_refused(detector, image_processor, t
     with pytest.raises(ValueError, match=reason):
         export_detector(detector, image_processor, tmp_path / "out", format, dtype)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_came_meanwhile_is_not_overwritten(detector, image_processor, tmp_path, monkeypatch):
+    export_program = exporting._export_program
+
+    def export_beside_others(*arguments):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "model.onnx").write_text("theirs")
+        return export_program(*arguments)
+
+    monkeypatch.setattr(exporting, "_export_program", export_beside_others)
+    with pytest.raises(FileExistsError, match="was filled by another process meanwhile"):
+        export_detector(detector, image_processor, tmp_path / "out", "torch", "fp32", num_comparison_faces=2)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "model.onnx"]
 
 
 def test_folder_that_holds_something_is_not_overwritten(detector, image_processor, tmp_path):

@@ -161,7 +161,16 @@ def test_a_text_tower_is_named_where_one_was_read(make_run, variant, is_named):
 
 @pytest.mark.parametrize(
     "content",
-    ["[]", "{", '{"num_faces": 3}', '{"num_faces": 3, "correlation": {"AU12": 2}}', '{"correlation": {}, "x": 1}'],
+    [
+        "[]",
+        "{",
+        '{"num_faces": 3}',
+        '{"num_faces": 3, "correlation": {"AU12": 2}}',
+        '{"correlation": {}, "x": 1}',
+        '{"num_faces": -5, "correlation": {}}',
+        '{"num_faces": 500.5, "correlation": {}}',
+        '{"num_faces": 3, "correlation": {"au12": 0.5}}',
+    ],
 )
 def test_a_wrong_measurement_on_photos_is_refused(tmp_path, content):
     path = tmp_path / "agreement.json"

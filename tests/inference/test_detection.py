@@ -121,6 +121,19 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(table, media, detector, t
     assert path.read_bytes().splitlines()[:10] == before.splitlines()[:10]
 
 
+def test_nobody_else_writes_a_table_before_it_is_read_back(media, detector, tmp_path, monkeypatch):
+    read = detection.read_table
+
+    def read_beside_others(path):
+        with pytest.raises(BlockingIOError):
+            open_table(path, detector.model.config.au_labels, overwrite=True)
+        return read(path)
+
+    monkeypatch.setattr(detection, "read_table", read_beside_others)
+    found = hiva_hf.detect(media / "1.png", detector, output=tmp_path / "faces.parquet", progress=False)
+    assert found["source"].tolist() == [str(media / "1.png")]
+
+
 def test_an_output_is_not_replaced_unasked(media, detector, tmp_path):
     (tmp_path / "faces.csv").write_text("mine")
     with pytest.raises(FileExistsError, match=r"faces\.csv exists"):

@@ -46,3 +46,11 @@ def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("\ufeff" + ",".join(columns) + "\nphoto.jpg,0,,0,1,2,3,4,0.5,0.25,0,\n", encoding="utf-8")
     assert read_table(path)["source"].tolist() == ["photo.jpg"]
+
+
+def test_columns_that_somebody_added_are_read(tmp_path):
+    columns = table_columns(["AU1"])
+    path = tmp_path / "table.csv"
+    path.write_text(",".join([*columns, "note", "age"]) + '\nphoto.jpg,0,,0,1,2,3,4,0.5,0.25,0,,"smiles, a bit",31\n')
+    table = read_table(path)
+    assert (table["note"][0], table["age"][0], table["AU01"][0]) == ("smiles, a bit", 31, 0.25)

@@ -374,6 +374,34 @@ def test_a_table_has_one_writer(tmp_path, frames, format, options):
     assert not list(tmp_path.rglob("*lock*"))
 
 
+@pytest.mark.parametrize("format", DEFAULT_FORMATS)
+def test_a_link_to_a_table_stays_a_link(tmp_path, frames, format):
+    target, link = tmp_path / "results" / f"a.{ENDINGS[format]}", tmp_path / f"latest.{ENDINGS[format]}"
+    link.symlink_to(target)
+    for options in ({}, {"overwrite": True}, {"resume": True}):
+        with open_table(link, LABELS, **options) as table:
+            table.write(frames[0])
+        assert link.is_symlink()
+        assert set(read_table(target)["source"]) == set(sources_of(frames[:1]))
+
+
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}])
+def test_what_is_no_regular_file_is_not_replaced(tmp_path, options):
+    os.mkfifo(tmp_path / "table.csv")
+    with pytest.raises(ValueError, match="is not a regular file"):
+        open_table(tmp_path / "table.csv", LABELS, **options)
+    assert (tmp_path / "table.csv").is_fifo()
+
+
+def test_a_parquet_table_is_on_the_disk_before_its_journal_goes(tmp_path, frames, monkeypatch):
+    flushed = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(os.fstat(file).st_ino) or fsync(file))
+    with open_table(tmp_path / "table.parquet", LABELS) as table:
+        table.write(frames[0])
+    assert (tmp_path / "table.parquet").stat().st_ino in flushed
+
+
 @pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}])
 def test_what_is_to_be_read_is_never_replaced(tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)

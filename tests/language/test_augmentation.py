@@ -5,6 +5,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hiva_hf.facs import get_action_unit
+from hiva_hf.folder_locks import locked_output
 from hiva_hf.language.augmentation import (
     PROMPT_VERSION,
     SENTENCES_PER_REQUEST,
@@ -78,6 +79,14 @@ def test_marks_of_lists_and_quotes_are_taken_off():
         "Second.",
         "Third-rate words.",
     ]
+
+
+def test_a_review_file_has_one_writer(tmp_path):
+    with (
+        locked_output(tmp_path / "review.jsonl"),
+        pytest.raises(BlockingIOError, match="review.jsonl is being written by another process"),
+    ):
+        augment(["AU4"], GrammarWriter(), tmp_path / "review.jsonl", 3)
 
 
 def test_grammar_fills_a_review_file(tmp_path):

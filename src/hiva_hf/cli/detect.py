@@ -144,17 +144,20 @@ def run(args: argparse.Namespace) -> int:
         explanations = _beside(args.output, "-explained", ".jsonl")
     table = _open_table(args, job, explanations)
     try:
-        with table, closing(job.run(table, explanations=explanations)) as records:
-            for record in records:
-                if args.output == STDOUT and record.explanation is not None:
-                    logger.info("%s", explanation_text(record))
+        with table:
+            with closing(job.run(table, explanations=explanations)) as records:
+                for record in records:
+                    if args.output == STDOUT and record.explanation is not None:
+                        logger.info("%s", explanation_text(record))
+            if args.smooth:
+                # Before anybody else may write the table.
+                table.complete()
+                _write_smoothed(args, job)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(_how_to_go_on(args, job.report)) from stop
     logger.info("%s", describe(job.report))
     if job.experimental and job.report.num_faces:
         logger.info("Experimental, unreliable on real photos: %s.", ", ".join(job.experimental))
-    if args.smooth:
-        _write_smoothed(args, job)
     return 1 if job.report.num_errors else 0
 
 

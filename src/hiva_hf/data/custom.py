@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..facs import ACTION_UNITS, MISSING_LABEL
+from ..listings import first_of
 from .frames import ImageFiles
 from .label_tables import Table, parse_au_header, parse_codes, parse_integer, read_json_lines, read_table
 from .layout import VIDEO_SUFFIXES, check_data_dir, describe_contents, scan_folders
@@ -27,6 +28,7 @@ _INTENSITY_HEADER = re.compile(r"AU[ _-]?0*([1-9]\d?)[ _-](?:int|intensity)", re
 _NUM_DEALT_PARTS = 3
 _MAX_PART = 100
 _MAX_NAME_BYTES = 200
+_MAX_NAMES = 20
 # Slashes and colons separate paths; `datasets` reads brackets, asterisks and question marks as a pattern; Windows
 # forbids the others.
 _NOT_IN_NAMES = r"""\/:[]*?"<>|"""
@@ -131,6 +133,9 @@ def _find_table(root: Path, labels_file: str | Path | None) -> Path:
 
 def _find_columns(table: Table, notes: list[str]) -> _Columns:
     names = [cell.lower() for cell in table.header]
+    for name in _KNOWN_COLUMNS:
+        if names.count(name) > 1:
+            raise RawDataError(f"{table.path} has {names.count(name)} columns {name!r}. Keep one of them.")
     known = {name: names.index(name) for name in _KNOWN_COLUMNS if name in names}
     labels: dict[int, int] = {}
     intensities: dict[int, int] = {}
@@ -146,7 +151,7 @@ def _find_columns(table: Table, notes: list[str]) -> _Columns:
             ignored.append(cell)
     _check_columns(table, known, labels, intensities)
     if ignored:
-        notes.append(f"Columns that were not used: {', '.join(ignored)}.")
+        notes.append(f"Columns that were not used: {first_of(ignored, _MAX_NAMES)}.")
     path = known.get("path", known.get("file_name"))
     optional = (known.get(name) for name in ("task", "frame", "fold"))
     return _Columns(path, known["subject"], *optional, labels, intensities)
@@ -171,7 +176,7 @@ def _check_columns(
     lacking += [] if "subject" in known else ["subject"]
     lacking += [] if labels else ["AU1"]
     if lacking:
-        found = ", ".join(map(repr, table.header))
+        found = first_of([repr(name) for name in table.header], _MAX_NAMES)
         raise RawDataError(f"{table.path} has no column {' and no '.join(lacking)}. Its columns are {found}.")
     if orphans := sorted(intensities.keys() - labels.keys()):
         au = orphans[0]

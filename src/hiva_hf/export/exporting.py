@@ -4,8 +4,6 @@ import copy
 import importlib
 import logging
 import os
-import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,6 +20,7 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import logging as transformers_logging
 
+from ..atomic_files import fill_folder
 from ..extras import import_from_extra
 from ..modeling_hiva import HiVAForAUDetection
 from ..pipeline_au_detection import AUDetectionPipeline
@@ -142,12 +141,9 @@ def export_detector(
     )
     expected = _probabilities(model, compared, "Detector", progress)
 
-    # A folder with a manifest is complete, so it is renamed at the end. The scratch folder goes inside an output
-    # folder that already exists, since its parent may not be writable (that of a mount, for example).
-    beside = output_dir if output_dir.exists() else output_dir.parent
-    beside.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=beside, prefix=f".{output_dir.name}-") as scratch:
-        folder = Path(scratch) / "export"
+    reports = []
+
+    def write(folder: Path) -> None:
         with _quiet_exporters(), _prepared(model):
             _export_program(model, format, dtype, faces, progress).save_pretrained(folder)
         image_processor.save_pretrained(folder)
@@ -165,24 +161,16 @@ def export_detector(
         # Loaded as users will load it; trusted, because this process made the program.
         exported = load_exported(folder, trust_remote_code=target.is_pickle)
         change = (_probabilities(exported, compared, target.title, progress) - expected).abs()
-        del exported
         report |= {
             "largest_probability_change": change.max().item(),
             "mean_probability_change": change.mean().item(),
         }
-        report = ExportReport(**report)
-        add_to_manifest(folder / MANIFEST_FILE, asdict(report))
-        _publish(folder, output_dir)
-    return report
+        reports.append(ExportReport(**report))
+        add_to_manifest(folder / MANIFEST_FILE, asdict(reports[0]))
 
-
-def _publish(folder: Path, output_dir: Path) -> None:
-    """Moves the export into place, the manifest last. An existing empty folder is kept, since it may be a mount."""
-    if not output_dir.exists():
-        shutil.move(folder, output_dir)
-        return
-    for file in sorted(folder.iterdir(), key=lambda file: file.name == MANIFEST_FILE):
-        shutil.move(file, output_dir / file.name)
+    # A folder with a manifest is complete.
+    fill_folder(output_dir, write, MANIFEST_FILE)
+    return reports[0]
 
 
 def _check_packages(format: str, dtype: str, target: Format) -> None:

@@ -79,12 +79,15 @@ def read_photo_agreement(path: str | Path) -> PhotoAgreement:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         if content.get("experimental_labels") is not None:
             content["experimental_labels"] = tuple(content["experimental_labels"])
         agreement = PhotoAgreement(**content)
+        if not (isinstance(agreement.num_faces, int) and agreement.num_faces >= 1):
+            raise ValueError(f"`num_faces` is {agreement.num_faces!r}, but must be a number of at least 1.")
         for label in (*agreement.correlation, *(agreement.experimental_labels or ())):
-            get_action_unit(label)
+            if get_action_unit(label).label != label:
+                raise ValueError(f"an AU is called {label!r}: write {get_action_unit(label).label}.")
         outside = [name for name, value in agreement.correlation.items() if value is not None and not -1 <= value <= 1]
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a measurement on photos: {error}") from error

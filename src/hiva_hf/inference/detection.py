@@ -144,12 +144,13 @@ def detect(
     with open_table(os.fspath(output), job.labels, format, job.sources, resume, overwrite) as writer:
         check_new(beside, resume, overwrite)
         records = job.run(writer, progress=progress, explanations=explained)
-        if is_default_table(output, format):
-            for _ in records:
-                pass
-        else:
+        if not is_default_table(output, format):
             return job.marked(_collect_table(records, job.labels))
-    return job.marked(read_table(output))
+        for _ in records:
+            pass
+        # Before anybody else may write it.
+        writer.complete()
+        return job.marked(read_table(output))
 
 
 def is_default_table(output: str | os.PathLike, format: str | None) -> bool:

@@ -21,9 +21,12 @@ _ROWS_PER_WRITE = 1000
 
 def table_dtypes(columns: Sequence[str]) -> dict[str, str]:
     """The pandas dtype of each column of the default table; those that may have empty cells are nullable."""
-    types = dict.fromkeys(columns, "float64")
+    labels = labels_of_table(columns)
+    known = set(table_columns(labels))
+    # Columns that somebody added stay as pandas reads them.
+    types = {column: "float64" for column in columns if column in known}
     types |= {"source": "string", "error": "string", "frame": "int64", "face_id": "Int64"}
-    return types | {decision_column(label): "Int8" for label in labels_of_table(columns)}
+    return types | {decision_column(label): "Int8" for label in labels}
 
 
 def records_to_table(records: Iterable[FaceRecord], labels: Sequence[str]) -> pd.DataFrame:

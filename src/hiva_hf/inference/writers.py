@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..atomic_files import write_file
 from ..folder_locks import locked_output
 from .output_paths import identity_of, openface_paths
 from .records import DECISION_SUFFIX, FaceRecord, source_text, table_columns
@@ -69,16 +70,16 @@ class TableWriter(contextlib.AbstractContextManager):
         """
 
     def close(self) -> None:
-        """Completes the table; does nothing the second time. Also called when a `with` block ends with an error."""
+        """Completes the table and lets others write it. Also called when a `with` block ends with an error."""
         try:
-            self._complete()
+            self.complete()
         finally:
             if self._locks is not None:
                 self._locks.close()
 
     @abstractmethod
-    def _complete(self) -> None:
-        """See `close`."""
+    def complete(self) -> None:
+        """Completes the table, which can then be read; does nothing the second time."""
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -121,6 +122,9 @@ def open_table(
         _check_openface_file(format, output, sources)
         return TextTable(None, format, labels)
     path = Path(output)
+    if path.is_symlink():
+        # What it leads to is continued or replaced, not the link.
+        path = path.resolve()
     is_folder = format == "openface" and path.suffix.lower() != ".csv"
     if path.is_dir() and not is_folder:
         raise IsADirectoryError(f"{path} is a folder, but the format {format} writes a file: pass a file in it.")
@@ -164,7 +168,7 @@ class TextTable(TableWriter):
     def write(self, records: Sequence[FaceRecord]) -> None:
         self._file.write(records)
 
-    def _complete(self) -> None:
+    def complete(self) -> None:
         self._file.close()
 
 
@@ -189,7 +193,7 @@ class ParquetTable(TableWriter):
     def write(self, records: Sequence[FaceRecord]) -> None:
         self._journal.write(records)
 
-    def _complete(self) -> None:
+    def complete(self) -> None:
         if not self._is_open:
             return
         self._is_open = False
@@ -242,12 +246,12 @@ class OpenFaceFolder(TableWriter):
                 self._begin(source)
             self._table.write([record for record in records if record.source == source])
 
-    def _complete(self) -> None:
+    def complete(self) -> None:
         if self._table is not None:
             self._table.close()
 
     def _begin(self, source: str, resume: bool = False) -> None:
-        self._complete()
+        self.complete()
         self._table = TextTable(self._paths[source], "openface", self._labels, source, resume)
         self._source = source
 
@@ -284,11 +288,13 @@ def write_parquet(path: Path, rows: Iterator[dict[str, Any]], columns: Sequence[
     import pyarrow.parquet as pq
 
     schema = parquet_schema(columns)
-    unfinished = path.with_name(path.name + ".unfinished")
-    with pq.ParquetWriter(unfinished, schema) as writer:
-        while group := list(islice(rows, _ROWS_PER_GROUP)):
-            writer.write_table(pa.Table.from_pylist(group, schema))
-    unfinished.replace(path)
+
+    def write(unfinished: Path) -> None:
+        with pq.ParquetWriter(unfinished, schema) as writer:
+            while group := list(islice(rows, _ROWS_PER_GROUP)):
+                writer.write_table(pa.Table.from_pylist(group, schema))
+
+    write_file(path, write)
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -336,6 +342,9 @@ def check_new(paths: Collection[Path], resume: bool, overwrite: bool, sources: S
     for path in paths:
         if not path.exists() or resume:
             continue
+        # Such as /dev/null.
+        if not path.is_file():
+            raise ValueError(f"{path} is not a regular file: pass a file, or - for stdout.")
         if not overwrite:
             raise FileExistsError(f"{path} exists: pass --resume to continue it, or --overwrite to replace it.")
         path.unlink()

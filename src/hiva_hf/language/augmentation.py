@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
 from ..facs import ACTION_UNITS, ActionUnit, get_action_unit
+from ..folder_locks import locked_output
 from .endpoint import ChatEndpoint
 from .grammar import generate_descriptions
 from .review import ReviewFile, ReviewRow
@@ -170,10 +171,12 @@ def augment(
         OSError: If the writer fails.
     """
     units = [get_action_unit(au) for au in aus]
-    review = ReviewFile(path)
-    known = KnownDescriptions(dict(_known(review)))
-    for unit in units:
-        _augment_unit(unit, writer, review, known, number, max_requests, tokenizer)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with locked_output(Path(path)):
+        review = ReviewFile(path)
+        known = KnownDescriptions(dict(_known(review)))
+        for unit in units:
+            _augment_unit(unit, writer, review, known, number, max_requests, tokenizer)
     accepted = review.texts(["accepted"])
     return Counter({unit.label: len(accepted.get(unit.label, ())) for unit in units})
 
