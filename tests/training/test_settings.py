@@ -101,6 +101,7 @@ def test_the_shipped_presets_hold_nothing_but_settings():
         ("fold: 1.5", "sets `fold` to 1.5, but it must be of type int"),
         ("torch_compile: 1", "sets `torch_compile` to 1, but it must be of type bool"),
         ("weight_decay: heavy", "sets `weight_decay` to 'heavy', but it must be of type float"),
+        ("weight_decay: 1" + 400 * "0", "but it must be of type float"),
         ("fold: null", "sets `fold` to None, but it must be of type int"),
         ("- fold", "holds a list, but settings are lines of `name: value`"),
         ("fold: [", "is not valid YAML"),

@@ -207,7 +207,8 @@ def _typed(value: Any, hint: Any, name: str, source: str) -> Any:
     kind = hint if get_origin(hint) in (Literal, list) else alternatives[0]
     try:
         return _as_type(value, kind)
-    except ValueError:
+    # Integers may be too large for a float.
+    except (ValueError, OverflowError):
         expected = "text" if kind is str or get_origin(kind) is Literal else getattr(kind, "__name__", str(kind))
         raise ValueError(
             f"{source} sets `{name}` to {_shortened(value)}, but it must be of type {expected}."
