@@ -75,3 +75,19 @@ def test_the_text_holds_what_is_active(explained):
         "  Warning: Odd.",
         '  AU12 says "0".',
     ]
+
+
+@pytest.mark.parametrize("progress", [None, TableProgress()])
+def test_a_file_of_explanations_has_one_writer(tmp_path, progress):
+    path = tmp_path / "explained.jsonl"
+    with ExplanationFile(path, progress), pytest.raises(BlockingIOError, match="is being written by another process"):
+        ExplanationFile(path, progress)
+    ExplanationFile(path, progress).__exit__()
+    assert [file.name for file in tmp_path.iterdir()] == ["explained.jsonl"]
+
+
+def test_a_new_table_replaces_even_a_damaged_file_of_explanations(tmp_path):
+    path = tmp_path / "explained.jsonl"
+    path.write_text("damaged\n")
+    ExplanationFile(path, TableProgress()).__exit__()
+    assert path.read_text() == ""

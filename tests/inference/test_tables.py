@@ -54,3 +54,6 @@ def test_columns_that_somebody_added_are_read(tmp_path):
     path.write_text(",".join([*columns, "note", "age"]) + '\nphoto.jpg,0,,0,1,2,3,4,0.5,0.25,0,,"smiles, a bit",31\n')
     table = read_table(path)
     assert (table["note"][0], table["age"][0], table["AU01"][0]) == ("smiles, a bit", 31, 0.25)
+    table.to_json(tmp_path / "table.jsonl", orient="records", lines=True)
+    table = read_table(tmp_path / "table.jsonl")
+    assert (table["note"][0], table["age"][0], table["AU01"][0]) == ("smiles, a bit", 31, 0.25)

@@ -190,13 +190,12 @@ def _open_table(args: argparse.Namespace, job: "DetectionJob", explanations: Pat
     """Opens the table, after checking that neither it nor the files beside it would be replaced without permission."""
     from ..inference.writers import check_new, open_table
 
-    explained = [explanations] if explanations else []
-    smoothed = _smoothed_files(args.output) if args.smooth else ()
+    beside = [] if explanations is None else [explanations]
+    beside += _smoothed_files(args.output) if args.smooth else []
     try:
-        # Old files beside the table are deleted only once nothing can refuse the new table any more.
-        check_new([*explained, *smoothed], args.resume or args.overwrite, False, job.sources)
+        # They are replaced later, once nothing can refuse the new table any more.
+        check_new(beside, args.resume or args.overwrite, False, job.sources)
         table = open_table(args.output, job.labels, args.format, job.sources, args.resume, args.overwrite)
-        check_new(explained, args.resume, args.overwrite)
     except FileExistsError as error:
         args.parser.error(str(error))
     return table

@@ -135,14 +135,11 @@ def detect(
         **parameters,
     )
     explained = None if explanations is None else Path(explanations)
-    beside = [] if explained is None else [explained]
-    # An old file of explanations is deleted only once nothing can refuse the new table any more.
-    check_new(beside, resume or overwrite, False, job.sources)
+    # What refuses the table leaves old explanations alone: `job.run` replaces them.
+    check_new([] if explained is None else [explained], resume or overwrite, False, job.sources)
     if output is None:
-        check_new(beside, resume, overwrite)
         return job.marked(_collect_table(job.run(progress=progress, explanations=explained), job.labels))
     with open_table(os.fspath(output), job.labels, format, job.sources, resume, overwrite) as writer:
-        check_new(beside, resume, overwrite)
         records = job.run(writer, progress=progress, explanations=explained)
         if not is_default_table(output, format):
             return job.marked(_collect_table(records, job.labels))

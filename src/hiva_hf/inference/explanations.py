@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic_files import write_file, write_text
+from ..folder_locks import locked_output
 from .records import FaceRecord, source_text
 from .row_files import TableProgress
 
@@ -20,15 +21,22 @@ class ExplanationFile(contextlib.AbstractContextManager):
     Args:
         path: The file; its folder is created if needed. An existing file is replaced.
         progress: What the table already contained: the lines of these frames are kept.
+
+    Raises:
+        BlockingIOError: Another writer has the file.
     """
 
     def __init__(self, path: Path, progress: TableProgress | None = None):
-        if progress is None or not path.is_file():
-            write_text(path, "")
-        else:
-            # Atomically: explanations of finished frames would not be written again.
-            write_file(path, lambda unfinished: _copy_lines_done(path, unfinished, progress))
-        self._file = path.open("a", encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(locked_output(path))
+            if progress in (None, TableProgress()) or not path.is_file():
+                write_text(path, "")
+            else:
+                # Atomically: explanations of finished frames would not be written again.
+                write_file(path, lambda unfinished: _copy_lines_done(path, unfinished, progress))
+            self._file = stack.enter_context(path.open("a", encoding="utf-8"))
+            self._stack = stack.pop_all()
 
     def write(self, records: Sequence[FaceRecord]) -> None:
         """Appends the faces of a frame."""
@@ -37,7 +45,7 @@ class ExplanationFile(contextlib.AbstractContextManager):
         self._file.flush()
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._stack.close()
 
 
 def explanation_text(record: FaceRecord) -> str:

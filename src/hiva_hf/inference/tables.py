@@ -96,7 +96,9 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
     with path.open(encoding="utf-8") as file:
         columns = list(json.loads(file.readline() or "{}"))
     _check_columns(path, columns)
-    options = pyarrow.json.ParseOptions(explicit_schema=parquet_schema(columns))
+    # Columns that somebody added are left to Arrow.
+    known = [column for column in columns if column in table_columns(labels_of_table(columns))]
+    options = pyarrow.json.ParseOptions(explicit_schema=parquet_schema(known))
     return _from_arrow(pyarrow.json.read_json(path, parse_options=options))
 
 
