@@ -99,9 +99,10 @@ def test_what_came_meanwhile_is_not_replaced(tmp_path, is_there):
         folder.mkdir(exist_ok=True)
         (folder / "theirs").write_text("theirs")
 
+    (tmp_path / "converted.replaced").mkdir()
     with pytest.raises(FileExistsError, match="converted was filled by another process meanwhile"):
         fill_folder(folder, write, "config.json")
-    assert [path.name for path in tmp_path.rglob("*")] == ["converted", "theirs"]
+    assert {path.name for path in tmp_path.rglob("*")} == {"converted", "theirs", "converted.replaced"}
 
 
 def test_an_empty_folder_that_came_meanwhile_is_taken(tmp_path):

@@ -42,45 +42,26 @@ def write_file(path: Path, write: Callable[[Path], object]):
     _flush(path.parent)
 
 
-def write_folder(folder: Path, write: Callable[[Path], None], replace: bool = True):
+def write_folder(folder: Path, write: Callable[[Path], None]):
     """Fills a folder under a temporary name, flushes it to disk, then renames it, replacing an existing one.
 
     Args:
         folder: Its final name.
         write: Writes the content into the folder that it is given.
-        replace: Whether an existing folder may be replaced.
-
-    Raises:
-        FileExistsError: if it may not, and the folder exists and is not empty when the new one is complete.
     """
-    # Without replacing, another process may be writing the same folder.
-    owner = "" if replace else f".{os.getpid()}"
-    unfinished = folder.with_name(f"{folder.name}{owner}{UNFINISHED_SUFFIX}")
+    unfinished = folder.with_name(folder.name + UNFINISHED_SUFFIX)
     replaced = folder.with_name(folder.name + ".replaced")
-    for leftover in (unfinished, replaced):
-        shutil.rmtree(leftover, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
-        write(unfinished)
-        for path in unfinished.rglob("*"):
-            _flush(path)
-        _flush(unfinished)
-        if not replace:
-            _rename_if_free(unfinished, folder)
-    except BaseException:
-        # On a full disk, it would take up the space of what comes next.
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    if replace:
-        if folder.exists():
-            folder.rename(replaced)
-        unfinished.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+    _write_unfinished(unfinished, write)
+    if folder.exists():
+        folder.rename(replaced)
+    unfinished.rename(folder)
     _flush(folder.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
 def fill_folder(folder: Path, write: Callable[[Path], None], last: str):
-    """As [`write_folder`], but keeps an existing empty folder, which may be a mount point or a link.
+    """As [`write_folder`], but replaces nothing, and keeps an existing empty folder: a mount point, or a link.
 
     Args:
         folder: Empty, or not existing.
@@ -91,7 +72,11 @@ def fill_folder(folder: Path, write: Callable[[Path], None], last: str):
         FileExistsError: if something else was written to it in the meantime.
     """
     if not folder.exists():
-        write_folder(folder, write, replace=False)
+        # Another process may be filling a folder of the same name.
+        unfinished = folder.with_name(f"{folder.name}.{os.getpid()}{UNFINISHED_SUFFIX}")
+        _write_unfinished(unfinished, write)
+        _rename_if_free(unfinished, folder)
+        _flush(folder.parent)
         return
     with TemporaryDirectory(dir=folder, prefix=".") as scratch:
         write(Path(scratch))
@@ -104,10 +89,25 @@ def fill_folder(folder: Path, write: Callable[[Path], None], last: str):
     _flush(folder)
 
 
+def _write_unfinished(unfinished: Path, write: Callable[[Path], None]):
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        write(unfinished)
+        for path in unfinished.rglob("*"):
+            _flush(path)
+        _flush(unfinished)
+    except BaseException:
+        # On a full disk, it would take up the space of what comes next.
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
 def _rename_if_free(unfinished: Path, folder: Path):
     try:
         unfinished.rename(folder)
     except OSError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
         # An empty folder is replaced, except on Windows.
         if folder.exists():
             raise _came_meanwhile(folder) from error

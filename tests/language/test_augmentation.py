@@ -5,7 +5,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hiva_hf.facs import get_action_unit
-from hiva_hf.folder_locks import locked_output
+from hiva_hf.file_locks import locked_output
 from hiva_hf.language.augmentation import (
     PROMPT_VERSION,
     SENTENCES_PER_REQUEST,

@@ -149,15 +149,15 @@ def run(args: argparse.Namespace) -> int:
                 for record in records:
                     if args.output == STDOUT and record.explanation is not None:
                         logger.info("%s", explanation_text(record))
+            table.complete()
+            logger.info("%s", describe(job.report))
+            if job.experimental and job.report.num_faces:
+                logger.info("Experimental, unreliable on real photos: %s.", ", ".join(job.experimental))
             if args.smooth:
                 # Before anybody else may write the table.
-                table.complete()
                 _write_smoothed(args, job)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(_how_to_go_on(args, job.report)) from stop
-    logger.info("%s", describe(job.report))
-    if job.experimental and job.report.num_faces:
-        logger.info("Experimental, unreliable on real photos: %s.", ", ".join(job.experimental))
     return 1 if job.report.num_errors else 0
 
 

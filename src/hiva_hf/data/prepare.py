@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from ..atomic_files import UNFINISHED_SUFFIX, write_bytes
 from ..face_detection import CenterFaceDetector
-from ..folder_locks import lock_folder
+from ..file_locks import lock_folder
 from ..processor_cores import usable_cores
 from .crops import CROP_SIZE, JPEG_QUALITY, STAGES, ChunkPreparer
 from .manifest import MANIFEST_FILE, MANIFEST_FORMAT, title_of

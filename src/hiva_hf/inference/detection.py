@@ -114,6 +114,7 @@ def detect(
     Raises:
         FileNotFoundError: A path does not exist.
         FileExistsError: The output exists, and neither `resume` nor `overwrite` is set.
+        BlockingIOError: The output, or the file of explanations, is being written by somebody else.
         ValueError: An argument is invalid, or there is no photo or video.
         RuntimeError: With `on_error="raise"`, something can't be read.
         ImportError: Packages are missing.

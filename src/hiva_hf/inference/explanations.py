@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic_files import write_file, write_text
-from ..folder_locks import locked_output
+from ..file_locks import locked_output
 from .records import FaceRecord, source_text
 from .row_files import TableProgress
 

@@ -97,8 +97,9 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
         columns = list(json.loads(file.readline() or "{}"))
     _check_columns(path, columns)
     # Columns that somebody added are left to Arrow.
-    known = [column for column in columns if column in table_columns(labels_of_table(columns))]
-    options = pyarrow.json.ParseOptions(explicit_schema=parquet_schema(known))
+    known = set(table_columns(labels_of_table(columns)))
+    schema = parquet_schema([column for column in columns if column in known])
+    options = pyarrow.json.ParseOptions(explicit_schema=schema)
     return _from_arrow(pyarrow.json.read_json(path, parse_options=options))
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..atomic_files import write_file
-from ..folder_locks import locked_output
+from ..file_locks import locked_output
 from .output_paths import identity_of, openface_paths
 from .records import DECISION_SUFFIX, FaceRecord, source_text, table_columns
 from .row_files import CsvRows, JsonRows, RowFile, TableProgress, check_columns, check_kind, kind_of_table

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
 from ..facs import ACTION_UNITS, ActionUnit, get_action_unit
-from ..folder_locks import locked_output
+from ..file_locks import locked_output
 from .endpoint import ChatEndpoint
 from .grammar import generate_descriptions
 from .review import ReviewFile, ReviewRow
@@ -168,6 +168,7 @@ def augment(
 
     Raises:
         ValueError: If an Action Unit is unknown, or the file is no review file.
+        BlockingIOError: If another process writes the file.
         OSError: If the writer fails.
     """
     units = [get_action_unit(au) for au in aus]

@@ -12,7 +12,7 @@ import yaml
 from filelock import FileLock
 
 from ..atomic_files import write_text
-from ..folder_locks import lock_folder
+from ..file_locks import lock_folder
 from .arguments import AUTrainingArguments
 from .checkpoints import has_checkpoints, remove_checkpoints
 from .settings import read_settings, save_settings

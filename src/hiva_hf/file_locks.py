@@ -80,9 +80,10 @@ def _acquire(lock: FileLock, tolerated: frozenset[int], timeout: float = 0.0) ->
     """Acquires a lock; returns False if none can be had because of a tolerated error."""
     try:
         lock.acquire(timeout=timeout)
-    # Older versions of filelock raise NotImplementedError for ENOSYS.
-    except (OSError, NotImplementedError) as error:
-        if isinstance(error, Timeout) or getattr(error, "errno", errno.ENOSYS) not in tolerated:
+    except Timeout:
+        raise
+    except OSError as error:
+        if error.errno not in tolerated:
             raise
         return False
     return True
