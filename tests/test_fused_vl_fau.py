@@ -8,7 +8,7 @@ import torch
 from transformers import ConvNextConfig, SegformerConfig, SwinConfig, TimmWrapperConfig
 
 from hiva_hf import VLFAUForAUDetection
-from hiva_hf.inference.detection import load_detector
+from hiva_hf.inference.loading import load_detector
 
 
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from hiva_hf.inference.detection import STAGE_NAMES, DetectionJob, load_detector
+from hiva_hf.inference.engine_report import STAGE_NAMES
+from hiva_hf.inference.job import DetectionJob
+from hiva_hf.inference.loading import load_detector
 
 from .scenes import FRAME_RATE, FRAME_SIZE, write_photos, write_video
 from .timing import Table, interleave, median_ratio, ratio

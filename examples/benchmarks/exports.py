@@ -26,7 +26,7 @@ from hiva_hf.evaluation.metrics import (
 )
 from hiva_hf.export import export_detector, load_exported
 from hiva_hf.facs import get_action_unit
-from hiva_hf.inference.detection import load_detector
+from hiva_hf.inference.loading import load_detector
 
 from .networks import compile_for_inference, make_detector
 from .timing import NETWORK_TURN_SECONDS, NotRun, Table, describe_turns, interleave, median_ratio, milliseconds, ratio

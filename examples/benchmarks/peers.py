@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from hiva_hf.inference.detection import DetectionJob, load_detector
+from hiva_hf.inference.job import DetectionJob
+from hiva_hf.inference.loading import load_detector
 from hiva_hf.profiling import count_macs
 
 from .detection import make_turns

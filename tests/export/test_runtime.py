@@ -13,7 +13,7 @@ from transformers import AutoModel, pipeline
 
 from hiva_hf import HiVAForAUDetection, detect
 from hiva_hf.export import ExportedDetector, export_detector, load_exported, programs
-from hiva_hf.inference.detection import load_detector
+from hiva_hf.inference.loading import load_detector
 
 
 @pytest.fixture

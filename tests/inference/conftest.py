@@ -1,5 +1,6 @@
 """Records as the engine makes them (two videos with faces that come and go, photos, a broken file), and a pipeline."""
 
+import numpy as np
 import pytest
 from transformers import pipeline
 
@@ -45,3 +46,17 @@ def frames() -> list[list[FaceRecord]]:
 @pytest.fixture(scope="session")
 def detector(tiny_model_dir):
     return pipeline("au-detection", model=str(tiny_model_dir))
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory, astronaut, scene, make_video):
+    """A video with two heads, of which one leaves for some frames, a photo, a photo without a face, a broken one."""
+    folder = tmp_path_factory.mktemp("media")
+    astronaut.crop((150, 20, 300, 200)).save(folder / "1.png")
+    frames = [
+        scene([(60 + 2 * n, 110, 110), *([(250, 120, 100)] if not 4 <= n < 8 else [])], seed=0) for n in range(14)
+    ]
+    make_video(folder / "2.mp4", frames, times=[0, 40, 90, 130, 300, 340, 380, 420, 461, 500, 700, 741, 800, 2000])
+    make_video(folder / "3.mp4", [np.rot90(frame, -1) for frame in frames[:2]], rotation=90)
+    (folder / "4.jpg").write_bytes(b"no photo")
+    return folder

@@ -13,7 +13,8 @@ from .argument_types import positive_int
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from ..inference.detection import DetectionJob
+    from ..inference.engine_report import EngineReport
+    from ..inference.job import DetectionJob
     from ..inference.writers import TableWriter
 
 logger = logging.getLogger(__name__)
@@ -132,8 +133,8 @@ def _add_video(group: argparse._ArgumentGroup) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detects AUs; returns the exit code: 1 if something could not be read."""
     _check(args)
-    from ..inference.detection import describe, is_default_table
     from ..inference.explanations import explanation_text
+    from ..inference.tables import is_default_table
 
     if args.smooth and not is_default_table(args.output, args.format):
         args.parser.error("--smooth needs --output FILE.csv, .jsonl or .parquet in this package's own columns")
@@ -150,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
                     if args.output == STDOUT and record.explanation is not None:
                         logger.info("%s", explanation_text(record))
             table.complete()
-            logger.info("%s", describe(job.report))
+            logger.info("%s", job.report.describe())
             if job.experimental and job.report.num_faces:
                 logger.info("Experimental, unreliable on real photos: %s.", ", ".join(job.experimental))
             if args.smooth:
@@ -162,7 +163,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _make_job(args: argparse.Namespace) -> "DetectionJob":
-    from ..inference.detection import DetectionJob, load_detector
+    from ..inference.job import DetectionJob
+    from ..inference.loading import load_detector
     from ..inference.sources import find_sources
 
     draw_dir = _draw_dir(args)
@@ -229,7 +231,7 @@ def _beside(output: str, mark: str, suffix: str | None = None) -> Path:
     return path.with_name(f"{path.stem}{mark}{path.suffix if suffix is None else suffix}")
 
 
-def _how_to_go_on(args: argparse.Namespace, report) -> str:
+def _how_to_go_on(args: argparse.Namespace, report: "EngineReport") -> str:
     if args.output == STDOUT:
         return "Stopped."
     return f"Stopped after {report.num_frames} frames; their rows are in {args.output}. --resume continues from there."

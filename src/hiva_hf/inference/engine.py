@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..face_detection import DetectedFace
 from ..pipeline_au_detection import MAX_FACES, AUDetectionPipeline
 from .channel import Channel, ChannelStopped
+from .engine_report import STAGES, EngineReport
 from .face_tracking import FaceTracker
 from .records import FaceRecord, records_of_frame
 from .sources import Frame
@@ -24,9 +25,6 @@ from .sources import Frame
 READ_AHEAD = 4
 # For videos without timestamps.
 _ASSUMED_FRAME_RATE = 25.0
-
-
-STAGES = ("decode", "faces", "model")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,36 +40,6 @@ class FrameResult:
     frame: Frame
     records: list[FaceRecord]
     image: NDArray[np.uint8] | None = None
-
-
-@dataclass
-class EngineReport:
-    """How much was done, and which stage waited for which.
-
-    Attributes:
-        num_frames: Frames that gave records.
-        num_faces: Faces in them.
-        num_errors: Frames and sources that could not be used.
-        num_searches: Video frames that were searched as a whole (see [`FaceTracker`]).
-        num_tracked_frames: Video frames that went through the tracker.
-        seconds: Wall-clock time, from the first frame to the last.
-        work: For each stage the seconds of work per second, over all its threads: "decode" (videos), "faces"
-            (finding, tracking and aligning them, decoding photos) and "model" (and all that is done with its results).
-        waits: Which stage waited for which, as a share of the time: `{("decode", "faces"): 0.6, ...}`.
-    """
-
-    num_frames: int = 0
-    num_faces: int = 0
-    num_errors: int = 0
-    num_searches: int = 0
-    num_tracked_frames: int = 0
-    seconds: float = 0.0
-    work: dict[str, float] = field(default_factory=dict)
-    waits: dict[tuple[str, str], float] = field(default_factory=dict)
-
-    @property
-    def frames_per_second(self) -> float:
-        return self.num_frames / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True, eq=False)

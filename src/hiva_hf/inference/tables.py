@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow.json
 import pyarrow.parquet
 
 from .records import FaceRecord, decision_column, from_row, labels_of_table, table_columns, to_row
+from .table_formats import TOOL_FORMATS
 from .writers import open_table, parquet_schema
 
 
@@ -59,6 +61,11 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if suffix not in READABLE_SUFFIXES:
         raise ValueError(f"{path} is not a table: its name must end in one of {', '.join(READABLE_SUFFIXES)}.")
     return _READERS[suffix](path)
+
+
+def is_default_table(output: str | os.PathLike, format: str | None) -> bool:
+    """Whether a table has this package's columns, in a file that can be read back."""
+    return format not in TOOL_FORMATS and Path(output).suffix.lower() in READABLE_SUFFIXES
 
 
 def write_table(table: pd.DataFrame, output: str | Path, format: str | None = None, overwrite: bool = False) -> None:

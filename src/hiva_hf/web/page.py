@@ -8,7 +8,7 @@ import gradio as gr
 
 from ..extras import import_from_extra
 from ..facs import find_action_unit
-from ..inference.detection import load_detector
+from ..inference.loading import load_detector
 from ..pipeline_au_detection import AUDetectionPipeline
 from .handlers import PHOTOS_AT_A_TIME, Handlers
 from .markup import EXPERIMENTAL_MARK
