@@ -14,7 +14,7 @@ import hiva_hf
 from hiva_hf import HiVAConfig, HiVAForAUDetection
 from hiva_hf.configuration_hiva import Variant
 from hiva_hf.packaged_checkpoint import starter_checkpoint
-from hiva_hf.profiling import _stand_in_text_memory
+from hiva_hf.profiling import stand_in_text_memory
 
 
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
@@ -262,9 +262,9 @@ def test_compiler_notices_that_a_model_was_unfused(detector, faces):
 def test_papers_network_takes_two_percent_more_than_its_backbone():
     with torch.device("meta"):
         model = HiVAForAUDetection(HiVAConfig()).eval()
-        model.text_memory, model.text_memory_mask = _stand_in_text_memory(model)
-        plain = hiva_hf.profile(model, verbose=False)
-        fused = hiva_hf.profile(model.fuse(), verbose=False)
+        with stand_in_text_memory(model):
+            plain = hiva_hf.profile(model, verbose=False)
+            fused = hiva_hf.profile(model.fuse(), verbose=False)
         assert model.is_fused
     assert plain.macs_per_image == pytest.approx(16.31e9, rel=1e-3)
     assert fused.macs_per_image == pytest.approx(15.64e9, rel=1e-3)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import hiva_hf
-from hiva_hf import HiVAConfig, HiVAForAUDetection, HiVAForPreTraining
+from hiva_hf import HiVAConfig, HiVAForAUDetection, HiVAForPreTraining, VLFAUForAUDetection
 from hiva_hf.facs import ACTION_UNITS
 from hiva_hf.profiling import STAND_IN_TEXT_LENGTH
 
@@ -54,6 +54,21 @@ def test_profile_times_batches_and_leaves_the_model_alone(tiny_config, capsys):
     assert model.training
     assert model.text_memory is None
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def test_a_memory_of_another_model_is_not_taken_for_one(tiny_detector):
+    model = HiVAForAUDetection(tiny_detector.config)
+    assert not model.has_text_memory
+    result = hiva_hf.profile(model, num_batches=1, verbose=False)
+    assert result.macs_per_image > 0
+    assert not model.has_text_memory
+
+
+def test_writing_is_no_part_of_inference(make_vl_fau_config):
+    model = VLFAUForAUDetection(make_vl_fau_config())
+    result = hiva_hf.profile(model, num_batches=1, verbose=False)
+    parts = (model.vision_model, model.refinement, model.classifier)
+    assert result.inference_parameters == sum(p.numel() for part in parts for p in part.parameters())
 
 
 def test_frozen_parts_stay_in_their_mode(tiny_config):

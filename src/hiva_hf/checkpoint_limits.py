@@ -17,6 +17,7 @@ The limits are far above anything published (the paper's network has 0.5 billion
 below what brings a machine down.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -73,6 +74,13 @@ def check_fields(config: Any) -> None:
     for name, limit in _MIN_FIELDS.items():
         if getattr(config, name, limit) < limit:
             raise ValueError(f"`{name}` is {getattr(config, name)}, but must be at least {limit}.")
+
+
+def check_weight(name: str, weight: float) -> None:
+    """Checks the weight of a loss."""
+    # NaN fails this test as well.
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"`{name}` is {weight}, but it must be finite and at least 0.")
 
 
 def check_tower(name: str, content: Any) -> None:

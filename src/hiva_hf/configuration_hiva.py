@@ -13,7 +13,6 @@
 # limitations under the License.
 """HiVA model configuration"""
 
-import math
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
@@ -21,7 +20,7 @@ from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.utils import auto_docstring
 
-from .checkpoint_limits import check_fields, check_timm_tower
+from .checkpoint_limits import check_fields, check_timm_tower, check_weight
 from .configuration_au_detection import AUDetectionConfigMixin
 
 
@@ -265,11 +264,7 @@ class HiVAConfig(AUDetectionConfigMixin, PreTrainedConfig):
                 f"`hidden_size` ({self.hidden_size}) is not a multiple of `num_attention_heads` "
                 f"({self.num_attention_heads})."
             )
-        # NaN fails this test as well.
-        if not 0 <= self.difference_loss_weight < math.inf:
-            raise ValueError(
-                f"`difference_loss_weight` is {self.difference_loss_weight}, but it must be finite and at least 0."
-            )
+        check_weight("difference_loss_weight", self.difference_loss_weight)
         if self.text_level == "sentence" and self.text_memory_length > 1:
             raise ValueError("A sentence-level text memory has one key per AU: `text_memory_length` must be 0 or 1.")
         self._check_description_pieces()

@@ -14,7 +14,6 @@
 """VL-FAU model configuration"""
 
 import copy
-import math
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
@@ -22,7 +21,7 @@ from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 from transformers.utils import auto_docstring
 
-from .checkpoint_limits import check_fields, check_timm_tower
+from .checkpoint_limits import check_fields, check_timm_tower, check_weight
 from .configuration_au_detection import AUDetectionConfigMixin
 
 
@@ -248,6 +247,12 @@ class VLFAUConfig(AUDetectionConfigMixin, PreTrainedConfig):
         return self.variant != "no_global"
 
     @property
+    def sentence_levels(self) -> tuple[str, ...]:
+        """The levels at which the network writes: `"local"` (about each AU) and `"global"` (about the face)."""
+        levels = {"local": self.writes_local_sentences, "global": self.writes_global_sentence}
+        return tuple(level for level, is_written in levels.items() if is_written)
+
+    @property
     def refines(self) -> bool:
         """Whether the AU maps pass through channel and spatial attention."""
         return self.variant != "no_refinement"
@@ -280,9 +285,7 @@ class VLFAUConfig(AUDetectionConfigMixin, PreTrainedConfig):
                 "keeps its size."
             )
         for name in ("local_loss_weight", "global_loss_weight"):
-            # NaN fails this test as well.
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"`{name}` is {getattr(self, name)}, but it must be finite and at least 0.")
+            check_weight(name, getattr(self, name))
 
 
 __all__ = ["VLFAUConfig", "VLFAUTextConfig"]

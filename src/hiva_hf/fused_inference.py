@@ -150,24 +150,41 @@ def _grouped_linear(features: torch.Tensor, weight: torch.Tensor, bias: torch.Te
     return torch.baddbmm(bias.transpose(1, 2), weight, features.transpose(1, 2)).transpose(1, 2)
 
 
+class FoldedConvolution(nn.Module):
+    """
+    A 1x1 convolution, the batch norm after it and a ReLU, over tokens.
+
+    Args:
+        convolution (`nn.Conv2d`).
+        norm (`nn.BatchNorm2d`):
+            In evaluation mode: its statistics and weights are folded.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d):
+        super().__init__()
+        weight, bias = fold_batch_norm(convolution, norm)
+        self.weight, self.bias = constant(weight, convolution.weight), constant(bias, convolution.weight)
+        self.linear, self.activation = PackedLinear(), nn.ReLU()
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """`(B, T, in_channels)` -> `(B, T, out_channels)`."""
+        return self.linear(tokens, self.weight, self.bias, self.activation)
+
+
 class FusedMaps(nn.Module):
     """Stem and branches with their batch norms folded in."""
 
     def __init__(self, vision_model: nn.Module):
         super().__init__()
-        like = vision_model.stem.weight
-        weight, bias = fold_batch_norm(vision_model.stem, vision_model.stem_norm)
-        self.stem_weight, self.stem_bias = constant(weight, like), constant(bias, like)
+        self.stem = FoldedConvolution(vision_model.stem, vision_model.stem_norm)
         # The branches of all AUs in one layer, since they read the same map.
-        weight, bias = fold_batch_norm(vision_model.branches, vision_model.branches_norm)
-        self.branch_weight, self.branch_bias = constant(weight, like), constant(bias, like)
+        self.branches = FoldedConvolution(vision_model.branches, vision_model.branches_norm)
         self.num_labels = vision_model.num_labels
-        self.stem, self.branches, self.activation = PackedLinear(), PackedLinear(), nn.ReLU()
 
     def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens `(B, T, num_channels)` -> `X_g` of shape `(B, T, d)` and `F` of shape `(N, B * T, d)`."""
-        global_map = self.stem(tokens, self.stem_weight, self.stem_bias, self.activation)
-        au_maps = self.branches(global_map, self.branch_weight, self.branch_bias, self.activation).flatten(0, 1)
+        global_map = self.stem(tokens)
+        au_maps = self.branches(global_map).flatten(0, 1)
         return global_map, au_maps.unflatten(1, (self.num_labels, -1)).transpose(0, 1).contiguous()
 
 

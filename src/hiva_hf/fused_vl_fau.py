@@ -22,30 +22,9 @@ from functools import partial
 import torch
 from torch import nn
 
-from .fused_inference import constant, fold_batch_norm
+from .fused_inference import FoldedConvolution
 from .fused_swin import FusedSwin
-from .packed_linear import PackedLinear, PackedLinears
-
-
-class FoldedConvolution(nn.Module):
-    """
-    A 1x1 convolution, the batch norm after it and a ReLU, over tokens.
-
-    Args:
-        convolution (`nn.Conv2d`).
-        norm (`nn.BatchNorm2d`):
-            In evaluation mode: its statistics and weights are folded.
-    """
-
-    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d):
-        super().__init__()
-        weight, bias = fold_batch_norm(convolution, norm)
-        self.weight, self.bias = constant(weight, convolution.weight), constant(bias, convolution.weight)
-        self.linear, self.activation = PackedLinear(), nn.ReLU()
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """`(B, T, in_channels)` -> `(B, T, out_channels)`."""
-        return self.linear(tokens, self.weight, self.bias, self.activation)
+from .packed_linear import PackedLinears
 
 
 class FusedVLFAUVision(nn.Module):

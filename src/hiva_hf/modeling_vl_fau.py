@@ -714,11 +714,10 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
                 decoder for the level.
         """
         decoders = {"local": self.local_decoder, "global": self.global_decoder}
-        if decoders.get(level) is None:
-            levels = [name for name, decoder in decoders.items() if decoder is not None]
+        if level not in self.config.sentence_levels:
             raise ValueError(
                 f"`level` is {level!r}, but this model (`variant` is {self.config.variant!r}) writes sentences of "
-                f"level {' and '.join(map(repr, levels))}."
+                f"level {' and '.join(map(repr, self.config.sentence_levels))}."
             )
         if (pixel_values is None) == (encoder_outputs is None):
             raise ValueError("Pass either `pixel_values` or `encoder_outputs`.")

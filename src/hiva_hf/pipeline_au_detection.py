@@ -426,16 +426,13 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         """
         config, tokenizer = self.model.config, self._writing_tokenizer()
         written = {}
-        if config.writes_local_sentences:
-            texts = tokenizer.batch_decode(
-                self.model.generate(encoder_outputs=outputs, level="local"), skip_special_tokens=True
-            )
-            num_aus = config.num_labels
-            written["local"] = [texts[start : start + num_aus] for start in range(0, len(texts), num_aus)]
-        if config.writes_global_sentence:
-            written["global"] = tokenizer.batch_decode(
-                self.model.generate(encoder_outputs=outputs, level="global"), skip_special_tokens=True
-            )
+        for level in config.sentence_levels:
+            ids = self.model.generate(encoder_outputs=outputs, level=level)
+            texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+            if level == "local":
+                num_aus = config.num_labels
+                texts = [texts[start : start + num_aus] for start in range(0, len(texts), num_aus)]
+            written[level] = texts
         return written
 
     def _writing_tokenizer(self) -> PreTrainedTokenizerBase:

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +17,8 @@ from .modeling_hiva import HiVAForAUDetection, HiVAPreTrainedModel, evaluation_m
 # Word pieces of the placeholder for a missing text memory: as many as BERT's tokenizer makes of the longest canonical
 # description.
 STAND_IN_TEXT_LENGTH = 24
+# HiVA's text encoder, whose output is cached, and what VL-FAU writes with.
+_LANGUAGE_SIDES = ("text_model.", "au_embeddings.", "local_decoder.", "global_decoder.")
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class ModelProfile:
         name: Class of the model.
         total_parameters: All parameters, the frozen text encoder included.
         trainable_parameters: Those that training updates.
-        inference_parameters: Those that detection needs: all but the text side.
+        inference_parameters: Those that detection needs: all but the text side, or VL-FAU's language side.
         macs_per_image: Multiply-adds of matrix products, convolutions and attention for one image.
         batch_size: Images in a timed batch.
         seconds_per_batch: Median over the timed batches; None on the meta device.
@@ -72,16 +76,9 @@ def profile(
     """
     if batch_size < 1 or num_batches < 1:
         raise ValueError(f"`batch_size` ({batch_size}) and `num_batches` ({num_batches}) must be at least 1.")
-    has_no_memory = isinstance(model, HiVAForAUDetection) and model.config.uses_text and model.text_memory is None
-    if has_no_memory:
-        model.text_memory, model.text_memory_mask = _stand_in_text_memory(model)
-    try:
-        with torch.no_grad(), evaluation_mode([model]):
-            macs = count_macs(model, _random_images(model, 1))
-            seconds = None if model.device.type == "meta" else _time_batch(model, batch_size, num_batches)
-    finally:
-        if has_no_memory:
-            model.text_memory = model.text_memory_mask = None
+    with torch.no_grad(), evaluation_mode([model]), stand_in_text_memory(model):
+        macs = count_macs(model, _random_images(model, 1))
+        seconds = None if model.device.type == "meta" else _time_batch(model, batch_size, num_batches)
     result = ModelProfile(
         name=type(model).__name__,
         total_parameters=model.num_parameters(),
@@ -96,10 +93,23 @@ def profile(
     return result
 
 
-def _stand_in_text_memory(model: HiVAForAUDetection) -> tuple[torch.Tensor, torch.Tensor]:
+@contextmanager
+def stand_in_text_memory(model: HiVAPreTrainedModel) -> Iterator[None]:
+    """Gives a detector that has no text memory a placeholder in its place."""
+    if not isinstance(model, HiVAForAUDetection) or not model.config.uses_text or model.has_text_memory:
+        yield
+        return
+    before = model.text_memory, model.text_memory_mask
     length = 1 + (STAND_IN_TEXT_LENGTH if model.config.text_level == "token" else 0)
     mask = torch.ones(model.config.num_labels, length, dtype=torch.bool, device=model.device)
-    return torch.zeros(*mask.shape, model.config.hidden_size, dtype=model.dtype, device=model.device), mask
+    memory = torch.zeros(*mask.shape, model.config.hidden_size, dtype=model.dtype, device=model.device)
+    model.text_memory, model.text_memory_mask = memory, mask
+    try:
+        yield
+    finally:
+        model.text_memory, model.text_memory_mask = before
+        # It cached that it has one.
+        model._found_text_memory = False
 
 
 def _random_images(model: HiVAPreTrainedModel, batch_size: int) -> torch.Tensor:
@@ -143,4 +153,4 @@ def _count_trainable_parameters(model: HiVAPreTrainedModel) -> int:
 
 
 def _count_inference_parameters(model: HiVAPreTrainedModel) -> int:
-    return sum(p.numel() for name, p in model.named_parameters() if not name.startswith("text_model."))
+    return sum(p.numel() for name, p in model.named_parameters() if not name.startswith(_LANGUAGE_SIDES))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModel, pipeline
 
-from hiva_hf import HiVAForAUDetection, detect
+from hiva_hf import HiVAConfig, HiVAForAUDetection, detect
 from hiva_hf.export import ExportedDetector, export_detector, load_exported, programs
 from hiva_hf.inference.loading import load_detector
 
@@ -66,9 +66,22 @@ def test_detect_takes_an_export(exports, astronaut, tmp_path):
 
 def test_saved_export_is_the_same_export(exports, tmp_path):
     exported = load_exported(exports("openvino", "fp32")[0])
-    exported.save_pretrained(tmp_path / "copy")
-    pixels = torch.randn(1, 3, 56, 56)
-    assert torch.equal(load_exported(tmp_path / "copy")(pixels).logits, exported(pixels).logits)
+    exported.config.label_thresholds = [0.9] * exported.config.num_labels
+    for _ in range(2):
+        exported.save_pretrained(tmp_path / "copy")
+        copied = load_exported(tmp_path / "copy")
+        pixels = torch.randn(1, 3, 56, 56)
+        assert torch.equal(copied(pixels).logits, exported(pixels).logits)
+        assert copied.config.label_thresholds == exported.config.label_thresholds
+        exported = copied
+        exported.config.label_thresholds = [0.3] * exported.config.num_labels
+
+
+def test_a_configuration_that_is_passed_stays_as_it_is(openvino_dir):
+    config = HiVAConfig.from_pretrained(openvino_dir)
+    config.name_or_path = "mine"
+    assert load_exported(openvino_dir, config=config).config.name_or_path == str(openvino_dir)
+    assert config.name_or_path == "mine"
 
 
 def test_a_program_of_openvino_reads_on_after_ctrl_c(openvino_dir, monkeypatch):

@@ -95,8 +95,8 @@ def test_memory_does_not_grow_with_the_length_of_a_video(detector, small):
     for _ in engine.run(frames()):
         most = max(most, len(alive))
     gc.collect()
-    assert 2 <= most <= engine.max_live_frames
-    assert engine.max_live_frames < 60
+    # Both queues (4 and 6), two frames held by threads beside each, and what the network has in its batches of 4.
+    assert 2 <= most <= 4 + 2 + 6 + 2 + 4 * 4
     assert engine.report.num_frames == 150
 
 

@@ -88,6 +88,12 @@ def test_hysteresis_ends_by_default_at_six_tenths_of_where_it_begins():
     assert decisions(smooth(table, "hysteresis", high={"AU12": 0.2})) == [0, 1, 1, 1, 0, 0]
 
 
+def test_thresholds_are_found_by_label_or_column():
+    table = make_table([0.4] * 3, label="AU1")
+    for name in ("AU1", "AU01"):
+        assert smooth(table, "hysteresis", high={name: 0.3})["AU01_c"].tolist() == [1, 1, 1]
+
+
 def test_hysteresis_begins_at_the_high_and_ends_below_the_low_threshold():
     curve = [0.4, 0.5, 0.7, 0.5, 0.4, 0.39, 0.5, 0.69, 0.1, 0.9]
     table = smooth(make_table(curve), "hysteresis", high=0.7, low=0.4)

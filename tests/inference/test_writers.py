@@ -158,6 +158,8 @@ def test_pyfeat_gives_the_time_in_minutes_and_seconds(tmp_path):
 def test_aus_without_a_column_are_told(tmp_path, frames, caplog):
     open_table(tmp_path / "a.csv", LABELS, "pyfeat").close()
     assert "no column for AU27, AU45" in caplog.text
+    open_table(tmp_path / "c.csv", ["AU1", "smile"], "pyfeat").close()
+    assert "no column for smile" in caplog.text
     caplog.clear()
     open_table(tmp_path / "b.csv", LABELS).close()
     assert not caplog.records
@@ -197,7 +199,7 @@ def test_a_run_killed_at_any_byte_goes_on_to_the_same_table(tmp_path, frames, fo
         path = tmp_path / f"cut_{cut}.{ENDINGS[format]}"
         unfinished(path, format).write_bytes(rows[:cut])
         table = open_table(path, LABELS, format, sources_of(frames), resume=True)
-        kept = table.progress.num_rows
+        kept = unfinished(path, format).read_bytes().count(b"\n")
         go_on(table, frames)
         if format == "parquet":
             pd.testing.assert_frame_equal(pd.read_parquet(path), pd.read_parquet(full))
@@ -205,7 +207,7 @@ def test_a_run_killed_at_any_byte_goes_on_to_the_same_table(tmp_path, frames, fo
         else:
             assert path.read_bytes() == whole, cut
         # No more is done again than the frame that was cut, and the one before it if the cut fell between two.
-        assert rows[:cut].count(b"\n") - kept <= 3
+        assert rows[:cut].count(b"\n") - kept <= 2
         path.unlink()
 
 
@@ -233,11 +235,10 @@ def test_progress_tells_where_the_work_stopped(tmp_path, frames):
     write(path, frames[:9])
     progress = open_table(path, LABELS, resume=True).progress
     assert progress.finished == {"a.mp4"}
-    assert (progress.source, progress.frame, progress.timestamp) == ('odd, "name" ü.mp4', 2, 0.16)
+    assert (progress.source, progress.frame) == ('odd, "name" ü.mp4', 2)
     assert progress.next_frame('odd, "name" ü.mp4') == 3
     assert progress.next_frame("NA") == 0
-    assert progress.next_face_id == 2
-    assert progress.num_rows == len(flat(frames[:8]))
+    assert path.read_text().count("\n") == 1 + len(flat(frames[:8]))
 
 
 @pytest.mark.parametrize("format", DEFAULT_FORMATS)

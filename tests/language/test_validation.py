@@ -8,7 +8,7 @@ from hiva_hf.facs import ACTION_UNITS
 from hiva_hf.facs_states import state_clause, state_sentences
 from hiva_hf.language import generate_descriptions, validate_bank, validate_description
 from hiva_hf.language.lexicon import LEXICON
-from hiva_hf.language.validation import KnownDescriptions, conflicts, count_tokens, folded, similarities
+from hiva_hf.language.validation import KnownDescriptions, count_tokens, folded, similarities
 from hiva_hf.training.towers import packaged_text_tower
 
 
@@ -190,13 +190,13 @@ def test_aus_that_are_described_alike_are_found():
 
 def test_candidate_is_compared_with_a_bank():
     bank = {unit.number: [unit.description, *unit.variants] for unit in ACTION_UNITS.values()}
-    assert conflicts("Drawn up like a bow, the lip corners swing far outward.", 12, bank) == []
-    assert conflicts(GOOD.upper(), 12, bank) == [f"repeats a description of AU12: {GOOD!r}"]
+    assert KnownDescriptions(bank).conflicts("Drawn up like a bow, the lip corners swing far outward.", 12) == []
+    assert KnownDescriptions(bank).conflicts(GOOD.upper(), 12) == [f"repeats a description of AU12: {GOOD!r}"]
     low = "The red edge of the lower lip is pulled off the teeth toward the chin."
     high = "The red edge of the upper lip is pulled off the teeth toward the nose."
-    assert "is too similar" in conflicts(high, 10, {16: [low]})[0]
+    assert "is too similar" in KnownDescriptions({16: [low]}).conflicts(high, 10)[0]
     # Within an Action Unit, variants may be alike.
-    assert conflicts(high, 10, {10: [low]}) == []
+    assert KnownDescriptions({10: [low]}).conflicts(high, 10) == []
 
 
 def test_similarity_is_the_share_of_common_content_words():

@@ -7,7 +7,7 @@ import pytest
 from transformers import pipeline
 
 from hiva_hf.video_decoding import decode_video
-from hiva_hf.web.videos import PREVIEW_SIZE, VideoRefusedError, read_video, shrink
+from hiva_hf.web.videos import VideoRefusedError, read_video
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +62,3 @@ def test_a_playlist_shows_nothing_of_the_server(detector, uploads, tmp_path):
     playlist.write_text(f"ffconcat version 1.0\nfile {uploads['face_video']}\n")
     with pytest.raises(VideoRefusedError, match="can't be read as a video"):
         next(read_video(detector, str(playlist), "clip.mp4", tmp_path, threading.Event()))
-
-
-@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (300, 1999), (2, 3)])
-def test_frames_of_the_preview_are_small_and_boxes_follow(width, height):
-    small, scale = shrink(np.zeros((height, width, 3), np.uint8))
-    assert max(small.shape[:2]) <= PREVIEW_SIZE
-    assert small.shape[:2] == pytest.approx((scale * height, scale * width), abs=0.5)

@@ -1,5 +1,6 @@
 """An exported detector, which is called like the detector that it was made from."""
 
+import copy
 import os
 import shutil
 from pathlib import Path
@@ -99,15 +100,15 @@ class ExportedDetector(HiVAPreTrainedModel):
         return HiVAAUDetectionOutput(loss=loss, **values)
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """Copies the files of the export."""
+        """Copies the program, and saves the configuration as it is now."""
         if kwargs.get("push_to_hub"):
             raise ValueError("An export can't be pushed: upload its folder with `hf upload REPOSITORY FOLDER`.")
         target = Path(save_directory)
         target.mkdir(parents=True, exist_ok=True)
-        if target.resolve() == self._folder.resolve():
-            return
-        for name in (MANIFEST_FILE, CONFIG_NAME, *self.manifest.target.program_files):
-            shutil.copyfile(self._folder / name, target / name)
+        if target.resolve() != self._folder.resolve():
+            for name in (MANIFEST_FILE, *self.manifest.target.program_files):
+                shutil.copyfile(self._folder / name, target / name)
+        self.config.save_pretrained(target)
 
 
 def load_exported(
@@ -150,7 +151,8 @@ def load_exported(
     for file in (*manifest.target.program_files, CONFIG_NAME):
         cached_file(name_or_path, file, **hub_arguments)
     folder = manifest_file.parent
-    config = HiVAConfig.from_pretrained(folder, **kwargs) if config is None else config
+    # A copy: what is passed stays as it is, as in transformers.
+    config = HiVAConfig.from_pretrained(folder, **kwargs) if config is None else copy.deepcopy(config)
     _check_config(config, HiVAConfig.from_pretrained(folder))
     config.name_or_path = name_or_path
     return ExportedDetector(config, folder, manifest, _open_program(folder, manifest, num_threads))

@@ -72,8 +72,7 @@ def _readings(name_or_path: str, pictures: list[np.ndarray], **options) -> dict[
 
 def _sentences(model: PreTrainedModel, outputs: Any, tokenizer: Any) -> list[str]:
     """The sentences that the model writes about the faces of `outputs`, at each level that it has a decoder for."""
-    levels = {"local": model.config.writes_local_sentences, "global": model.config.writes_global_sentence}
     sentences = []
-    for level in (level for level, is_written in levels.items() if is_written):
+    for level in model.config.sentence_levels:
         sentences += tokenizer.batch_decode(model.generate(encoder_outputs=outputs, level=level))
     return sentences

@@ -14,6 +14,7 @@ from ..video_decoding import import_av
 from ..viz import annotate_frame
 from .engine import FrameResult
 from .output_paths import identity_of, paths_below
+from .sources import ASSUMED_FRAME_RATE
 
 
 _JPEG_QUALITY = 92
@@ -21,7 +22,6 @@ _JPEG_QUALITY = 92
 _MAX_JPEG_SIDE = 65_500
 # The clock of MPEG, which is fine enough for any camera.
 _TIME_BASE = Fraction(1, 90_000)
-_ASSUMED_FRAME_RATE = 25
 # In its units: time goes back further than this only where another recording begins.
 _LEAST_JUMP = round(Fraction(1, 5) / _TIME_BASE)
 # Frames are written in fragments of this length: about two seconds are lost if the process is killed.
@@ -70,8 +70,7 @@ class AnnotatedFiles(contextlib.AbstractContextManager):
             part = f"-from-{first}" if first else ""
             path.parent.mkdir(parents=True, exist_ok=True)
             self._video = VideoFile(path.with_name(f"{path.name}{part}.mp4"), image.shape[:2])
-        seconds = frame.number / _ASSUMED_FRAME_RATE if frame.timestamp is None else frame.timestamp
-        self._video.write(image, seconds)
+        self._video.write(image, frame.seconds)
 
     def _end_video(self) -> None:
         if self._video is not None:
@@ -136,7 +135,7 @@ class VideoFile:
         self._stream.codec_context.colorspace = av.video.reformatter.Colorspace.ITU601
         self._stream.codec_context.color_range = av.video.reformatter.ColorRange.MPEG
         self._last: int | None = None
-        self._step = round(1 / (_ASSUMED_FRAME_RATE * _TIME_BASE))
+        self._step = round(1 / (ASSUMED_FRAME_RATE * _TIME_BASE))
         self._shift = 0
 
     def write(self, image: NDArray[np.uint8], seconds: float) -> None:

@@ -23,8 +23,6 @@ from .sources import Frame
 
 # Number of frames decoded in advance; a frame of a phone's video takes 6 MB.
 READ_AHEAD = 4
-# For videos without timestamps.
-_ASSUMED_FRAME_RATE = 25.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,16 +112,6 @@ class DetectionEngine:
         thresholds = self._postprocess_params.get("thresholds", config.au_thresholds)
         return dict(zip(config.au_labels, thresholds, strict=True))
 
-    @property
-    def max_live_frames(self) -> int:
-        """How many frames are in memory at the most, whatever the length of the videos."""
-        # Both queues, two frames held by threads beside each, and what the network has in its batches.
-        return READ_AHEAD + 2 + self._prepare_ahead + 2 + 4 * self._batch_size
-
-    @property
-    def _prepare_ahead(self) -> int:
-        return self._batch_size + self._num_workers
-
     def run(self, frames: Iterable[Frame]) -> Iterator[FrameResult]:
         """Yields the result of each frame, in order, except for frames with `is_done`.
 
@@ -136,7 +124,7 @@ class DetectionEngine:
         """
         self.report, self._clock = EngineReport(), _Clock()
         self._tracker.num_searches = 0
-        read, prepared = Channel(READ_AHEAD), Channel(self._prepare_ahead)
+        read, prepared = Channel(READ_AHEAD), Channel(self._batch_size + self._num_workers)
         start = time.perf_counter()
         with ThreadPoolExecutor(self._num_workers, thread_name_prefix="hiva-align") as workers:
             threads = [
@@ -194,10 +182,9 @@ class DetectionEngine:
     def _hand_over(self, frame: Frame, workers: ThreadPoolExecutor) -> "Future[_Prepared] | None":
         if frame.error is not None or not (frame.is_video and self._finds_faces):
             return None if frame.is_done else workers.submit(self._prepare, frame)
-        seconds = frame.number / _ASSUMED_FRAME_RATE if frame.timestamp is None else frame.timestamp
         try:
             with self._clock.measure("faces"):
-                tracked = self._tracker(frame.image, seconds)
+                tracked = self._tracker(frame.image, frame.seconds)
         except ImportError:
             raise
         except Exception as error:

@@ -26,18 +26,12 @@ class TableProgress:
         finished: The sources whose rows are complete.
         source: The source that was in progress; `None` if the next one has to be begun.
         frame: Its last complete frame. Rows of a later frame, which may be incomplete, are removed from the file.
-        timestamp: Time of that frame in seconds, if the format has it.
-        next_face_id: One more than the largest face id of this source, so that ids stay unique.
-        num_rows: Number of rows that were kept.
         last_source: Source of the last frame in the file, which has to be read again.
     """
 
     finished: frozenset[str] = frozenset()
     source: str | None = None
     frame: int | None = None
-    timestamp: float | None = None
-    next_face_id: int = 0
-    num_rows: int = 0
     last_source: str | None = None
 
     def next_frame(self, source: str) -> int:
@@ -258,7 +252,7 @@ def check_columns(path: Path, found: Sequence[str], expected: Sequence[str]) -> 
 
 
 class _Tally:
-    """Counts the rows of a table in order, and keeps track of where its last frame begins."""
+    """Goes through the rows of a table in order, and keeps track of where its last frame begins."""
 
     def __init__(self, start: int):
         self.kept = start
@@ -266,31 +260,24 @@ class _Tally:
         self._finished: set[str] = set()
         self._last: Position | None = None
         self._complete: Position | None = None
-        self._num_rows = self._num_kept = 0
-        self._next_face_id = self._next_kept_id = 0
 
     def add(self, position: Position, end: int) -> None:
-        if self._last is not None and position[:2] != self._last[:2]:
+        if self._last is not None and position != self._last:
             self._keep_last_frame(position.source)
-        if position.face_id is not None:
-            self._next_face_id = max(self._next_face_id, position.face_id + 1)
         self._last, self._end = position, end
-        self._num_rows += 1
 
     def _keep_last_frame(self, next_source: str) -> None:
-        self.kept, self._num_kept = self._end, self._num_rows
+        self.kept = self._end
         if next_source == self._last.source:
-            self._complete, self._next_kept_id = self._last, self._next_face_id
+            self._complete = self._last
         else:
             self._finished.add(self._last.source)
-            self._complete, self._next_kept_id, self._next_face_id = None, 0, 0
+            self._complete = None
 
     def progress(self) -> TableProgress:
         finished, last = frozenset(self._finished), self._last and self._last.source
-        if self._complete is None:
-            return TableProgress(finished, num_rows=self._num_kept, last_source=last)
-        source, frame, _, timestamp = self._complete
-        return TableProgress(finished, source, frame, timestamp, self._next_kept_id, self._num_kept, last)
+        source, frame = (None, None) if self._complete is None else self._complete
+        return TableProgress(finished, source, frame, last)
 
 
 class _WholeLines:

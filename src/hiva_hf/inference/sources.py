@@ -25,6 +25,8 @@ _ANIMATED_FORMATS = frozenset(("GIF", "PNG"))
 _STREAM_SUFFIXES = (".mjpeg", ".mjpg")
 # Pillow recognises these but cannot decode them: a video and tables.
 _STUB_FORMATS = frozenset(("MPEG", "HDF5", "GRIB", "BUFR"))
+# For videos without timestamps.
+ASSUMED_FRAME_RATE = 25
 # Streams without a signature: FFmpeg also detects them in documents with pictures and in executables.
 _UNSIGNED_FORMATS = frozenset(
     ("mjpeg", "m4v", "mpegvideo", "h261", "h263", "h264", "hevc", "vvc", "vc1", "obu", "av1", "dnxhd")
@@ -52,6 +54,11 @@ class Frame:
     image: NDArray[np.uint8] | None = None
     error: str | None = None
     is_done: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Seconds in the video; estimated for videos without timestamps."""
+        return self.number / ASSUMED_FRAME_RATE if self.timestamp is None else self.timestamp
 
     def load(self, **options: Any) -> NDArray[np.uint8]:
         """Returns the image; a photo is decoded now.

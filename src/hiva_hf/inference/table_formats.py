@@ -19,16 +19,16 @@ OPENFACE_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
 # Py-Feat 0.4 to 0.7, the AUs of its models "svm" and "xgb" (`AU_LANDMARK_MAP["Feat"]`).
 PYFEAT_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 43)
 
+TOOL_AUS = {"openface": OPENFACE_AUS, "pyfeat": PYFEAT_AUS}
+
 _NO_FACE_ID = -1
 
 
 class Position(NamedTuple):
-    """The source, frame and face of a row."""
+    """The source and frame of a row."""
 
     source: str
     frame: int
-    face_id: int | None
-    timestamp: float | None
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,12 @@ class TableFormat:
     """The columns of a format and how a record fills them.
 
     Attributes:
-        name: As in `--format`.
         columns: Gives the columns for the AU labels of a model.
         row: Turns a record and the AU labels into a row, by column.
         position: Reads the position of a row; the values may be text, as in a CSV file. The second argument is the
             source, for formats that don't write it.
     """
 
-    name: str
     columns: Callable[[Sequence[str]], list[str]]
     row: Callable[[FaceRecord, Sequence[str]], dict[str, Any]]
     position: Callable[[Mapping[str, Any], str], Position]
@@ -57,7 +55,7 @@ def shared_labels(labels: Sequence[str], aus: Sequence[int]) -> list[str]:
 
 
 def _default_position(row: Mapping[str, Any], source: str) -> Position:
-    return Position(row["source"], int(row["frame"]), _number(int, row["face_id"]), _number(float, row["timestamp"]))
+    return Position(row["source"], int(row["frame"]))
 
 
 def openface_columns(labels: Sequence[str]) -> list[str]:
@@ -90,10 +88,7 @@ def openface_row(record: FaceRecord, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def _openface_position(row: Mapping[str, Any], source: str) -> Position:
-    face_id = int(row["face_id"])
-    return Position(
-        source, int(row["frame"]) - 1, None if face_id == _NO_FACE_ID else face_id, float(row["timestamp"])
-    )
+    return Position(source, int(row["frame"]) - 1)
 
 
 def pyfeat_columns(labels: Sequence[str]) -> list[str]:
@@ -130,19 +125,13 @@ def pyfeat_row(record: FaceRecord, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def _pyfeat_position(row: Mapping[str, Any], source: str) -> Position:
-    face_id = int(row["Identity"].removeprefix("Person_")) if row["Identity"] else None
-    return Position(row["input"], int(row["frame"]), face_id, None)
+    return Position(row["input"], int(row["frame"]))
 
 
 def _minutes(seconds: float) -> str:
     return f"{int(seconds // 60):02d}:{int(seconds % 60):02d}"
 
 
-def _number(kind: type, value: Any) -> Any:
-    """Parses a number; an empty cell is `None`."""
-    return None if value is None or value == "" else kind(value)
-
-
-DEFAULT = TableFormat("default", table_columns, to_row, _default_position)
-OPENFACE = TableFormat("openface", openface_columns, openface_row, _openface_position)
-PYFEAT = TableFormat("pyfeat", pyfeat_columns, pyfeat_row, _pyfeat_position)
+DEFAULT = TableFormat(table_columns, to_row, _default_position)
+OPENFACE = TableFormat(openface_columns, openface_row, _openface_position)
+PYFEAT = TableFormat(pyfeat_columns, pyfeat_row, _pyfeat_position)

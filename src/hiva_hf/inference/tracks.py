@@ -7,7 +7,7 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 
-from .records import labels_of_table
+from .records import au_label, labels_of_table
 
 
 # Two frames may be missing between two rows of a track, unless `max_gap` says otherwise.
@@ -68,12 +68,15 @@ def tracks_of(table: pd.DataFrame, max_gap: float | None = None) -> Iterator[Tra
 
 
 def per_label(name: str, value: float | Mapping[str, float], labels: list[str]) -> dict[str, float]:
-    """One probability per AU, from one for all AUs or a dict by label.
+    """One probability per AU, from one for all AUs or a dict by label or column ("AU1" or "AU01").
 
     Raises:
         ValueError: The dict has other AUs than the table, or a value is no probability.
     """
-    values = dict(value) if isinstance(value, Mapping) else dict.fromkeys(labels, value)
+    if isinstance(value, Mapping):
+        values = {au_label(key): number for key, number in value.items()}
+    else:
+        values = dict.fromkeys(labels, value)
     if values.keys() != set(labels):
         raise ValueError(f"`{name}` has values for {sorted(values)}, but the table's AUs are {labels}.")
     for label, number in values.items():

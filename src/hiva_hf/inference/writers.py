@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from ..atomic_files import write_file
 from ..file_locks import locked_output
 from .output_paths import identity_of, openface_paths
-from .records import DECISION_SUFFIX, FaceRecord, source_text, table_columns
+from .records import DECISION_SUFFIX, FaceRecord, au_column, source_text, table_columns
 from .row_files import CsvRows, JsonRows, RowFile, TableProgress, check_columns, check_kind, kind_of_table
-from .table_formats import DEFAULT, FORMATS, OPENFACE, PYFEAT, STDOUT, TOOL_FORMATS, TableFormat
+from .table_formats import DEFAULT, FORMATS, OPENFACE, PYFEAT, STDOUT, TOOL_AUS, TOOL_FORMATS, shared_labels
 
 
 if TYPE_CHECKING:
@@ -352,10 +352,9 @@ def check_new(paths: Collection[Path], resume: bool, overwrite: bool, sources: S
 
 def _warn_of_lost_labels(format: str, labels: Sequence[str]) -> None:
     """Warns of the AUs for which another tool has no column."""
-    table_format: TableFormat = _TEXT_FORMATS.get(format, (DEFAULT,))[0]
-    columns = set(table_format.columns(labels))
-    aus = [column for column in table_columns(labels) if column.startswith("AU")]
-    probabilities = [column for column in aus if not column.endswith(DECISION_SUFFIX)]
-    lost = [column for column in probabilities if not columns & {column, f"{column}{DECISION_SUFFIX}"}]
+    if format not in TOOL_AUS:
+        return
+    written = shared_labels(labels, TOOL_AUS[format])
+    lost = [au_column(label) for label in labels if label not in written]
     if lost:
         logger.warning("The format %s has no column for %s: left out.", format, ", ".join(lost))

@@ -127,7 +127,7 @@ class ReviewFile:
             os.fsync(file.fileno())
         self.rows.append(row)
 
-    def texts(self, statuses: Iterable[Status] = get_args(Status)) -> dict[str, list[str]]:
+    def texts(self, statuses: Iterable[Status]) -> dict[str, list[str]]:
         """The texts with one of these statuses, by label of the Action Unit."""
         statuses = set(statuses)
         texts: dict[str, list[str]] = defaultdict(list)

@@ -168,13 +168,6 @@ class KnownDescriptions:
         return [_similarity_reason(values[nearest], max_similarity, *self._rows[sharing[nearest]])]
 
 
-def conflicts(
-    text: str, au: int | str, bank: Mapping[int | str, Sequence[str]], max_similarity: float = MAX_SIMILARITY
-) -> list[str]:
-    """Reasons why a description cannot be added to a bank: it is a repetition, or too similar to one of another AU."""
-    return KnownDescriptions(bank).conflicts(text, au, max_similarity)
-
-
 def similarities(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
     """Jaccard index of the sets of content words, for each pair of texts; contrasts with other AUs are ignored.
 

@@ -46,8 +46,7 @@ def write_sentences(
     """
     model.eval()
     config = model.config
-    levels = [("local", config.writes_local_sentences), ("global", config.writes_global_sentence)]
-    written: dict[str, list] = {level: [] for level, is_written in levels if is_written}
+    written: dict[str, list] = {level: [] for level in config.sentence_levels}
     for batch in tqdm(loader, desc=description, leave=False, disable=not accelerator.is_local_main_process):
         with accelerator.autocast():
             outputs = model(pixel_values=batch["pixel_values"])

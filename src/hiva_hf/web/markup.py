@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..facs import ActionUnit, find_action_unit
 from ..viz.attention import attention_peak
-from ..viz.style import get_theme
+from ..viz.style import EXPERIMENTAL_MARK, get_theme
 from .photos import ReadFace
 
 
@@ -22,8 +22,6 @@ MAP_NAMES = {
 }
 MAP_SIZE = 320
 HALVES = {"upper": "Upper face", "lower": "Lower face", "": "Other"}
-# As in the figures of `hiva_hf.viz`.
-EXPERIMENTAL_MARK = "\N{DAGGER}"
 
 
 def notice(text: str, kind: str = "info") -> str:

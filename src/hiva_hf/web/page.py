@@ -10,8 +10,8 @@ from ..extras import import_from_extra
 from ..facs import find_action_unit
 from ..inference.loading import load_detector
 from ..pipeline_au_detection import AUDetectionPipeline
+from ..viz.style import EXPERIMENTAL_MARK
 from .handlers import PHOTOS_AT_A_TIME, Handlers
-from .markup import EXPERIMENTAL_MARK
 from .photos import TABLES
 from .sessions import Sessions
 

@@ -15,6 +15,7 @@ from ..inference.tables import records_to_table, write_table
 from ..pipeline_au_detection import AUDetectionPipeline
 from ..viz.attention import aligned_view, attention_shares
 from ..viz.overlay import annotate_frame
+from .pictures import scaled_faces, shrink
 
 
 # Pixels of the longer side; more than a page's column can show.
@@ -94,16 +95,9 @@ def read_photo(
 
 def marked(image: NDArray[np.uint8], records: Sequence[FaceRecord]) -> Image.Image:
     """The photo, downscaled, with a numbered box around each face."""
-    height, width = image.shape[:2]
-    scale = min(1.0, SHOWN_SIZE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.array(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS, reducing_gap=3))
+    small, scale = shrink(image, SHOWN_SIZE, Image.Resampling.LANCZOS)
     # The page has its own bars: only the number of each face is drawn.
-    boxes = [
-        replace(record, box=tuple(scale * side for side in record.box), active={})
-        for record in records
-        if record.has_face
-    ]
+    boxes = [replace(record, active={}) for record in scaled_faces(records, scale)]
     return Image.fromarray(annotate_frame(small, boxes))
 
 

@@ -4,7 +4,7 @@ import base64
 import io
 from typing import TYPE_CHECKING
 
-from ..configuration_hiva import HiVAConfig
+from ..configuration_au_detection import AUDetectionConfigMixin
 from ..viz.timeline import draw_timeline
 
 
@@ -16,7 +16,7 @@ PIXELS_PER_INCH = 120
 MIN_WIDTH, MAX_WIDTH = 320, 1200
 
 
-def timelines(table: "DataFrame", config: HiVAConfig, width: int) -> str:
+def timelines(table: "DataFrame", config: AUDetectionConfigMixin, width: int) -> str:
     """Draws the table of a video in both themes; the page's style sheet shows the one that matches its theme.
 
     Args:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from ..inference.drawing import VideoFile
@@ -19,6 +17,7 @@ from ..inference.sources import count_frames, is_photo, read_frames
 from ..pipeline_au_detection import AUDetectionPipeline
 from ..video_decoding import import_av, open_video, video_streams
 from ..viz.overlay import annotate_frame
+from .pictures import scaled_faces, shrink
 
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_REPORTS = 0.5
 # Pixels of the longer side.
 PREVIEW_SIZE = 720
-# For videos without timestamps.
-ASSUMED_FRAME_RATE = 25.0
 # The duration in their headers is the time at which the video ends; in other formats, it is its length.
 _FORMATS_WITH_AN_END = frozenset(("matroska,webm", "asf", "nut"))
 
@@ -100,11 +97,9 @@ def read_video(
         yield video
         begin = None
         for result in results:
-            seconds = result.frame.number / ASSUMED_FRAME_RATE
-            seconds = seconds if result.frame.timestamp is None else result.frame.timestamp
             # Timestamps of cameras and broadcasts need not start at 0.
-            begin = seconds if begin is None else begin
-            seconds -= begin
+            begin = result.frame.seconds if begin is None else begin
+            seconds = result.frame.seconds - begin
             if seconds > max_seconds:
                 video.remark = f"Only the first {max_seconds:g} seconds were read."
                 break
@@ -178,24 +173,11 @@ class _Preview:
     def write(self, result: FrameResult, seconds: float) -> None:
         if result.image is None:
             return
-        small, scale = shrink(result.image)
-        records = [
-            replace(record, box=tuple(scale * side for side in record.box))
-            for record in result.records
-            if record.has_face
-        ]
+        small, scale = shrink(result.image, PREVIEW_SIZE, Image.Resampling.BILINEAR)
         if self._video is None:
             self._video = VideoFile(self._path, small.shape[:2])
-        self._video.write(annotate_frame(small, records), seconds)
+        self._video.write(annotate_frame(small, scaled_faces(result.records, scale)), seconds)
 
     def close(self) -> None:
         if self._video is not None:
             self._video.close()
-
-
-def shrink(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    """The frame `[height, width, 3]` in the preview's size, and the scale factor."""
-    height, width = image.shape[:2]
-    scale = min(1.0, PREVIEW_SIZE / max(height, width))
-    size = (max(2, round(scale * width)), max(2, round(scale * height)))
-    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2)), scale
