@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from transformers.dynamic_module_utils import custom_object_save, get_relative_import_files
+from transformers.utils import CONFIG_NAME, IMAGE_PROCESSOR_NAME
 
-
-CONFIG_FILE, IMAGE_PROCESSOR_FILE = "config.json", "preprocessor_config.json"
 
 # Parts of the model's configuration that record where they were loaded from.
 TOWERS = ("backbone_config", "text_config")
@@ -53,16 +52,15 @@ def add_remote_code(folder: str | os.PathLike) -> None:
         folder: A folder with `config.json`, `preprocessor_config.json`, or both.
     """
     folder = Path(folder)
-    config_file = folder / CONFIG_FILE
+    config_file = folder / CONFIG_NAME
     model_type = _read(config_file)["model_type"] if config_file.is_file() else "hiva"
     for file in code_files(model_type):
         shutil.copyfile(file, folder / file.name)
-    for name, entries_of in ((CONFIG_FILE, _model_entries), (IMAGE_PROCESSOR_FILE, _image_processor_entries)):
+    for name, entries_of in ((CONFIG_NAME, _model_entries), (IMAGE_PROCESSOR_NAME, _image_processor_entries)):
         path = folder / name
         if path.is_file():
             content = _read(path)
-            content |= entries_of(content)
-            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            _write(path, content | entries_of(content))
     drop_local_towers(folder)
 
 
@@ -74,9 +72,9 @@ def keep_pipeline_code(pipeline: Any, folder: str | os.PathLike) -> None:
         folder: Where its model was saved.
     """
     custom_object_save(pipeline, folder)
-    path = Path(folder) / CONFIG_FILE
+    path = Path(folder) / CONFIG_NAME
     # In place of an entry that names the repository that the code came from.
-    path.write_text(json.dumps(_read(path) | _pipeline_entry(), indent=2) + "\n", encoding="utf-8")
+    _write(path, _read(path) | _pipeline_entry())
 
 
 def drop_local_towers(folder: str | os.PathLike) -> None:
@@ -85,7 +83,7 @@ def drop_local_towers(folder: str | os.PathLike) -> None:
     Args:
         folder: A folder; nothing happens if it has no `config.json`.
     """
-    path = Path(folder) / CONFIG_FILE
+    path = Path(folder) / CONFIG_NAME
     if not path.is_file():
         return
     config = _read(path)
@@ -94,7 +92,7 @@ def drop_local_towers(folder: str | os.PathLike) -> None:
         source = tower.get("_name_or_path", "")
         if os.path.isabs(source) or os.path.isdir(source):
             del tower["_name_or_path"]
-    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    _write(path, config)
 
 
 def code_files(model_type: str = "hiva") -> list[Path]:
@@ -114,6 +112,10 @@ def code_files(model_type: str = "hiva") -> list[Path]:
 
 def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _model_entries(config: Mapping[str, Any]) -> dict[str, Any]:

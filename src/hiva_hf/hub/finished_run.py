@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from transformers.utils import CONFIG_NAME, IMAGE_PROCESSOR_NAME
 
 from ..data.visibility import needs_confirmation
 from ..training.run_folder import ENVIRONMENT_FILE, RESULTS_FILE, SETTINGS_FILE, read_json
 
 
-MODEL_CONFIG_FILE, IMAGE_PROCESSOR_FILE = "config.json", "preprocessor_config.json"
 WEIGHTS = "model*.safetensors"
 # The stage-2 network with its text encoder, from which training can be continued.
 TRAINING_CHECKPOINT = "stage2"
@@ -79,7 +79,7 @@ def read_finished_run(run_dir: str | Path) -> FinishedRun:
     path = Path(run_dir).expanduser()
     if not path.is_dir():
         raise FileNotFoundError(f"There is no folder {path}. Pass the folder of a training run.")
-    for name in (RESULTS_FILE, MODEL_CONFIG_FILE, IMAGE_PROCESSOR_FILE):
+    for name in (RESULTS_FILE, CONFIG_NAME, IMAGE_PROCESSOR_NAME):
         if not (path / name).is_file():
             raise FileNotFoundError(
                 f"{path} has no {name}, so it is not the folder of a finished run. Finish it with its own command and "
@@ -94,7 +94,7 @@ def read_finished_run(run_dir: str | Path) -> FinishedRun:
     return FinishedRun(
         path=path,
         results=results,
-        config=read_json(path / MODEL_CONFIG_FILE),
+        config=read_json(path / CONFIG_NAME),
         settings=yaml.safe_load(settings.read_text(encoding="utf-8")) if settings.is_file() else {},
         environment=read_json(path / ENVIRONMENT_FILE) if (path / ENVIRONMENT_FILE).is_file() else {},
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from transformers.utils import CONFIG_NAME
 
 from ..data.hub_requests import hub_requests
 from ..data.visibility import check_confirmation, open_repository
@@ -21,7 +22,7 @@ from ..training.run_folder import (
     TEST_SENTENCES_FILE,
     VALIDATION_PREDICTIONS_FILE,
 )
-from .finished_run import MODEL_CONFIG_FILE, FinishedRun, read_finished_run
+from .finished_run import FinishedRun, read_finished_run
 from .model_card import PhotoAgreement
 from .staging import DESCRIPTIONS_FILE, TRAINING_FOLDER, WRITER_FILES, stage_run
 from .verification import verify_published_model
@@ -43,7 +44,7 @@ _OWN_FILES = {
     TEST_PREDICTIONS_FILE,
     VALIDATION_PREDICTIONS_FILE,
     TEST_SENTENCES_FILE,
-    f"{TRAINING_FOLDER}/{MODEL_CONFIG_FILE}",
+    f"{TRAINING_FOLDER}/{CONFIG_NAME}",
 }
 
 

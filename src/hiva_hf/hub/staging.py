@@ -1,12 +1,11 @@
 """Collect the files of a repository from a run's folder: only files that are named here are published."""
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import yaml
 from transformers import AutoTokenizer
+from transformers.utils import CONFIG_NAME, IMAGE_PROCESSOR_NAME, SAFE_WEIGHTS_INDEX_NAME
 
 from ..facs import get_action_unit
 from ..remote_code import add_remote_code, drop_local_towers
@@ -22,11 +21,12 @@ from ..training.run_folder import (
     TEST_PREDICTIONS_FILE,
     TEST_SENTENCES_FILE,
     VALIDATION_PREDICTIONS_FILE,
+    write_json,
 )
 from ..training.towers import packaged_text_tower
-from .finished_run import IMAGE_PROCESSOR_FILE, MODEL_CONFIG_FILE, TRAINING_CHECKPOINT, WEIGHTS, FinishedRun
+from .finished_run import TRAINING_CHECKPOINT, WEIGHTS, FinishedRun
 from .model_card import PhotoAgreement, card_of_run
-from .privacy import check_no_secrets, public_results, public_settings
+from .privacy import KINDS_OF_DESCRIPTIONS, check_no_secrets, public_results, public_settings
 
 
 CARD_FILE = "README.md"
@@ -35,8 +35,6 @@ DESCRIPTIONS_FILE = "descriptions.json"
 WRITER_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
 # Folder for the network with its text encoder, if it is published.
 TRAINING_FOLDER = "training"
-
-_INDEX_FILE = "model.safetensors.index.json"
 
 
 def stage_run(
@@ -69,11 +67,11 @@ def stage_run(
             "`training_checkpoint`."
         )
     _copy_checkpoint(run.path, folder)
-    shutil.copy(run.path / IMAGE_PROCESSOR_FILE, folder)
+    shutil.copy(run.path / IMAGE_PROCESSOR_NAME, folder)
     add_remote_code(folder)
     if training_checkpoint:
         source = run.path / TRAINING_CHECKPOINT
-        if not (source / MODEL_CONFIG_FILE).is_file():
+        if not (source / CONFIG_NAME).is_file():
             raise FileNotFoundError(f"{run.path} has no {TRAINING_CHECKPOINT}/: its training checkpoint is missing.")
         _copy_checkpoint(source, folder / TRAINING_FOLDER)
         drop_local_towers(folder / TRAINING_FOLDER)
@@ -91,7 +89,7 @@ def stage_run(
 
 def _copy_checkpoint(source: Path, folder: Path):
     folder.mkdir(parents=True, exist_ok=True)
-    for path in (source / MODEL_CONFIG_FILE, source / _INDEX_FILE, *sorted(source.glob(WEIGHTS))):
+    for path in (source / CONFIG_NAME, source / SAFE_WEIGHTS_INDEX_NAME, *sorted(source.glob(WEIGHTS))):
         if path.is_file():
             shutil.copy(path, folder)
 
@@ -105,7 +103,7 @@ def _write_descriptions(run: FinishedRun, folder: Path, token: str | bool | None
     units = [get_action_unit(label) for label in run.au_labels]
     sentences = [unit.name if variant == "names_only" else unit.description for unit in units]
     # Descriptions from a user's own file may be private; the control `names_only` reads only names.
-    is_known = source in ("written", "generated") and variant != "names_only"
+    is_known = source in KINDS_OF_DESCRIPTIONS and variant != "names_only"
     variants = description_variants(source, run.au_labels) if is_known else {}
     rows = [
         {"name": unit.name, "description": sentence, "variants": list(variants.get(label, ()))}
@@ -115,11 +113,11 @@ def _write_descriptions(run: FinishedRun, folder: Path, token: str | bool | None
         # In this control, each AU reads the descriptions of its neighbour.
         texts = [{name: row[name] for name in ("description", "variants")} for row in rows]
         rows = [row | text for row, text in zip(rows, [texts[-1], *texts[:-1]], strict=True)]
-    _write_json(folder / DESCRIPTIONS_FILE, dict(zip(run.au_labels, rows, strict=True)))
+    write_json(folder / DESCRIPTIONS_FILE, dict(zip(run.au_labels, rows, strict=True)))
 
 
 def _write_records(run: FinishedRun, folder: Path):
-    _write_json(folder / RESULTS_FILE, public_results(run))
+    write_json(folder / RESULTS_FILE, public_results(run))
     for name in (METRICS_FILE, ENVIRONMENT_FILE, RESOURCES_FILE):
         if (run.path / name).is_file():
             shutil.copy(run.path / name, folder)
@@ -139,7 +137,3 @@ def _copy_pictures(run: FinishedRun, folder: Path) -> list[str]:
     for name in names:
         shutil.copy(run.path / name, folder)
     return names
-
-
-def _write_json(path: Path, content: dict[str, Any]):
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
