@@ -19,8 +19,8 @@ class PublishedModelError(OSError):
 @torch.no_grad()
 def verify_published_model(
     run_dir: Path, folder: Path, repo_id: str, revision: str, token: str | bool | None = None
-) -> torch.Tensor:
-    """Downloads a model into an empty cache and compares it with the run.
+) -> None:
+    """Downloads a model into an empty cache and compares it with the run on two noise images.
 
     Args:
         run_dir: Folder of the run.
@@ -28,9 +28,6 @@ def verify_published_model(
         repo_id: `ORG/NAME`.
         revision: The commit.
         token: Token for a private repository.
-
-    Returns:
-        The logits `[2, N]` of two noise images, which are the same for both.
 
     Raises:
         PublishedModelError: if files are missing, pixel values or logits differ in a single bit, or a generative model
@@ -54,7 +51,6 @@ def verify_published_model(
         raise PublishedModelError(
             f"The sentences of {repo_id} at {revision} differ from those of {run_dir}. Don't use it; push again."
         )
-    return local["logits"]
 
 
 def _readings(name_or_path: str, pictures: list[np.ndarray], **options) -> dict[str, Any]:
