@@ -87,12 +87,10 @@ class Manifest:
     Attributes:
         format: A key of [`FORMATS`].
         dtype: One of [`DTYPES`].
-        details: This package's whole entry: what the program was made from.
     """
 
     format: str
     dtype: str
-    details: Mapping[str, Any]
 
     @property
     def target(self) -> Format:
@@ -126,7 +124,7 @@ def read_manifest(path: Path) -> Manifest:
             f"{path} names {named}, but a {format} program of `hiva-hf export` is only {target.program_files[0]!r}. "
             "Export the detector again."
         )
-    return Manifest(format=format, dtype=dtype, details=entry)
+    return Manifest(format=format, dtype=dtype)
 
 
 def check_not_pickled(name_or_path: str | os.PathLike) -> None:

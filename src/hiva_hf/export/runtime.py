@@ -42,7 +42,7 @@ class ExportedDetector(HiVAPreTrainedModel):
         program: The program.
 
     Attributes:
-        manifest: Format and precision of the program, and what it was made from.
+        manifest: Format and precision of the program.
     """
 
     def __init__(self, config: HiVAConfig, folder: Path, manifest: Manifest, program: Program):
