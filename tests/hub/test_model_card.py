@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from transformers import AutoConfig
 
 from hiva_hf.evaluation.published import find_published_table
 from hiva_hf.hub.__main__ import main
@@ -148,14 +149,31 @@ def test_a_measurement_that_judges_no_aus_leaves_it_to_the_detector(make_run, tm
     agreement = read_photo_agreement(path)
     assert agreement.experimental_labels is None
     run = read_finished_run(make_run("synthfacs"))
-    marked = replace(run, config=run.config | {"experimental_labels": ["AU12"]})
+    marked = replace(run, config=AutoConfig.from_pretrained(run.path, experimental_labels=["AU12"]))
     assert "unreliable on real photos: AU12." in card_of_run(marked, "org/name", agreement).text
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{", "config.json' is not a valid JSON file"),
+        ('{"model_type": "hiva", "hidden_size": 7}', "`hidden_size` (7) is not a multiple of `num_attention_heads`"),
+    ],
+)
+def test_a_damaged_configuration_is_told_in_one_line(make_run, capsys, config, message):
+    run = make_run("synthfacs")
+    (run / "config.json").write_text(config)
+    capsys.readouterr()
+    assert main(["render", "starter", "--run_dir", str(run)]) == 1
+    shown = capsys.readouterr().err
+    assert message in shown and shown.count("\n") == 1
 
 
 @pytest.mark.parametrize(("variant", "is_named"), [("full", True), ("baseline", False), ("random_vectors", False)])
 def test_a_text_tower_is_named_where_one_was_read(make_run, variant, is_named):
     run = read_finished_run(make_run("synthfacs", text_model_name_or_path="google-bert/bert-base-uncased"))
-    card = card_of_run(replace(run, config=run.config | {"variant": variant}), "org/name")
+    run = replace(run, config=AutoConfig.from_pretrained(run.path, variant=variant))
+    card = card_of_run(run, "org/name")
     assert ("google-bert/bert-base-uncased" in card.data.base_model) is is_named
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from hiva_hf import HiVAForAUDetection
 from hiva_hf.cli.main import main
@@ -162,12 +162,11 @@ def test_descriptions_and_tokenizer_fit_the_training_checkpoint(make_run, tmp_pa
 )
 def test_descriptions_are_those_that_were_read(make_run, tmp_path, variant, source, read_of, has_variants):
     run = read_finished_run(make_run("synthfacs"))
-    run = replace(
-        run, config=run.config | {"variant": variant}, settings=dict(run.settings) | {"descriptions": source}
-    )
+    config = AutoConfig.from_pretrained(run.path, variant=variant)
+    run = replace(run, config=config, settings=dict(run.settings) | {"descriptions": source})
     stage_run(run, tmp_path, "org/name")
     row = json.loads((tmp_path / "descriptions.json").read_text())["AU12"]
-    unit = get_action_unit(run.au_labels[run.au_labels.index("AU12") + (read_of or 0)])
+    unit = get_action_unit(config.au_labels[config.au_labels.index("AU12") + (read_of or 0)])
     assert row["name"] == "Lip Corner Puller"
     assert row["description"] == (row["name"] if read_of is None else unit.description)
     assert row["variants"] == (list(unit.variants) if has_variants else [])

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..reported_errors import REPORTED_ERRORS, message_of
 from .finished_run import read_finished_run
 from .model_card import card_names, read_photo_agreement, render_card
 
@@ -28,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.write(card)
         else:
             args.output.write_text(card, encoding="utf-8")
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
+    except REPORTED_ERRORS as error:
+        sys.stderr.write(f"{message_of(error)}\n")
         return 1
     return 0
 

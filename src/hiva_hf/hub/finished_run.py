@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from transformers import AutoConfig, PreTrainedConfig
 from transformers.utils import CONFIG_NAME, IMAGE_PROCESSOR_NAME
 
 from ..data.visibility import needs_confirmation
@@ -24,26 +25,21 @@ class FinishedRun:
     Attributes:
         path: Path of the folder.
         results: Its `all_results.json`.
-        config: The `config.json` of its detector.
+        config: The configuration of its detector.
         settings: Its `settings.yaml`, empty if there is none.
         environment: Its `environment.json`, empty if there is none.
     """
 
     path: Path
     results: Mapping[str, Any]
-    config: Mapping[str, Any]
+    config: PreTrainedConfig
     settings: Mapping[str, Any]
     environment: Mapping[str, Any]
 
     @property
-    def model_type(self) -> str:
-        """`"hiva"` or `"vl_fau"`."""
-        return self.config["model_type"]
-
-    @property
     def reads_descriptions(self) -> bool:
         """Whether a text encoder reads descriptions of the AUs: a VL-FAU has none, nor have two of HiVA's variants."""
-        return self.model_type == "hiva" and self.config.get("variant") not in ("baseline", "random_vectors")
+        return self.config.model_type == "hiva" and self.config.reads_descriptions
 
     @property
     def dataset(self) -> str:
@@ -60,11 +56,6 @@ class FinishedRun:
         """Whether it used licensed faces, or faces whose licence only the user knows."""
         return any(needs_confirmation(name) for name in {self.dataset, *self.training_datasets})
 
-    @property
-    def au_labels(self) -> list[str]:
-        """The AU labels in the order of the logits."""
-        return [label for _, label in sorted(self.config["id2label"].items(), key=lambda item: int(item[0]))]
-
 
 def read_finished_run(run_dir: str | Path) -> FinishedRun:
     """Reads the folder of a run, without its weights.
@@ -74,7 +65,7 @@ def read_finished_run(run_dir: str | Path) -> FinishedRun:
 
     Raises:
         FileNotFoundError: if the run does not exist or is not finished.
-        ValueError: if one of its files is invalid.
+        ValueError, OSError, StrictDataclassError: if one of its files is invalid.
     """
     path = Path(run_dir).expanduser()
     if not path.is_dir():
@@ -94,7 +85,7 @@ def read_finished_run(run_dir: str | Path) -> FinishedRun:
     return FinishedRun(
         path=path,
         results=results,
-        config=read_json(path / CONFIG_NAME),
+        config=AutoConfig.from_pretrained(path),
         settings=yaml.safe_load(settings.read_text(encoding="utf-8")) if settings.is_file() else {},
         environment=read_json(path / ENVIRONMENT_FILE) if (path / ENVIRONMENT_FILE).is_file() else {},
     )

@@ -109,7 +109,7 @@ def card_of_run(
     pictures: Sequence[str] = (),
 ) -> ModelCard:
     """Renders the card of a run, which is chosen by its model type and, for HiVA, its data set."""
-    name = VL_FAU_CARD if run.model_type == "vl_fau" else _card_of_dataset(run.dataset)
+    name = VL_FAU_CARD if run.config.model_type == "vl_fau" else _card_of_dataset(run.dataset)
     return render_card(name, run, repo_id, agreement, training_checkpoint, pictures)
 
 
@@ -137,9 +137,9 @@ def render_card(
     texts = _texts()
     if name not in texts["cards"]:
         raise ValueError(f"There is no card {name!r}. Known: {', '.join(card_names())}.")
-    if run is not None and (name == VL_FAU_CARD) != (run.model_type == "vl_fau"):
+    if run is not None and (name == VL_FAU_CARD) != (run.config.model_type == "vl_fau"):
         raise ValueError(
-            f"The card {name} does not fit {run.path}, which contains a model of the type {run.model_type}."
+            f"The card {name} does not fit {run.path}, which contains a model of the type {run.config.model_type}."
         )
     card = texts["cards"][name]
     about = [card]
@@ -166,9 +166,9 @@ def render_card(
         "repo_id": repo_id,
         "has_weights": run is not None,
         "training_checkpoint": training_checkpoint,
-        "au_labels": run.au_labels if run else _labels_of(card["dataset"]),
+        "au_labels": run.config.au_labels if run else _labels_of(card["dataset"]),
         "run": None if run is None else _run_facts(run),
-        "results_table": None if run is None else format_au_table(run.results, run.au_labels, prefix="test_"),
+        "results_table": None if run is None else format_au_table(run.results, run.config.au_labels, prefix="test_"),
         "sentences_table": None if run is None else _sentences_table(run.results),
         "pictures": pictures,
         "agreement": agreement,
@@ -245,7 +245,7 @@ def _eval_results(run: FinishedRun) -> Iterator[EvalResult]:
         "dataset_split": "test",
     }
     for metric in AVERAGED_METRICS:
-        scores = {"mean": f"mean_{metric}"} | {label: f"{metric}_{label}" for label in run.au_labels}
+        scores = {"mean": f"mean_{metric}"} | {label: f"{metric}_{label}" for label in run.config.au_labels}
         for label, key in scores.items():
             value = run.results.get(f"test_{key}")
             if value is not None:
@@ -289,7 +289,7 @@ def _sentences_table(results: Mapping[str, Any]) -> str | None:
 def _experimental_labels(run: FinishedRun | None, agreement: PhotoAgreement | None) -> list[str]:
     if agreement is not None and agreement.experimental_labels is not None:
         return list(agreement.experimental_labels)
-    return list((run.config.get("experimental_labels") if run else None) or ())
+    return list((run.config.experimental_labels if run else None) or ())
 
 
 def _agreement_table(agreement: PhotoAgreement) -> str:

@@ -61,7 +61,7 @@ def stage_run(
     """
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: pass a new folder.")
-    if training_checkpoint and run.model_type == "vl_fau":
+    if training_checkpoint and run.config.model_type == "vl_fau":
         raise ValueError(
             f"{run.path} contains a VL-FAU, which has no training checkpoint besides the model itself: omit "
             "`training_checkpoint`."
@@ -75,7 +75,7 @@ def stage_run(
             raise FileNotFoundError(f"{run.path} has no {TRAINING_CHECKPOINT}/: its training checkpoint is missing.")
         _copy_checkpoint(source, folder / TRAINING_FOLDER)
         drop_local_towers(folder / TRAINING_FOLDER)
-    if run.model_type == "vl_fau":
+    if run.config.model_type == "vl_fau":
         for name in WRITER_FILES:
             shutil.copy(run.path / name, folder)
     elif run.reads_descriptions:
@@ -99,21 +99,22 @@ def _write_descriptions(run: FinishedRun, folder: Path, token: str | bool | None
     tower = run.settings.get("text_model_name_or_path") or packaged_text_tower()
     tokenizer = AutoTokenizer.from_pretrained(tower, token=token)
     tokenizer.save_pretrained(folder)
-    variant, source = run.config.get("variant"), run.settings.get("descriptions", "written")
-    units = [get_action_unit(label) for label in run.au_labels]
-    sentences = [unit.name if variant == "names_only" else unit.description for unit in units]
+    labels, variant = run.config.au_labels, run.config.variant
+    source = run.settings.get("descriptions", "written")
     # Descriptions from a user's own file may be private; the control `names_only` reads only names.
     is_known = source in KINDS_OF_DESCRIPTIONS and variant != "names_only"
-    variants = description_variants(source, run.au_labels) if is_known else {}
-    rows = [
-        {"name": unit.name, "description": sentence, "variants": list(variants.get(label, ()))}
-        for label, unit, sentence in zip(run.au_labels, units, sentences, strict=True)
-    ]
-    if variant == "shuffled_descriptions":
-        # In this control, each AU reads the descriptions of its neighbour.
-        texts = [{name: row[name] for name in ("description", "variants")} for row in rows]
-        rows = [row | text for row, text in zip(rows, [texts[-1], *texts[:-1]], strict=True)]
-    write_json(folder / DESCRIPTIONS_FILE, dict(zip(run.au_labels, rows, strict=True)))
+    variants = description_variants(source, labels) if is_known else {}
+    # In the control `shuffled_descriptions`, each AU reads the descriptions of its neighbour.
+    read = [labels[-1], *labels[:-1]] if variant == "shuffled_descriptions" else labels
+    rows = {}
+    for label, read_label in zip(labels, read, strict=True):
+        unit = get_action_unit(read_label)
+        rows[label] = {
+            "name": get_action_unit(label).name,
+            "description": unit.name if variant == "names_only" else unit.description,
+            "variants": list(variants.get(read_label, ())),
+        }
+    write_json(folder / DESCRIPTIONS_FILE, rows)
 
 
 def _write_records(run: FinishedRun, folder: Path):
