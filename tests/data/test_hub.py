@@ -1,6 +1,7 @@
 """Data sets on the Hub, against a server that speaks its protocol. All of a client's steps are in `hub_client.py`."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -169,10 +170,11 @@ def test_the_card_tells_people_what_they_need_to_know(seen):
     assert "they are personal data" in text
     assert "The authors of BP4D license its pictures and labels to research groups, who may not share them" in text
     assert 'load_au_dataset("bp4d", "org/bp4d", fold=1, split="train")' in text
-    assert "| `labels` | `int8[12]` |" in text
-    assert "| `fold2` | test | 2 | 12 |" in text
+    rows = re.sub(" +", " ", text)
+    assert "| `labels` | `int8[12]` |" in rows
+    assert "| `fold2` | test | 2 | 12 |" in rows
     assert "- `fold2` tests F003 F005" in text
-    assert "| AU12 | Lip Corner Puller | 80.0 % | 60.0 % | 80.0 % | 100.0 % | 6 |" in text
+    assert "| AU12 | Lip Corner Puller | 80.0 % | 60.0 % | 80.0 % | 100.0 % | 6 |" in rows
     assert "Of 37 labelled frames, 36 became rows" in text
     assert "setting `camera`: `left`" in text
     assert "hf_owner" not in text

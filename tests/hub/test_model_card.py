@@ -137,8 +137,8 @@ def test_the_starters_card_is_filled_from_a_run_and_a_measurement_on_photos(make
     card = ModelCard.load(output)
     text = section(card, "Results")
     assert f"{results_of(run)['test_f1_AU12']:.3f}" in text
-    assert "on 321 faces" in text and "| AU12 | Lip Corner Puller | 0.65 |" in text
-    assert "| AU4 | Brow Lowerer | n/a |" in text
+    assert "on 321 faces" in text and "| AU12 | Lip Corner Puller |        0.65 |" in text
+    assert "| AU4  | Brow Lowerer      |         n/a |" in text
     assert "unreliable on real photos: AU4." in text
     assert "No weights and no results" not in card.text
 
@@ -208,6 +208,7 @@ def test_the_card_of_a_vl_fau_follows_from_its_model_and_its_data(make_vl_fau_ru
     assert "It can be fluent and wrong" in section(card, "Limits")
     assert limit in section(card, "Limits")
     assert "BP4D are frontal" not in card.text
-    assert "| about each AU | 0.625 | n/a | n/a | n/a | 0.750 | n/a | n/a |" in section(card, "Results")
+    sentences = "| about each AU | 0.625 | n/a | n/a | n/a | 0.750 | n/a | n/a |"
+    assert sentences in re.sub(" +", " ", section(card, "Results"))
     # It reads no text.
     assert "MiniLM" not in str(card.data.base_model)

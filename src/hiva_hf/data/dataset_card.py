@@ -9,6 +9,7 @@ from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from ..facs import ACTION_UNITS
+from ..markdown_tables import markdown_table
 from .folds import folds_of, split_set
 from .manifest import CUSTOM, Manifest, Shard, subject_parts_of
 from .schema import au_features
@@ -139,10 +140,8 @@ def _use(manifest: Manifest, repo_id: str, folds: Mapping[int, Mapping[str, Sequ
     yield "```"
     yield ""
     features = au_features(len(manifest.aus))
-    yield from _table(
-        ["column", "type", "meaning"],
-        [[f"`{name}`", f"`{_type_of(features[name])}`", meaning] for name, meaning in _COLUMNS.items()],
-    )
+    rows = [[f"`{name}`", f"`{_type_of(features[name])}`", meaning] for name, meaning in _COLUMNS.items()]
+    yield markdown_table([["column", "type", "meaning"], *rows], [False] * 3)
 
 
 def _type_of(feature: Any) -> str:
@@ -157,11 +156,11 @@ def _folds(folds: Mapping[int, Mapping[str, Sequence[Shard]]]) -> Iterator[str]:
     yield "No person is in two splits. Validation people are taken from those who are not tested."
     yield ""
     rows = [
-        [f"`fold{fold}`", split, _num_subjects(shards), f"{_num_rows(shards):,}"]
+        [f"`fold{fold}`", split, str(_num_subjects(shards)), f"{_num_rows(shards):,}"]
         for fold, splits in folds.items()
         for split, shards in splits.items()
     ]
-    yield from _table(["config", "split", "people", "faces"], rows)
+    yield markdown_table([["config", "split", "people", "faces"], *rows], [False, False, True, True])
     yield ""
     for fold, splits in folds.items():
         yield f"- `fold{fold}` tests {' '.join(sorted(subject_parts_of(splits.get('test', ()))))}"
@@ -183,7 +182,8 @@ def _action_units(report: Mapping[str, Any]) -> Iterator[str]:
         ]
         for figures in report["aus"]
     ]
-    yield from _table(["AU", "name", "faces", *(f"part {part}" for part in parts), "frames not coded"], rows)
+    head = ["AU", "name", "faces", *(f"part {part}" for part in parts), "frames not coded"]
+    yield markdown_table([head, *rows], [column not in ("AU", "name") for column in head])
 
 
 def _percent(rate: float | None) -> str:
@@ -203,8 +203,3 @@ def _preparation(report: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"- setting `{name}`: `{value}`" for name, value in report["settings"].items())
     yield ""
     yield "See `report.txt` and `report.json` for details."
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:
-    for row in (head, ["---"] * len(head), *rows):
-        yield f"| {' | '.join(str(cell) for cell in row)} |"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..facs import MISSING_LABEL, find_action_unit
-from .tables import markdown_table
+from ..markdown_tables import markdown_table
 
 
 DEFAULT_THRESHOLD = 0.5

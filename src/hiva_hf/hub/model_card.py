@@ -20,6 +20,7 @@ from ..data.visibility import needs_confirmation
 from ..evaluation.metrics import AVERAGED_METRICS, format_au_table
 from ..evaluation.published import published_tables
 from ..facs import get_action_unit
+from ..markdown_tables import markdown_table
 from .finished_run import FinishedRun
 from .privacy import SUBJECT_LISTS, TOWER_SETTINGS, is_hub_tower
 
@@ -283,7 +284,8 @@ def _sentences_table(results: Mapping[str, Any]) -> str | None:
         values = [results.get(f"test_{level}_{measure}") for measure in _TEXT_MEASURES]
         if any(value is not None for value in values):
             rows.append([name, *("n/a" if value is None else f"{value:.3f}" for value in values)])
-    return _markdown_table(["Sentences", *_TEXT_MEASURES.values()], rows) if rows else None
+    head = ["Sentences", *_TEXT_MEASURES.values()]
+    return markdown_table([head, *rows], [False] + [True] * len(_TEXT_MEASURES)) if rows else None
 
 
 def _experimental_labels(run: FinishedRun | None, agreement: PhotoAgreement | None) -> list[str]:
@@ -297,7 +299,7 @@ def _agreement_table(agreement: PhotoAgreement) -> str:
         [label, get_action_unit(label).name, "n/a" if value is None else f"{value:.2f}"]
         for label, value in agreement.correlation.items()
     ]
-    return _markdown_table(["AU", "Name", "Correlation"], rows)
+    return markdown_table([["AU", "Name", "Correlation"], *rows], [False, False, True])
 
 
 def _published(card: Mapping[str, str], method: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -315,14 +317,10 @@ def _published(card: Mapping[str, str], method: Mapping[str, str]) -> list[dict[
                         "number": table.number,
                         "source": table.source,
                         "method": row.method,
-                        "table": _markdown_table([*table.au_labels, "Mean"], [numbers]),
+                        "table": markdown_table([[*table.au_labels, "Mean"], numbers], [True] * len(numbers)),
                     }
                 )
     return shown
-
-
-def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
 def _without_repeated_blank_lines(text: str) -> str:
