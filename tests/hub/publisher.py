@@ -41,7 +41,8 @@ def logits_of(name_or_path: str, **options: Any) -> list[list[float]]:
 def push(folders: Path) -> dict[str, Any]:
     api = HfApi()
     url = push_run_to_hub(folders / "first", "org/hiva", training_checkpoint=True, tag="v1")
-    api.upload_file(path_or_fileobj=b"print()", path_in_repo="app.py", repo_id="org/hiva")
+    for theirs in ("app.py", "figure.png", "onnx/model.onnx"):
+        api.upload_file(path_or_fileobj=b"theirs", path_in_repo=theirs, repo_id="org/hiva")
     push_run_to_hub(folders / "second", "org/hiva")
     second = api.model_info("org/hiva").sha
     same_tag = error_of(push_run_to_hub, folders / "first", "org/hiva", tag="v1")
@@ -51,7 +52,7 @@ def push(folders: Path) -> dict[str, Any]:
     refused = error_of(push_run_to_hub, folders / "disfa", "org/hiva")
     kept_private = error_of(push_run_to_hub, folders / "first", "org/hiva", private=True)
     push_run_to_hub(folders / "disfa", "org/told-twice", public=True, confirm_public="org/told-twice")
-    push_run_to_hub(folders / "first", "org/own", private=True)
+    push_run_to_hub(folders / "vl-fau", "org/own", private=True)
     with TestCase().assertLogs("hiva_hf.hub.publish", "WARNING") as warnings:
         push_run_to_hub(folders / "second", "org/own")
     repos = ("org/hiva", "org/disfa", "org/told-twice", "org/own")

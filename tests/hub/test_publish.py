@@ -64,7 +64,7 @@ def published(make_run, make_vl_fau_run, folder, run_client, photo):
     runs = folder / "runs"
     (runs / "empty").mkdir(parents=True)
     make_run("synthfacs", seed=1).rename(runs / "first")
-    make_run("synthfacs", seed=2).rename(runs / "second")
+    make_run("synthfacs", seed=2, photo="/photos/me.jpg").rename(runs / "second")
     make_run("disfa", seed=3).rename(runs / "disfa")
     make_vl_fau_run("synthfacs").rename(runs / "vl-fau")
     _change_what_is_written(runs / "vl-fau", runs / "other-words")
@@ -90,11 +90,18 @@ def test_a_run_is_published_whole(published, hub_server):
     assert (
         CODE | {"README.md", "all_results.json", "descriptions.json", "model.safetensors", "tokenizer.json"} <= files
     )
-    # The second push had no training checkpoint.
-    assert "training/model.safetensors" not in files
-    # Of somebody else.
-    assert "app.py" in files
     assert not any(file.endswith((".bin", ".txt")) for file in files)
+
+
+def test_files_of_earlier_pushes_go_and_those_of_others_stay(published):
+    files = {repo: set(names) for repo, names in published["pushed"]["files"].items()}
+    # The second push had no training checkpoint, and a photo of the user's own.
+    assert not [name for name in files["org/hiva"] if name.startswith("training/")]
+    assert "photo.png" not in files["org/hiva"] and "results.png" in files["org/hiva"]
+    assert {"app.py", "figure.png", "onnx/model.onnx"} <= files["org/hiva"]
+    # A HiVA took the place of a VL-FAU.
+    assert "descriptions.json" in files["org/own"]
+    assert not {"modeling_vl_fau.py", "generation_config.json", "sentences_test.jsonl"} & files["org/own"]
 
 
 def test_models_of_licensed_faces_stay_private_unless_told_twice(published):

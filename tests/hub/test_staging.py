@@ -13,7 +13,7 @@ from hiva_hf.cli.main import main
 from hiva_hf.facs import get_action_unit
 from hiva_hf.hub.finished_run import read_finished_run
 from hiva_hf.hub.privacy import public_settings
-from hiva_hf.hub.publish import _outdated, push_run_to_hub
+from hiva_hf.hub.publish import push_run_to_hub
 from hiva_hf.hub.staging import stage_run
 from hiva_hf.remote_code import code_files
 from hiva_hf.training.run_folder import RunFolder
@@ -126,14 +126,6 @@ def test_nor_is_one_that_a_finished_run_read_later(make_run, tmp_path):
     RunFolder(run).picture_of(None).write_bytes(b"the astronaut")
     stage_run(read_finished_run(run), tmp_path / "public", "org/name")
     assert (tmp_path / "public/photo.png").read_bytes() == b"the astronaut"
-
-
-def test_files_of_earlier_pushes_go_and_those_of_others_stay():
-    earlier = {"photo.png", "results.png", "descriptions.json", "tokenizer.json", "training/model.safetensors"}
-    others = {".gitattributes", "README.md", "figure.png", "onnx/model.onnx"}
-    assert _outdated(earlier | others | {"config.json"}, {"README.md", "config.json", "results.png"}) == earlier - {
-        "results.png"
-    }
 
 
 def test_descriptions_and_tokenizer_fit_the_training_checkpoint(make_run, tmp_path):
