@@ -22,6 +22,8 @@ from .hub_requests import hub_requests
 from .manifest import (
     MANIFEST_FILE,
     REMOTE_SCHEME,
+    REPORT_FILE,
+    REPORT_TEXT_FILE,
     FaceSource,
     Manifest,
     fingerprint_of,
@@ -35,8 +37,6 @@ from .visibility import check_confirmation, needs_confirmation, open_repository
 
 logger = logging.getLogger(__name__)
 
-REPORT_FILE = "report.json"
-REPORT_TEXT_FILE = "report.txt"
 CARD_FILE = "README.md"
 
 

@@ -11,11 +11,13 @@ from .. import __version__
 from .sets import AU_DATASETS, AU_SETS
 
 
-# Written last by the preparation, so that a folder that has it is complete.
+# Written first by the preparation.
+PREPARATION_FILE = "prepare.json"
+REPORT_FILE = "report.json"
+REPORT_TEXT_FILE = "report.txt"
+# Written last, so that a folder that has it is complete.
 MANIFEST_FILE = "dataset.json"
 MANIFEST_FORMAT = 1
-# Written first.
-PREPARATION_FILE = "prepare.json"
 # Custom sets have no entry in `AU_DATASETS`: their AUs are in the manifest.
 CUSTOM = "custom"
 

@@ -16,7 +16,14 @@ from ..face_detection import CenterFaceDetector
 from ..file_locks import lock_folder
 from ..processor_cores import usable_cores
 from .crops import CROP_SIZE, JPEG_QUALITY, STAGES, ChunkPreparer
-from .manifest import MANIFEST_FILE, MANIFEST_FORMAT, title_of
+from .manifest import (
+    MANIFEST_FILE,
+    MANIFEST_FORMAT,
+    PREPARATION_FILE,
+    REPORT_FILE,
+    REPORT_TEXT_FILE,
+    title_of,
+)
 from .raw import RawDataError, RawDataset
 from .report import Report, build_report
 from .report_text import report_text
@@ -26,9 +33,6 @@ from .workers import ChunkError, WorkerDiedError, is_disk_full, prepare_chunks
 
 logger = logging.getLogger(__name__)
 
-CLAIM_FILE = "prepare.json"
-REPORT_FILE = "report.json"
-REPORT_TEXT_FILE = "report.txt"
 TIMING_FILE = "timing.json"
 _OWN_NAMES = ("data", "state", MANIFEST_FILE, REPORT_FILE, REPORT_TEXT_FILE, TIMING_FILE)
 
@@ -92,7 +96,7 @@ class _Preparation:
         self.raw = raw
         self.output_dir = output_dir
         self.folder = ShardFolder(output_dir)
-        _claim(output_dir / CLAIM_FILE, raw)
+        _claim(output_dir / PREPARATION_FILE, raw)
         self.folder.open()
         self._remove_leftovers()
         self.chunks = cut_into_chunks(raw)
@@ -126,7 +130,7 @@ class _Preparation:
 
     def _remove_leftovers(self) -> None:
         self.folder.remove_leftovers()
-        for name in (CLAIM_FILE, *_OWN_NAMES):
+        for name in (PREPARATION_FILE, *_OWN_NAMES):
             (self.output_dir / f"{name}{UNFINISHED_SUFFIX}").unlink(missing_ok=True)
 
     def _finished(self) -> dict[str, ShardState]:
@@ -200,9 +204,9 @@ def _refuse_foreign_folder(output_dir: Path) -> None:
     """Raises an error for a folder that no preparation started, but whose files would be overwritten."""
     # In this order, because another run may be starting on the folder right now.
     taken = [name for name in _OWN_NAMES if (output_dir / name).exists()]
-    if taken and not (output_dir / CLAIM_FILE).exists():
+    if taken and not (output_dir / PREPARATION_FILE).exists():
         raise OutputFolderError(
-            f"{output_dir} was not created by a preparation (it has no {CLAIM_FILE}), but it holds "
+            f"{output_dir} was not created by a preparation (it has no {PREPARATION_FILE}), but it holds "
             f"{', '.join(taken)}, which would be overwritten. Use another output folder."
         )
 
