@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -17,6 +16,7 @@ from multiprocessing.sharedctypes import Synchronized
 from tqdm.auto import tqdm
 
 from ..face_detection import import_cv2
+from ..worker_processes import end_with_parent
 from .crops import ChunkPreparer, Pictures, read_pictures
 from .shards import Chunk, ShardState
 
@@ -181,13 +181,7 @@ def _start_worker(preparer: ChunkPreparer, counter: Synchronized) -> None:
     global _preparer, _counter
     _preparer, _counter = preparer, counter
     import_cv2().setNumThreads(1)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def end_with_parent() -> None:
-    """Ends this worker when its parent is killed: an orphan would continue to write, or wait for work forever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    end_with_parent()
 
 
 def _prepare_in_worker(group: Sequence[Chunk]) -> dict[str, ShardState]:

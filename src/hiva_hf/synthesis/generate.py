@@ -4,7 +4,6 @@
 import json
 import logging
 import multiprocessing
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -20,9 +19,9 @@ from tqdm.auto import tqdm
 from ..atomic_files import remove_unfinished, write_file, write_text
 from ..data.schema import au_features
 from ..data.sets import NEVER_TESTED
-from ..data.workers import end_with_parent
 from ..face_alignment import align_face
 from ..face_detection import CenterFaceDetector, DetectedFace
+from ..worker_processes import end_with_parent
 from .assets import AnnyData, MakeHumanData, linear_to_srgb
 from .expression import NEUTRAL, Expression, sample_expression
 from .head import Head, HeadBuilder
@@ -243,7 +242,7 @@ _renderer: SubjectRenderer | None = None
 
 def _start_worker(config: GenerationConfig, makehuman_dir: Path) -> None:
     global _renderer
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
     disable_progress_bars()
     cv2.setNumThreads(1)
     _renderer = SubjectRenderer(config, makehuman_dir)

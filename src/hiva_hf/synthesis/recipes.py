@@ -7,6 +7,8 @@ Names and descriptions of the Action Units are in `hiva_hf.facs`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..data.sets import SYNTHFACS
+
 
 # Weights of intensity 2, 3, 4 and 5. Intensity 1 (a trace) is never drawn: it would be invisible, and so label noise.
 DEFAULT_LEVELS = (0.55, 0.72, 0.9, 1.1)
@@ -100,7 +102,7 @@ RECIPES: dict[int, Recipe] = {
 }
 
 #: The Action Units of SynthFACS, ascending: the order of its label columns.
-SYNTHFACS_AUS: tuple[int, ...] = tuple(sorted(RECIPES))
+SYNTHFACS_AUS: tuple[int, ...] = SYNTHFACS.aus
 
 #: Action Units that hide or cancel each other and are never drawn together.
 EXCLUSIVE_GROUPS: tuple[tuple[int, ...], ...] = (
