@@ -229,7 +229,7 @@ def hub_server(tmp_path_factory) -> Iterator:
     server.stop()
 
 
-def make_rows(subject: str, part: int, task: str, num_rows: int, aus: tuple[int, ...]) -> list[dict]:
+def make_face_rows(subject: str, part: int, task: str, num_rows: int, aus: tuple[int, ...]) -> list[dict]:
     """Rows of `au_features` with 16-pixel pictures, all different from each other; every seventh label is missing."""
     rows = []
     for frame in range(1, num_rows + 1):
@@ -250,6 +250,12 @@ def make_rows(subject: str, part: int, task: str, num_rows: int, aus: tuple[int,
             }
         )
     return rows
+
+
+@pytest.fixture(scope="session")
+def make_rows() -> Callable[..., list[dict]]:
+    """[`make_face_rows`] for tests, which can't import from here."""
+    return make_face_rows
 
 
 def write_prepared_folder(
@@ -273,7 +279,7 @@ def write_prepared_folder(
     shards, everything = [], []
     for subject, part in parts.items():
         for index, task in enumerate(("T1", "T2")):
-            rows = make_rows(subject, part, task, num_rows // 2, aus)
+            rows = make_face_rows(subject, part, task, num_rows // 2, aus)
             everything += rows
             path = folder / "data" / f"{subject}_{task}-{index:03d}.parquet"
             columns = {column: [row[column] for row in rows] for column in rows[0]}

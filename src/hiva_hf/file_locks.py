@@ -33,7 +33,9 @@ def lock_folder(folder: Path, timeout: float = 0.0) -> FileLock:
     try:
         has_locks = _acquire(lock, _NO_LOCKS, timeout)
     except Timeout:
-        raise BlockingIOError(f"Another process works in {folder} at this moment.") from None
+        raise BlockingIOError(
+            f"Another process works in {folder} at this moment: wait for it, or use another folder."
+        ) from None
     if not has_locks:
         logger.warning("%s is on a disk without file locks: see to it that nothing else works there.", folder)
     return lock

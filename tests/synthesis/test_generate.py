@@ -1,18 +1,22 @@
-"""Rendering from the assets: pictures, restart, and the files that come out. Skipped where the assets are missing."""
+"""Rendering: pictures, restart, and the files that come out. Tests that need the assets are skipped without them."""
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
 from hiva_hf.atomic_files import UNFINISHED_SUFFIX
+from hiva_hf.data.schema import au_features
 from hiva_hf.data.sets import NEVER_TESTED
 from hiva_hf.face_detection import DetectedFace
+from hiva_hf.file_locks import LOCK_FILE
 from hiva_hf.synthesis import generate as generate_module
 from hiva_hf.synthesis.__main__ import parse_args
 from hiva_hf.synthesis.assets import AnnyData
 from hiva_hf.synthesis.expression import Expression, weight_of_intensity
 from hiva_hf.synthesis.generate import GenerationConfig, SubjectRenderer, generate
-from hiva_hf.synthesis.identity import HAIR, SKINS, sample_subject
+from hiva_hf.synthesis.identity import HAIR, SKINS, fold_of_subject, sample_subject, subject_name
 from hiva_hf.synthesis.recipes import RECIPES, SYNTHFACS_AUS
 from hiva_hf.synthesis.renderer import Camera
 
@@ -115,6 +119,30 @@ def test_every_au_changes_the_face(renderer, au):
     moved = renderer.builder.deform(head, make_expression(**{f"au{au}": 2}))
     # Half a millimetre somewhere on the face.
     assert np.linalg.norm(moved - rest, axis=1).max() > 0.005
+
+
+@pytest.fixture
+def rendered_folder(tmp_path, monkeypatch, make_rows):
+    """A folder of three rendered people, whose folds are not assembled yet, and no need for assets."""
+    monkeypatch.setattr(generate_module, "AnnyData", lambda: None)
+    monkeypatch.setattr(generate_module, "MakeHumanData", lambda folder: None)
+    (tmp_path / "subjects").mkdir()
+    for index in range(3):
+        path = tmp_path / "subjects" / f"{subject_name(index, seed=0)}.parquet"
+        rows = make_rows(path.stem, fold_of_subject(index), "single", 2, SYNTHFACS_AUS)
+        pq.write_table(pa.Table.from_pylist(rows, schema=au_features(len(SYNTHFACS_AUS)).arrow_schema), path)
+    return tmp_path
+
+
+def test_a_second_run_into_the_same_folder_is_refused_and_leaves_the_first_alone(rendered_folder):
+    written_by_first = rendered_folder / "subjects" / f"S0004.parquet{UNFINISHED_SUFFIX}"
+    written_by_first.touch()
+    with FileLock(rendered_folder / LOCK_FILE), pytest.raises(BlockingIOError, match="Another process works in"):
+        generate(GenerationConfig(3, 2), rendered_folder, rendered_folder)
+    assert written_by_first.exists()
+    for _ in range(2):
+        assert len(generate(GenerationConfig(3, 2), rendered_folder, rendered_folder)) == 3
+    assert not written_by_first.exists()
 
 
 @pytest.mark.slow

