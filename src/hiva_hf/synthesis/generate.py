@@ -6,14 +6,13 @@ import logging
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset, disable_progress_bars
 from tqdm.auto import tqdm
 
 from ..atomic_files import remove_unfinished, write_file, write_text
@@ -24,9 +23,10 @@ from ..face_detection import CenterFaceDetector, DetectedFace
 from ..file_locks import lock_folder
 from ..worker_processes import end_with_parent
 from .assets import AnnyData, MakeHumanData, linear_to_srgb
+from .config import GenerationConfig
 from .expression import NEUTRAL, Expression, sample_expression
 from .head import Head, HeadBuilder
-from .identity import fold_of_subject, sample_subject, subject_name
+from .identity import NUM_FOLDS, sample_subject, subject_name
 from .recipes import SYNTHFACS_AUS
 from .renderer import Camera, render
 from .scene import expose, photograph, sample_background, sample_camera, sample_lighting
@@ -34,62 +34,10 @@ from .scene import expose, photograph, sample_background, sample_camera, sample_
 
 logger = logging.getLogger(__name__)
 
-NUM_FOLDS = 3
 # Side of the view that the detector sees relative to that of the crop, which has about the resolution of the face.
 VIEW_SCALE = 2
 # A view in which no face is detected is drawn again, with another camera and lighting, up to this many times.
 MAX_ATTEMPTS = 25
-
-
-@dataclass(frozen=True)
-class GenerationConfig:
-    """Configuration of the data set; the same values give the same files.
-
-    Attributes:
-        num_subjects: Number of people; a multiple of 3 gives folds of equal size.
-        images_per_subject: Number of pictures of each person.
-        image_size: Side of the aligned crops in pixels.
-        jpeg_quality: 1 to 100.
-        seed: Seed of everything, at least 0; if it is not 0, it is part of the names of the people.
-        first_subject: Number of the first person, from 0; the embedded data set has the people 0 to 239 of seed 0.
-        training_only: Whether to assign nobody to a test fold: the faces are for training and validation, beside a
-            data set that has folds.
-
-    Raises:
-        ValueError: If a number is out of its range.
-    """
-
-    num_subjects: int
-    images_per_subject: int
-    image_size: int = 160
-    jpeg_quality: int = 90
-    seed: int = 0
-    first_subject: int = 0
-    training_only: bool = False
-
-    def __post_init__(self) -> None:
-        if self.num_subjects < NUM_FOLDS:
-            raise ValueError(f"At least {NUM_FOLDS} subjects are needed for as many folds, got {self.num_subjects}.")
-        if self.images_per_subject < 1 or self.image_size < 32:
-            raise ValueError(
-                "Expected at least 1 image per subject and 32 pixels per side, got "
-                f"images_per_subject={self.images_per_subject}, image_size={self.image_size}."
-            )
-        if not 1 <= self.jpeg_quality <= 100:
-            raise ValueError(f"jpeg_quality must lie between 1 and 100, got {self.jpeg_quality}.")
-        if self.first_subject < 0 or self.seed < 0:
-            raise ValueError(
-                f"first_subject and seed must be at least 0, got first_subject={self.first_subject}, seed={self.seed}."
-            )
-
-    @property
-    def subjects(self) -> range:
-        """Numbers of the people to render."""
-        return range(self.first_subject, self.first_subject + self.num_subjects)
-
-    def fold_of(self, index: int) -> int:
-        """The fold of a person, 1 to 3, or `NEVER_TESTED`."""
-        return NEVER_TESTED if self.training_only else fold_of_subject(index)
 
 
 class SubjectRenderer:
@@ -257,17 +205,15 @@ _renderer: SubjectRenderer | None = None
 def _start_worker(config: GenerationConfig, makehuman_dir: Path) -> None:
     global _renderer
     end_with_parent()
-    disable_progress_bars()
     cv2.setNumThreads(1)
     _renderer = SubjectRenderer(config, makehuman_dir)
 
 
 def _render_subject(index: int, path: Path) -> None:
     """Renders one subject to a file that appears only when it is complete."""
-    rows = list(_renderer.rows(index))
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    dataset = Dataset.from_dict(columns, features=au_features(len(SYNTHFACS_AUS)))
-    write_file(path, dataset.to_parquet)
+    schema = au_features(len(SYNTHFACS_AUS)).arrow_schema
+    table = pa.Table.from_pylist(list(_renderer.rows(index)), schema=schema)
+    write_file(path, lambda unfinished: pq.write_table(table, unfinished))
 
 
 def _read_subject(path: Path) -> pa.Table:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 
+NUM_FOLDS = 3
 # Small enough to avoid caricatures, large enough to distinguish two subjects at a glance.
 DETAIL_SIGMA = 0.24
 DETAIL_LIMIT = 0.55
@@ -153,7 +154,7 @@ def subject_name(index: int, seed: int) -> str:
 
 def fold_of_subject(index: int) -> int:
     """The fold, 1 to 3. Three subjects in a row share a skin, so that folds are similar in age, sex and skin tone."""
-    return index % 3 + 1
+    return index % NUM_FOLDS + 1
 
 
 def sample_subject(index: int, seed: int) -> Subject:
