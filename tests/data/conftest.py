@@ -441,8 +441,7 @@ def check_dataset(dataset: RawDataset, tree: Tree) -> None:
             np.int8,
         )
         assert sequence.part == tree.parts[sequence.subject]
-        for index, (frame, picture) in enumerate(sequence.source.read(frames)):
-            assert frame == frames[index]
+        for index, (frame, picture) in enumerate(zip(frames, sequence.source.read(frames), strict=True)):
             key = (sequence.subject, sequence.task, frame)
             rows[key] = tuple(sequence.labels[index].tolist()), tuple(sequence.intensities[index].tolist())
             pictures[key] = picture.kind if isinstance(picture, FrameReadError) else picture[2, 2]

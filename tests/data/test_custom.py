@@ -185,7 +185,7 @@ def test_missing_and_truncated_pictures_fail_alone(make_tree, assert_reads_as):
 
 def test_a_missing_picture_is_named(tmp_path, read_text):
     (sequence,) = read_text("path,subject,AU1\nfaces/1.jpg,a,1\n").sequences
-    ((_, error),) = sequence.source.read([0])
+    (error,) = sequence.source.read([0])
     assert (error.kind, error.where) == ("missing frame", tmp_path / "faces/1.jpg")
 
 

@@ -25,7 +25,7 @@ JPEG_QUALITY = 95
 STAGES = ("decode", "detect", "align", "encode", "write")
 
 
-Pictures = Iterator[tuple[int, NDArray[np.uint8] | FrameReadError]]
+Pictures = Iterator[NDArray[np.uint8] | FrameReadError]
 
 
 @dataclass
@@ -76,12 +76,9 @@ class ChunkPreparer:
         clock = StageClock()
         rows: list[dict] = []
         problems: list[Problem] = []
-        for index, expected in enumerate(chunk.sequence.frames.tolist()):
+        for index in range(len(chunk)):
             with clock.measure("decode"):
-                frame, picture = next(pictures)
-            if frame != expected:
-                source = type(chunk.sequence.source).__name__
-                raise RuntimeError(f"{source} gave frame {frame} instead of {expected}.")
+                picture = next(pictures)
             result = self._row(chunk.sequence, index, picture, clock)
             rows.append(result) if isinstance(result, dict) else problems.append(result)
             after_frame()

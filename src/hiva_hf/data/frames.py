@@ -36,10 +36,10 @@ class ImageFiles:
     def files(self) -> Sequence[Path]:
         return tuple(self.paths.values())
 
-    def read(self, frames: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8] | FrameReadError]]:
-        """Yields each of `frames` in order: RGB `uint8` `[height, width, 3]`, or the error if it can't be read."""
+    def read(self, frames: Sequence[int]) -> Iterator[NDArray[np.uint8] | FrameReadError]:
+        """Yields the picture of each of `frames`: RGB `uint8` `[height, width, 3]`, or the error."""
         for frame in frames:
-            yield frame, self._read(frame)
+            yield self._read(frame)
 
     def _read(self, frame: int) -> NDArray[np.uint8] | FrameReadError:
         path = self.paths.get(frame)
@@ -74,8 +74,8 @@ class VideoFile:
     def files(self) -> Sequence[Path]:
         return (self.path,)
 
-    def read(self, frames: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8] | FrameReadError]]:
-        """Yields each of `frames` (ascending) in order: RGB `uint8` `[height, width, 3]`, or the error.
+    def read(self, frames: Sequence[int]) -> Iterator[NDArray[np.uint8] | FrameReadError]:
+        """Yields the picture of each of `frames` (ascending): RGB `uint8` `[height, width, 3]`, or the error.
 
         The video is decoded once, up to the last wanted frame, and only wanted pictures are converted to RGB.
 
@@ -90,9 +90,9 @@ class VideoFile:
             numbered = zip(itertools.count(self.first_frame), pictures, strict=False)
             for frame in frames:
                 if frame < self.first_frame:
-                    yield frame, too_early
+                    yield too_early
                 else:
-                    yield frame, self._to_rgb(next(picture for number, picture in numbered if number == frame))
+                    yield self._to_rgb(next(picture for number, picture in numbered if number == frame))
 
     def _decode(self) -> Iterator[VideoPicture | FrameReadError]:
         """Yields every picture of the video, and then endlessly the error that says why there are no more."""

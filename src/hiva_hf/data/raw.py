@@ -69,8 +69,8 @@ class FrameSource(Protocol):
         """All files that are read: preparation detects changed raw data by their sizes and modification times."""
         ...
 
-    def read(self, frames: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8] | FrameReadError]]:
-        """Yields each of `frames` (ascending) in order: RGB `uint8` `[height, width, 3]`, or the error."""
+    def read(self, frames: Sequence[int]) -> Iterator[NDArray[np.uint8] | FrameReadError]:
+        """Yields the picture of each of `frames` (ascending): RGB `uint8` `[height, width, 3]`, or the error."""
         ...
 
 
