@@ -37,7 +37,6 @@ def test_nobody_is_a_caricature(index):
     details = [weight for name, weight in subject.shape.items() if not name.startswith(("macrodetails", "head/head-"))]
     # Features may lean to one side by a few percent on top of the limit.
     assert max(details) <= 1.3 * DETAIL_LIMIT
-    assert 0.0 <= subject.age <= 1.0
     assert all(0.0 <= strength <= 0.5 for strength in subject.resting_wrinkles.values())
 
 

@@ -104,16 +104,14 @@ def conflicts(aus: list[int] | tuple[int, ...]) -> bool:
 
 
 def weight_of_intensity(au: int, intensity: int) -> float:
-    """The weight of an Action Unit at an intensity; 0 for intensity 0.
+    """The weight of an Action Unit at an intensity.
 
     Raises:
         KeyError: If the Action Unit has no recipe.
         ValueError: If that intensity is never drawn.
     """
-    if intensity == 0:
-        return 0.0
     if not LOWEST_INTENSITY <= intensity <= HIGHEST_INTENSITY:
-        raise ValueError(f"Intensity {intensity} is not drawn; it is 0 or {LOWEST_INTENSITY} to {HIGHEST_INTENSITY}.")
+        raise ValueError(f"Intensity {intensity} is not drawn; it is {LOWEST_INTENSITY} to {HIGHEST_INTENSITY}.")
     return RECIPES[au].levels[intensity - LOWEST_INTENSITY]
 
 

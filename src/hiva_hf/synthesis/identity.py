@@ -93,6 +93,7 @@ HAIR = {
 _MALE_HAIR = ("short01", "short02", "short03", "short04", "")
 _FEMALE_HAIR = ("bob01", "bob02", "Braid01", "long01", "ponytail01", "short02", "short04")
 
+#: 0 is twenty, 1 is eighty.
 _AGE_RANGES = {"young": (0.0, 0.3), "middleage": (0.3, 0.65), "old": (0.65, 1.0)}
 #: Linear RGB of hair: black, dark brown, brown, red, blond, grey, white.
 HAIR_COLORS = (
@@ -118,7 +119,6 @@ class Subject:
         stubble: Strength of a shaven beard, 0 to 1.
         eye, brow, lash, hair: Names of assets; hair may be empty.
         hair_color: Linear RGB of hair and brows.
-        age: 0 (twenty) to 1 (eighty).
         wrinkle_gain: How strongly the skin wrinkles.
         resting_wrinkles: Folds that are present without any Action Unit.
         seed: Seed of the noise in the skin.
@@ -139,7 +139,6 @@ class Subject:
     lash: str
     hair: str
     hair_color: tuple[float, float, float]
-    age: float
     wrinkle_gain: float
     resting_wrinkles: dict[str, float]
     seed: int
@@ -194,7 +193,6 @@ def sample_subject(index: int, seed: int) -> Subject:
         lash=LASHES[rng.integers(len(LASHES))],
         hair=haircuts[rng.integers(len(haircuts))],
         hair_color=_hair_color(rng, age, ancestry),
-        age=float(age),
         # Smooth young skin hardly wrinkles: movements also have to be recognised by shape.
         wrinkle_gain=float(rng.uniform(0.25, 0.95) + 0.35 * age),
         resting_wrinkles=_resting_wrinkles(rng, age),

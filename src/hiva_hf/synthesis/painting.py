@@ -25,15 +25,15 @@ def beard_mask(positions: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(jaw.astype(np.float32), (0, 0), 6.0)
 
 
-def grain(rng: np.random.Generator, subject: Subject, beard_mask: np.ndarray) -> np.ndarray:
-    """Draws blotches, pores, freckles and stubble as a factor on the skin's colour, of the shape of the mask."""
-    blotches = cv2.resize(rng.normal(0, 1, (40, 40)).astype(np.float32), beard_mask.shape)
-    noise, other_noise = rng.normal(0, 1, (2, *beard_mask.shape)).astype(np.float32)
+def grain(rng: np.random.Generator, subject: Subject, beard: np.ndarray) -> np.ndarray:
+    """Draws blotches, pores, freckles and stubble as a factor on the skin's colour, of the shape of a beard mask."""
+    blotches = cv2.resize(rng.normal(0, 1, (40, 40)).astype(np.float32), beard.shape)
+    noise, other_noise = rng.normal(0, 1, (2, *beard.shape)).astype(np.float32)
     pores = cv2.GaussianBlur(noise, (0, 0), 0.8)
     # Blurring by 1.3 texels divides the standard deviation of white noise by about 4.6.
     spots = 4.6 * cv2.GaussianBlur(other_noise, (0, 0), 1.3)
     freckles = subject.freckles * 0.3 * np.clip(spots - 1.5, 0.0, 1.0)
-    stubble = subject.stubble * beard_mask * (0.4 + 0.16 * np.clip(noise, -1.5, 1.5))
+    stubble = subject.stubble * beard * (0.4 + 0.16 * np.clip(noise, -1.5, 1.5))
     return (1.0 + 0.035 * blotches + 0.1 * pores) * (1.0 - freckles) * (1.0 - np.clip(stubble, 0.0, 0.7))
 
 
@@ -49,7 +49,7 @@ def dyed(texture: np.ndarray, color: tuple[float, float, float], strength: float
     opaque = texture[..., 3] > 0.5
     mean = float(luminance[opaque].mean()) if opaque.any() else float(luminance.mean())
     relative = np.clip(luminance / max(mean, 1e-4), 0.3, 2.5)[..., None]
-    dyed = relative * np.array(color, np.float32)
+    pigment = relative * np.array(color, np.float32)
     result = texture.copy()
-    result[..., :3] = np.clip((1.0 - strength) * texture[..., :3] + strength * dyed, 0.0, 1.0)
+    result[..., :3] = np.clip((1.0 - strength) * texture[..., :3] + strength * pigment, 0.0, 1.0)
     return result
