@@ -226,7 +226,7 @@ def test_of_several_faces_the_largest_is_taken(pictures, tmp_path):
 def test_landmarks_that_form_no_face_count_as_no_face(make_tree, tmp_path):
     tree = make_tree()
     folder = shards.ShardFolder(tmp_path)
-    folder.open()
+    folder.create()
     preparer = ChunkPreparer(folder, tree.root, 12)
     preparer.detector = lambda image: [DetectedFace((0.0, 0.0, 9.0, 9.0), 0.9, np.zeros((5, 2)))]
     chunk = shards.cut_into_chunks(read_bp4d(tree.root))[1]

@@ -56,7 +56,7 @@ def make_table(num_rows) -> pa.Table:
 @pytest.fixture
 def folder(tmp_path):
     folder = ShardFolder(tmp_path / "out")
-    folder.open()
+    folder.create()
     return folder
 
 
@@ -226,7 +226,7 @@ def test_what_a_killed_run_was_writing_is_removed(finished):
     ]
     for leftover in leftovers:
         leftover.write_bytes(b"half")
-    folder.open()
+    folder.remove_leftovers()
     assert not any(leftover.exists() for leftover in leftovers)
     assert folder.names() == [finished.chunk.name]
 

@@ -79,6 +79,7 @@ def test_a_missing_shard_is_named(folder):
     [
         ({"format": 2}, "has the format 2, but this version reads 1"),
         ({"aus": [1, 2]}, "has the AUs 1, 2, but bp4d has 1, 2, 4, 6"),
+        ({"settings": None}, "dataset.json of .* is damaged"),
         ({"shards": [{"file": "data/x.parquet"}]}, "dataset.json of .* is damaged .*subject"),
         ({"shards": [{"file": "../x", "subject": "A", "fold": 1, "num_rows": 1, "sha256": ""}]}, "outside the folder"),
     ],

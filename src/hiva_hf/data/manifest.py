@@ -55,14 +55,12 @@ class Manifest:
         name: Name of the set: a key of `AU_DATASETS`, or "custom".
         title: Display name.
         aus: AUs of the label columns.
-        settings: The options that it was prepared with.
         shards: Its files.
     """
 
     name: str
     title: str
     aus: tuple[int, ...]
-    settings: Mapping[str, Any]
     shards: tuple[Shard, ...]
 
 
@@ -121,12 +119,12 @@ def read_manifest(content: bytes, place: str, name: str | None = None) -> Manife
     """
     try:
         entries = json.loads(content)
-        written_format = entries["format"]
+        # The settings are not needed here, but a manifest without them is damaged.
+        written_format, _ = entries["format"], dict(entries["settings"])
         manifest = Manifest(
             name=entries["name"],
             title=entries["title"],
             aus=tuple(int(au) for au in entries["aus"]),
-            settings=dict(entries["settings"]),
             shards=tuple(_read_shard_entry(entry) for entry in entries["shards"]),
         )
     except (ValueError, KeyError, TypeError) as error:

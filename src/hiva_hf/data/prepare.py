@@ -97,7 +97,7 @@ class _Preparation:
         self.output_dir = output_dir
         self.folder = ShardFolder(output_dir)
         _claim(output_dir / PREPARATION_FILE, raw)
-        self.folder.open()
+        self.folder.create()
         self._remove_leftovers()
         self.chunks = cut_into_chunks(raw)
         if not self.chunks:

@@ -8,7 +8,8 @@ def au_features(num_aus: int) -> Features:
     """Describes a table of aligned face crops with Action Unit labels.
 
     Args:
-        num_aus: Number of Action Units, the length of `labels` and `intensities`. Both are in ascending AU order.
+        num_aus: Number of Action Units, the length of `labels` and `intensities`. Both have the same order of AUs,
+            ascending unless another one was requested.
 
     Returns:
         `image` (encoded crop), `labels` (0, 1 or -100 for missing), `intensities` (0 to 5 or

@@ -87,11 +87,10 @@ class ShardFolder:
     def state_path(self, name: str) -> Path:
         return self.state_dir / f"{name}.json"
 
-    def open(self) -> None:
-        """Creates the folders, and removes files that a killed run left unfinished."""
+    def create(self) -> None:
+        """Creates the folders that don't exist yet."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.state_dir.mkdir(exist_ok=True)
-        self.remove_leftovers()
 
     def remove_leftovers(self) -> None:
         """Removes files that a process left unfinished."""
