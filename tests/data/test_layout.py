@@ -5,8 +5,8 @@ from hiva_hf.data.layout import (
     WHOLE_STEM,
     check_data_dir,
     describe_contents,
+    name_within,
     number_pictures,
-    relative,
     scan_folders,
 )
 from hiva_hf.data.raw import RawDataError
@@ -106,5 +106,15 @@ def test_a_data_dir_may_be_a_text(tmp_path):
 
 
 def test_paths_are_named_within_the_release(tmp_path):
-    assert relative(tmp_path / "a" / "b.csv", tmp_path) == "a/b.csv"
-    assert relative(tmp_path.parent / "b.csv", tmp_path) == str(tmp_path.parent / "b.csv")
+    assert name_within(tmp_path / "a" / "b.csv", tmp_path) == "a/b.csv"
+    assert name_within(tmp_path, tmp_path) == "."
+
+
+def test_names_of_files_elsewhere_do_not_tell_where_they_are_on_this_machine(tmp_path, monkeypatch):
+    assert name_within(tmp_path.parent / "b.csv", tmp_path) == "../b.csv"
+
+    def on_another_drive(path, start):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr("os.path.relpath", on_another_drive)
+    assert name_within(tmp_path.parent / "b.csv", tmp_path) == "b.csv"

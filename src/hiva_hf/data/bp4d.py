@@ -17,8 +17,8 @@ from .layout import (
     Folder,
     check_data_dir,
     describe_contents,
+    name_within,
     number_pictures,
-    relative,
     scan_folders,
 )
 from .raw import Problem, RawDataError, RawDataset, RawSequence
@@ -222,9 +222,9 @@ def _find_problem(
     occurrence: Folder,
 ) -> Problem | None:
     """Why a whole sequence can't be used; None if it can."""
-    table = relative(occurrence.path / f"{'_'.join(key)}.csv", root)
+    table = name_within(occurrence.path / f"{'_'.join(key)}.csv", root)
     if key not in labels:
-        return Problem("no labelled frame", relative(pictures[key][0], root), *key, detail=f"there is no {table}")
+        return Problem("no labelled frame", name_within(pictures[key][0], root), *key, detail=f"there is no {table}")
     if not len(labels[key].frames):
         return Problem("no labels", table, *key)
     if key not in pictures:
@@ -232,7 +232,7 @@ def _find_problem(
     folder, numbered = pictures[key]
     if not numbered:
         detail = "the pictures there are not named by numbers like 2440.jpg"
-        return Problem("no pictures", relative(folder, root), *key, detail=detail)
+        return Problem("no pictures", name_within(folder, root), *key, detail=detail)
     return None
 
 

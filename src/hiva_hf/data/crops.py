@@ -15,9 +15,10 @@ from PIL import Image
 from ..face_alignment import align_face
 from ..face_detection import CenterFaceDetector, DetectedFace
 from .frames import ImageFiles
+from .layout import name_within
 from .raw import FrameReadError, Problem, RawSequence
 from .schema import au_features
-from .shards import Chunk, ShardFolder, ShardState, name_within
+from .shards import Chunk, ShardFolder, ShardState
 
 
 CROP_SIZE = 256

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..facs import MISSING_LABEL
 from .label_tables import Complaints, parse_codes, parse_frames, read_table
-from .layout import Folder, check_data_dir, describe_contents, relative, scan_folders
+from .layout import Folder, check_data_dir, describe_contents, name_within, scan_folders
 from .raw import Problem, RawDataError, RawDataset, RawSequence
 from .recordings import (
     Recording,
@@ -126,7 +126,7 @@ def _read_labels(folders: Sequence[Folder]) -> tuple[dict[str, _Labels], list[Pr
             labels[subject] = coded
             # If all files are empty, a single problem is reported for the subject instead.
             if len(coded.frames):
-                problems += [Problem("no labels", relative(path, folders[0].path), subject) for path in empty]
+                problems += [Problem("no labels", name_within(path, folders[0].path), subject) for path in empty]
             num_incomplete = int((coded.intensities == MISSING_LABEL).any(axis=1).sum())
             if num_incomplete:
                 notes.append(f"Frames of {subject} that only some of its AU files contain: {num_incomplete}.")
@@ -251,8 +251,10 @@ def _find_problem(
 ) -> Problem | None:
     """Why a whole subject can't be used; None if it can."""
     if subject not in labels:
-        return Problem("no labelled frame", relative(recordings[subject].path, root), subject, detail="no label files")
-    where = relative(labels[subject].folder, root)
+        return Problem(
+            "no labelled frame", name_within(recordings[subject].path, root), subject, detail="no label files"
+        )
+    where = name_within(labels[subject].folder, root)
     if not len(labels[subject].frames):
         return Problem("no labels", where, subject)
     if subject not in recordings:

@@ -23,7 +23,7 @@ from .label_tables import (
     parse_frames,
     read_table,
 )
-from .layout import Folder, check_data_dir, describe_contents, relative, scan_folders
+from .layout import Folder, check_data_dir, describe_contents, name_within, scan_folders
 from .raw import Problem, RawDataError, RawDataset, RawSequence
 from .recordings import (
     Recording,
@@ -109,7 +109,7 @@ def _read_labels(folders: Sequence[Folder], notes: list[str]) -> dict[str, _Labe
     complaints.raise_any()
     _judge_codes(root, labels, notes)
     if counted := [coded.path for coded in labels.values() if coded.are_frames_counted]:
-        notes.append(f"{relative(counted[0], root)} and the like have no frame column: rows were counted from 1.")
+        notes.append(f"{name_within(counted[0], root)} and the like have no frame column: rows were counted from 1.")
     return _count_from_one(root, labels, notes)
 
 
@@ -194,7 +194,7 @@ def _count_from_one(root: Path, labels: Mapping[str, _Labels], notes: list[str])
         raise RawDataError(
             f"Frames count from 0 in {from_zero[0]}, but from 1 in {from_one[0]}. Renumber all tables from 1."
         )
-    example = relative(from_zero[0], root)
+    example = name_within(from_zero[0], root)
     notes.append(
         f"Frames of the tables count from 0, as in {example}: 1 was added, because GFT's videos count from 1."
     )
@@ -236,8 +236,8 @@ def _find_problem(
 ) -> Problem | None:
     """Why a whole subject can't be used; None if it can."""
     if subject not in labels:
-        return Problem("no labelled frame", relative(recordings[subject].path, root), subject, detail="no table")
-    where = relative(labels[subject].path, root)
+        return Problem("no labelled frame", name_within(recordings[subject].path, root), subject, detail="no table")
+    where = name_within(labels[subject].path, root)
     if not len(labels[subject].frames):
         return Problem("no labels", where, subject)
     if subject not in recordings:

@@ -118,11 +118,14 @@ WHOLE_STEM = r"^\s*(\d+)\s*$"
 LAST_NUMBER = r"(\d+)\D*$"
 
 
-def relative(path: Path, root: Path) -> str:
-    """`path` relative to `root`, with forward slashes, as in reports."""
-    return writable_name(path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
+def name_within(path: Path, root: Path) -> str:
+    """Name of a file in reports and stored data: relative to the release, which may be moved, with forward slashes.
 
-
-def writable_name(path: str) -> str:
-    """A path that can be written as UTF-8: undecodable bytes, as in names from old archives, become `\\xe9`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    Undecodable bytes, as in names from old archives, become `\\xe9`.
+    """
+    try:
+        path = Path(os.path.relpath(path, root))
+    except ValueError:
+        # Another drive of Windows. Reports may be published: they must not tell where files are on this machine.
+        path = Path(path.name)
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")

@@ -1,9 +1,7 @@
 """Shards of prepared data: what goes into one, how it is written to disk, and whether an existing one is valid."""
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from io import BytesIO
@@ -15,7 +13,7 @@ import pyarrow.parquet as pq
 
 from ..atomic_files import UNFINISHED_SUFFIX, write_bytes
 from .frames import ImageFiles, VideoFile
-from .layout import writable_name
+from .layout import name_within
 from .raw import FrameSource, Problem, RawDataError, RawDataset, RawSequence
 
 
@@ -210,14 +208,6 @@ def _file_facts(path: Path, root: Path) -> list[str | int | None]:
     except OSError:
         return [name_within(path, root), None, None]
     return [name_within(path, root), status.st_size, status.st_mtime_ns]
-
-
-def name_within(path: Path, root: Path) -> str:
-    """Name of a file in stored data: relative to the release, which may be moved."""
-    # A file on another Windows drive keeps its full path.
-    with contextlib.suppress(ValueError):
-        path = Path(os.path.relpath(path, root))
-    return writable_name(path.as_posix())
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
