@@ -25,6 +25,7 @@ from ..training.run_folder import (
     TEST_PREDICTIONS_FILE,
     VALIDATION_PREDICTIONS_FILE,
     RunFolder,
+    changed_settings,
     write_json,
 )
 from ..training.runs import TrainingRun
@@ -282,12 +283,7 @@ class Reproduction:
         if not path.is_file() or not self._has_runs():
             return
         before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(self._settings()))
-        differing = [
-            f"{name} was {before[name]}, but is {value}"
-            for name, value in now.items()
-            if name in before and before[name] != value
-        ]
-        if differing:
+        if differing := changed_settings(before, now):
             raise ValueError(
                 f"{self.output_dir} holds runs with other settings: {'; '.join(differing)}. Their results must not "
                 "be in one table: use the same settings, or another output_dir."

@@ -217,11 +217,16 @@ class RunFolder:
     def _differing_settings(self, arguments: AUTrainingArguments) -> list[str]:
         path = self.path / SETTINGS_FILE
         before = read_settings(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {}
-        return [
-            f"{name} was {before[name]!r}, but is {value!r}"
-            for name, value in arguments.binding_settings().items()
-            if name in before and before[name] != value
-        ]
+        return changed_settings(before, arguments.binding_settings())
+
+
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Settings that differ, each with both values. Those that an earlier version didn't record don't count."""
+    return [
+        f"{name} was {before[name]!r}, but is {value!r}"
+        for name, value in now.items()
+        if name in before and before[name] != value
+    ]
 
 
 def write_json(path: Path, content: dict):
