@@ -34,11 +34,9 @@ def split_subjects(
     Raises:
         ValueError: if `fold` is not a fold of the data set.
     """
-    folds = folds_of(subject_parts)
-    if not folds:
+    if not folds_of(subject_parts):
         return {"train": sorted(subject_parts), "validation": [], "test": []}
-    if fold not in folds:
-        raise ValueError(f"`fold` is {fold!r}, but this data set has the folds {', '.join(map(str, folds))}.")
+    check_fold(fold, subject_parts)
     test = sorted(subject for subject, part in subject_parts.items() if part == fold)
     rest = sorted(subject for subject, part in subject_parts.items() if part != fold)
     if validation_subjects:
@@ -67,6 +65,13 @@ def names_of_subjects(subjects: Collection[str], most: int = 20) -> str:
 def folds_of(subject_parts: Mapping[str, int]) -> list[int]:
     """The folds that can be tested, ascending."""
     return sorted(set(subject_parts.values()) - {NEVER_TESTED})
+
+
+def check_fold(fold: int, subject_parts: Mapping[str, int], place: str = "this data set") -> None:
+    """Raises a ValueError that lists the folds of `place` if it has some, but not this one."""
+    folds = folds_of(subject_parts)
+    if folds and fold not in folds:
+        raise ValueError(f"`fold` is {fold!r}, but {place} has the folds {', '.join(map(str, folds))}.")
 
 
 def check_split(split: str) -> Split:

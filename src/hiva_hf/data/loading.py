@@ -8,7 +8,7 @@ from tempfile import TemporaryFile
 from datasets import Dataset, IterableDataset, concatenate_datasets, config
 
 from .builders import AUFaces
-from .folds import check_split, folds_of, split_set
+from .folds import check_fold, check_split, folds_of, split_set
 from .manifest import FaceSource, title_of
 from .sources import open_source
 from .views import arrange_dataset, check_aus, select_subjects
@@ -157,12 +157,7 @@ def fold_numbers(
 
 def _subjects_of_split(source: FaceSource, fold: int, split: str) -> list[str]:
     parts = source.subject_parts
-    folds = folds_of(parts)
-    if folds and fold not in folds:
-        raise ValueError(
-            f"`fold` is {fold!r}, but {source.place} ({title_of(source.name)}) has the folds "
-            f"{', '.join(map(str, folds))}."
-        )
+    check_fold(fold, parts, f"{source.place} ({title_of(source.name)})")
     subjects = split_set(source.name, parts, fold)[split]
     if not subjects:
         found = ", ".join(f"{subject} (part {part})" for subject, part in sorted(parts.items()))
