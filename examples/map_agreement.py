@@ -22,6 +22,7 @@ from hiva_hf import HiVAForAUDetection
 from hiva_hf.atomic_files import write_text
 from hiva_hf.au_explanation import REGIONS, FaceEvidence, map_places, places_of, region_cells
 from hiva_hf.data.loading import load_au_dataset
+from hiva_hf.data.views import evenly_spaced
 from hiva_hf.face_alignment import TEMPLATE
 from hiva_hf.facs import get_action_unit
 from hiva_hf.reported_errors import REPORTED_ERRORS, message_of
@@ -112,7 +113,7 @@ def compare(options: argparse.Namespace):
     numbers = [get_action_unit(label).number for label in labels]
     faces = load_au_dataset(options.dataset, options.data_dir, fold=options.fold, split="test", aus=numbers)
     if options.max_samples < len(faces):
-        faces = faces.select(np.linspace(0, len(faces) - 1, options.max_samples).astype(int))
+        faces = faces.select(evenly_spaced(len(faces), options.max_samples))
     landmarks = aligned_landmarks(processor)
     probabilities, thresholds, maps = read_maps(model, processor, faces)
     counted = (np.array(faces["labels"][:]) == 1) & (probabilities >= thresholds)

@@ -17,6 +17,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from hiva_hf import HiVAForAUDetection, HiVAImageProcessor
 from hiva_hf.data import load_au_dataset
+from hiva_hf.data.views import evenly_spaced
 from hiva_hf.evaluation.metrics import (
     DEFAULT_THRESHOLD,
     compute_roc_auc,
@@ -128,7 +129,7 @@ def modes(options: argparse.Namespace) -> Iterator[Table]:
 
 def read_faces(dataset: datasets.Dataset, processor: HiVAImageProcessor, number: int) -> torch.Tensor:
     """Evenly spaced faces of a data set, `[number, 3, H, W]`."""
-    chosen = dataset.select(np.linspace(0, len(dataset) - 1, min(number, len(dataset))).astype(int))
+    chosen = dataset.select(evenly_spaced(len(dataset), number))
     return processor(chosen["image"][:], return_tensors="pt")["pixel_values"]
 
 
@@ -208,7 +209,7 @@ class Split:
 def read_split(split: str, labels: list[str], processor: BaseImageProcessor, quick: bool) -> Split:
     dataset = load_au_dataset("synthfacs", split=split, aus=[get_action_unit(label).number for label in labels])
     if quick:
-        dataset = dataset.select(np.linspace(0, len(dataset) - 1, 4 * BATCH_SIZE).astype(int))
+        dataset = dataset.select(evenly_spaced(len(dataset), 4 * BATCH_SIZE))
     truth = np.array(dataset["labels"][:])
     if (truth < 0).all():
         raise NotRun(f"SynthFACS codes none of {', '.join(labels)}: there is nothing to score.")

@@ -4,7 +4,14 @@ import pyarrow as pa
 import pytest
 
 from hiva_hf.data import au_features
-from hiva_hf.data.views import arrange_column, arrange_dataset, check_aus, ranges_of_subjects, select_subjects
+from hiva_hf.data.views import (
+    arrange_column,
+    arrange_dataset,
+    check_aus,
+    evenly_spaced,
+    ranges_of_subjects,
+    select_subjects,
+)
 
 
 AUS = (1, 2, 12)
@@ -79,3 +86,19 @@ def test_random_rows_can_be_taken_from_what_was_arranged_and_selected(faces):
     chosen = select_subjects(arrange_dataset(faces, AUS, (2, 1)), ["A", "C"]).select([2, 0])
     assert np.array(chosen["labels"]).tolist() == [[1, 1], [1, 0]]
     assert chosen.column_names == list(au_features(2))
+
+
+@pytest.mark.parametrize(
+    ("length", "limit", "rows"),
+    [
+        (10, 4, [0, 3, 6, 9]),
+        (7, 3, [0, 3, 6]),
+        (8, 3, [0, 3, 7]),
+        (5, 1, [0]),
+        (3, 5, [0, 1, 2]),
+        (0, 2, []),
+        (4, 0, []),
+    ],
+)
+def test_rows_are_evenly_spaced_and_each_is_there_once(length, limit, rows):
+    assert evenly_spaced(length, limit) == rows

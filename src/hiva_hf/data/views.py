@@ -1,4 +1,4 @@
-"""Views of a data set with other Action Units, or of some of its subjects, without copying pictures."""
+"""Views of a data set with other Action Units, or of some of its subjects or rows, without copying pictures."""
 
 from collections.abc import Sequence
 
@@ -95,3 +95,8 @@ def select_subjects(dataset: Dataset, chosen: Sequence[str], split: str | None =
     """
     ranges = ranges_of_subjects(dataset.data.column("subject"), chosen)
     return concatenate_datasets([dataset.select(rows) for rows in ranges], split=split)
+
+
+def evenly_spaced(length: int, limit: int) -> list[int]:
+    """At most `limit` evenly spaced rows of `length`, the first and the last among them (of one, the first)."""
+    return np.linspace(0, length - 1, min(limit, length)).astype(int).tolist()

@@ -12,6 +12,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from transformers import AutoImageProcessor, AutoModel
 
 from ..data import au_numbers, load_au_dataset
+from ..data.views import evenly_spaced
 from ..facs import get_action_unit
 from ..training.augmentation import EvaluationFaces
 from ..training.batches import evaluation_loader
@@ -161,7 +162,7 @@ def predict_checkpoint(
     numbers = [get_action_unit(label).number for label in shared]
     faces = load_au_dataset(dataset, data_dir, fold=fold, split=split, aus=numbers)
     if max_samples is not None and max_samples < len(faces):
-        faces = faces.select(np.linspace(0, len(faces) - 1, max_samples).astype(int))
+        faces = faces.select(evenly_spaced(len(faces), max_samples))
     if not allow_training_subjects:
         check_unseen_subjects(checkpoint, dataset, faces["subject"][:], split)
     accelerator = Accelerator(

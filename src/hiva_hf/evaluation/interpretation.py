@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel
 
+from ..data.views import evenly_spaced
 from ..modeling_hiva import adjacency
 from ..training.run_folder import EMBEDDINGS_FOLDER
 
@@ -156,7 +157,7 @@ def choose_example_faces(faces: Dataset, num_faces: int, min_active: int = 3) ->
             f"{num_faces} faces of different subjects with at least {min_active} active AUs are needed, but there are "
             f"{len(best)} among {len(faces)} faces."
         )
-    return [best[index] for index in np.linspace(0, len(best) - 1, num_faces).astype(int)]
+    return [best[index] for index in evenly_spaced(len(best), num_faces)]
 
 
 def pictures_of(checkpoint: Path, faces: Dataset) -> list[Image.Image]:

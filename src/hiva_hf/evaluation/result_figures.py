@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..data import load_au_dataset
+from ..data.views import evenly_spaced
 from ..viz.figures import (
     AttentionExample,
     GraphExample,
@@ -83,7 +84,7 @@ def make_similarity_figure(reproduction: Reproduction, title: str, au_labels: Se
     methods = {}
     for variant in (NO_DIFFERENCE_LOSS, FULL):
         moments = read_description_similarities(reproduction.folder(_first_job(reproduction, variant)))
-        shown = [list(moments)[index] for index in _spread(len(moments), MAX_MOMENTS)]
+        shown = [list(moments)[index] for index in evenly_spaced(len(moments), MAX_MOMENTS)]
         methods[VARIANT_NAMES[variant]] = {moment: moments[moment] for moment in shown}
     means = {
         method: {moment: mean_off_diagonal(matrix) for moment, matrix in moments.items()}
@@ -126,7 +127,7 @@ def make_graph_figure(reproduction: Reproduction, title: str) -> tuple[Figure, d
     jobs = {variant: _first_job(reproduction, variant) for variant in (BASELINE, FULL)}
     faces = _test_faces(reproduction, jobs[FULL])
     examples = faces.select(choose_example_faces(faces, NUM_EXAMPLES))
-    many = faces.select(_spread(len(faces), NUM_GRAPH_FACES))
+    many = faces.select(evenly_spaced(len(faces), NUM_GRAPH_FACES))
     methods, notes, facts = {}, {}, {}
     for variant, job in jobs.items():
         name = VARIANT_NAMES[variant]
@@ -159,11 +160,6 @@ def _first_job(reproduction: Reproduction, variant: str) -> Job:
 def _test_faces(reproduction: Reproduction, job: Job) -> Dataset:
     arguments = reproduction.arguments
     return load_au_dataset(arguments.dataset, arguments.data_dir, fold=job.fold, split="test")
-
-
-def _spread(length: int, limit: int) -> list[int]:
-    """At most `limit` evenly spaced indices of `length`, first and last among them."""
-    return np.unique(np.linspace(0, length - 1, min(limit, length)).astype(int)).tolist()
 
 
 def _peak(readings: FaceReadings) -> float:

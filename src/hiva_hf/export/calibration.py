@@ -9,6 +9,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..data import load_au_dataset
+from ..data.views import evenly_spaced
 from ..inference.sources import find_sources
 from ..pipeline_au_detection import AUDetectionPipeline
 
@@ -72,9 +73,8 @@ def calibration_faces(
 
 def _synthfacs_faces(detector: AUDetectionPipeline, split: str, number: int, progress: bool) -> torch.Tensor:
     faces = load_au_dataset(SYNTHFACS, fold=1, split=split)
-    number = min(number, len(faces))
-    rows = np.linspace(0, len(faces) - 1, number).astype(int)
-    bar = tqdm(faces.select(rows), desc=f"Faces of SynthFACS ({split})", disable=None if progress else True)
+    chosen = faces.select(evenly_spaced(len(faces), number))
+    bar = tqdm(chosen, desc=f"Faces of SynthFACS ({split})", disable=None if progress else True)
     inputs = [detector.image_processor(images=row["image"], return_tensors="pt")["pixel_values"][0] for row in bar]
     return torch.stack(inputs) if inputs else torch.empty(0)
 

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from ..data import MISSING_LABEL, au_numbers, fold_numbers, load_au_datasets
+from ..data.views import evenly_spaced
 from ..evaluation.metrics import compute_au_metrics
 from ..evaluation.predictions import ROW_COLUMNS, write_predictions
 from ..image_processing_hiva import HiVAImageProcessor
@@ -126,7 +127,7 @@ class TrainingRun:
         limit = arguments.max_train_samples if split == "train" else arguments.max_eval_samples
         if limit is not None and limit < len(dataset):
             # Evenly spaced over the subjects, whose faces are contiguous.
-            dataset = dataset.select(np.linspace(0, len(dataset) - 1, limit).astype(int))
+            dataset = dataset.select(evenly_spaced(len(dataset), limit))
         return dataset
 
     def _fold_of_additional(self, name: str, data_dir: str | None) -> int:
