@@ -33,9 +33,16 @@ def test_every_row_has_its_labels_part_and_picture(make_tree, assert_reads_as):
     assert [sequence.name for sequence in dataset.sequences] == ["F001_T1", "F001_T2", "F003_T1", "M003_T8"]
 
 
-@pytest.mark.parametrize("images", ["Sequences(2D+3D)", "2D+3D", "2d+3d", ""])
-@pytest.mark.parametrize("labels", ["AUCoding/AU_OCC", "AU_OCC", "aucoding/au_occ"])
-@pytest.mark.parametrize("nested", ["", "BP4D release"])
+@pytest.mark.parametrize(
+    ("images", "labels", "nested"),
+    [
+        ("Sequences(2D+3D)", "AUCoding/AU_OCC", ""),
+        ("2D+3D", "AU_OCC", "BP4D release"),
+        ("2d+3d", "aucoding/au_occ", ""),
+        ("", "AU_OCC", ""),
+        ("", "AUCoding/AU_OCC", "BP4D release"),
+    ],
+)
 def test_every_layout_is_found(make_tree, assert_reads_as, images, labels, nested):
     tree = make_tree(images=images, labels=labels, nested=nested, intensities=True)
     assert_reads_as(read_bp4d(tree.root), tree)

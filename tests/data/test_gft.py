@@ -29,8 +29,18 @@ def test_every_row_has_its_labels_part_and_frame_of_the_video(make_tree, assert_
     assert all(isinstance(sequence.source, VideoFile) for sequence in dataset.sequences)
 
 
-@pytest.mark.parametrize("au_header", ["AU{}", "AU{:02d}", "au{}", "{}", "{:02d}", "AU{}_occ", "AU {}"])
-@pytest.mark.parametrize("frame_header", ["frame", "Frame_Number", "image_number", "Unnamed: 0", "0", "", None])
+@pytest.mark.parametrize(
+    ("au_header", "frame_header"),
+    [
+        ("AU{}", "frame"),
+        ("AU{:02d}", "Frame_Number"),
+        ("au{}", "image_number"),
+        ("{}", "0"),
+        ("{:02d}", ""),
+        ("AU{}_occ", "Unnamed: 0"),
+        ("AU {}", None),
+    ],
+)
 def test_columns_are_found_by_their_headers(make_tree, assert_reads_as, au_header, frame_header):
     tree = make_tree(au_header=au_header, frame_header=frame_header, subjects={"001A": 3})
     assert_reads_as(read_gft(tree.root), tree)
