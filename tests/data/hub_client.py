@@ -148,30 +148,6 @@ def revisions(custom: Path, changed: Path) -> dict[str, Any]:
     }
 
 
-def models() -> dict[str, Any]:
-    """The double's other half, which data sets have no use for."""
-    api = HfApi(token=TOKEN)
-    api.create_repo("org/model", private=True)
-    api.upload_file(path_or_fileobj=b"weights", path_in_repo="model.safetensors", repo_id="org/model")
-    api.upload_file(path_or_fileobj=b"{}", path_in_repo="sub/config.json", repo_id="org/model")
-    api.create_tag("org/model", tag="v1")
-    api.upload_file(path_or_fileobj=b"better weights", path_in_repo="model.safetensors", repo_id="org/model")
-    anonymous = error_of(hf_hub_download, "org/model", "model.safetensors", token=False).split(":")[0]
-    snapshot = Path(huggingface_hub.snapshot_download("org/model", token=TOKEN))
-    old = hf_hub_download("org/model", "model.safetensors", revision="v1", token=TOKEN)
-    seen = {
-        "whoami": api.whoami()["name"],
-        "files": sorted(str(path.relative_to(snapshot)) for path in snapshot.rglob("*") if path.is_file()),
-        "new": (snapshot / "model.safetensors").read_text(),
-        "old": Path(old).read_text(),
-        "tags": [tag.name for tag in api.list_repo_refs("org/model").tags],
-        "missing_file": error_of(hf_hub_download, "org/model", "nothing.txt", token=TOKEN).split(":")[0],
-        "anonymous": anonymous,
-    }
-    api.delete_repo("org/model")
-    return seen | {"deleted": not api.repo_exists("org/model")}
-
-
 def main(folders: Path) -> dict[str, Any]:
     return {
         "pushed": push_and_push_again(folders / "bp4d"),
@@ -181,7 +157,6 @@ def main(folders: Path) -> dict[str, Any]:
         "loaded": load(),
         "published": publish(folders / "bp4d", folders / "custom"),
         "revisions": revisions(folders / "custom", folders / "changed"),
-        "models": models(),
     }
 
 

@@ -261,19 +261,3 @@ def test_a_download_that_was_cut_off_is_refused_offline(seen, home, tmp_path, mo
 )
 def test_ids_are_told_from_folders(data_dir, expected):
     assert is_hub_id(data_dir) == expected
-
-
-# The double's other half
-
-
-def test_the_double_serves_models_as_well(seen):
-    assert seen["models"] == {
-        "whoami": "org",
-        "anonymous": "RepositoryNotFoundError",
-        "files": ["model.safetensors", "sub/config.json"],
-        "new": "better weights",
-        "old": "weights",
-        "tags": ["v1"],
-        "missing_file": "RemoteEntryNotFoundError",
-        "deleted": True,
-    }
