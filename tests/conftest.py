@@ -27,7 +27,6 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-import datasets
 import numpy as np
 import pyarrow.parquet
 import pytest
@@ -282,8 +281,7 @@ def write_prepared_folder(
             rows = make_face_rows(subject, part, task, num_rows // 2, aus)
             everything += rows
             path = folder / "data" / f"{subject}_{task}-{index:03d}.parquet"
-            columns = {column: [row[column] for row in rows] for column in rows[0]}
-            table = datasets.Dataset.from_dict(columns, features=au_features(len(aus))).data.table
+            table = pyarrow.Table.from_pylist(rows, schema=au_features(len(aus)).arrow_schema)
             pyarrow.parquet.write_table(table, path, row_group_size=2)
             facts = {"subject": subject, "task": task, "fold": part, "num_rows": len(rows)}
             sha256 = hashlib.sha256(path.read_bytes()).hexdigest()

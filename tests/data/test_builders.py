@@ -214,20 +214,10 @@ def test_shards_are_read_in_batches_that_keep_to_row_groups(folder, rows):
     assert [table["frame"].to_pylist() for table in only_second] == [[3]]
 
 
-def test_large_row_groups_are_read_in_pieces(tmp_path):
-    num_rows, num_aus = 1000, len(AU_SETS["synthfacs"])
-    columns = {
-        "image": [None] * num_rows,
-        "labels": [[0] * num_aus] * num_rows,
-        "intensities": [[0] * num_aus] * num_rows,
-        "subject": ["S0001"] * num_rows,
-        "task": ["single"] * num_rows,
-        "frame": list(range(num_rows)),
-        "fold": [1] * num_rows,
-        "detector_score": [0.9] * num_rows,
-    }
-    faces = datasets.Dataset.from_dict(columns, features=au_features(num_aus))
-    faces.to_parquet(tmp_path / "faces.parquet", batch_size=num_rows)
+def test_large_row_groups_are_read_in_pieces(tmp_path, make_rows):
+    rows = make_rows("S0001", 1, "single", 1000, (1, 12))
+    faces = datasets.Dataset.from_list(rows, features=au_features(2))
+    faces.to_parquet(tmp_path / "faces.parquet", batch_size=1000)
     tables = list(read_shard(str(tmp_path / "faces.parquet")))
     assert max(len(table) for table in tables) <= 256
-    assert [frame for table in tables for frame in table["frame"].to_pylist()] == list(range(num_rows))
+    assert [frame for table in tables for frame in table["frame"].to_pylist()] == list(range(1, 1001))

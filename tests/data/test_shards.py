@@ -36,21 +36,11 @@ def make_raw(root, *sequences, **fields) -> RawDataset:
     return replace(RawDataset("custom", AUS, root, sequences or (make_sequence(root),)), **fields)
 
 
-def make_table(num_rows) -> pa.Table:
-    rows = [
-        {
-            "image": {"bytes": b"jpeg %d" % row, "path": None},
-            "labels": [0, 1],
-            "intensities": [-100, 3],
-            "subject": "S1",
-            "task": "",
-            "frame": row,
-            "fold": 2,
-            "detector_score": 0.5,
-        }
-        for row in range(num_rows)
-    ]
-    return pa.Table.from_pylist(rows, schema=au_features(2).arrow_schema)
+@pytest.fixture
+def make_table(make_rows):
+    """Makes a shard's table with so many rows."""
+    schema = au_features(len(AUS)).arrow_schema
+    return lambda num_rows: pa.Table.from_pylist(make_rows("S1", 1, "", num_rows, AUS), schema=schema)
 
 
 @pytest.fixture
@@ -67,7 +57,7 @@ def chunk(tmp_path) -> Chunk:
 
 
 @pytest.fixture
-def finished(folder, chunk) -> SimpleNamespace:
+def finished(folder, chunk, make_table) -> SimpleNamespace:
     """A folder with one finished shard."""
     num_bytes, sha256 = folder.write_rows(chunk.name, make_table(3))
     problem = Problem("no face", "4.jpg", "S1", "", 4)
@@ -179,7 +169,7 @@ def test_a_finished_shard_is_known_with_everything_that_was_noted(finished):
     assert finished.folder.finished(finished.chunk) == finished.state
 
 
-def test_a_shard_without_rows_has_no_file_and_is_finished(folder, chunk):
+def test_a_shard_without_rows_has_no_file_and_is_finished(folder, chunk, make_table):
     folder.parquet_path(chunk.name).write_bytes(b"from before")
     num_bytes, sha256 = folder.write_rows(chunk.name, make_table(0))
     folder.write_state(chunk.name, ShardState(chunk.fingerprint, 0, num_bytes, sha256))
@@ -234,14 +224,14 @@ def test_what_a_killed_run_was_writing_is_removed(finished):
 # Files
 
 
-def test_datasets_restores_the_features_from_a_shard(finished, tmp_path):
+def test_datasets_restores_the_features_from_a_shard(finished, make_table, tmp_path):
     path = finished.folder.parquet_path(finished.chunk.name)
     dataset = Dataset.from_parquet(str(path), cache_dir=str(tmp_path / "cache"))
     assert dataset.features == au_features(2)
     assert dataset.remove_columns("image")[2] == make_table(3).drop_columns("image").to_pylist()[2]
 
 
-def test_row_groups_are_small_enough_for_streaming():
+def test_row_groups_are_small_enough_for_streaming(make_table):
     file = pq.ParquetFile(BytesIO(parquet_bytes(make_table(250))))
     assert [file.metadata.row_group(index).num_rows for index in range(3)] == [100, 100, 50]
 

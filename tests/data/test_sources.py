@@ -105,19 +105,10 @@ def test_a_subject_in_two_parts_is_named(folder):
         open_source("bp4d", folder)
 
 
-def test_a_subject_in_two_parts_of_plain_shards_is_named(tmp_path):
-    num_aus = len(AU_SETS["synthfacs"])
-    columns = {
-        "image": [None] * 2,
-        "labels": [[0] * num_aus] * 2,
-        "intensities": [[0] * num_aus] * 2,
-        "subject": ["S0001"] * 2,
-        "task": ["single"] * 2,
-        "frame": [0, 1],
-        "fold": [1, 2],
-        "detector_score": [0.9] * 2,
-    }
-    datasets.Dataset.from_dict(columns, features=au_features(num_aus)).to_parquet(tmp_path / "faces.parquet")
+def test_a_subject_in_two_parts_of_plain_shards_is_named(tmp_path, make_rows):
+    aus = AU_SETS["synthfacs"]
+    rows = [row for part in (1, 2) for row in make_rows("S0001", part, "single", 1, aus)]
+    datasets.Dataset.from_list(rows, features=au_features(len(aus))).to_parquet(tmp_path / "faces.parquet")
     with pytest.raises(ValueError, match="Subject S0001 of .* is in the parts 1 and 2"):
         open_source("synthfacs", tmp_path)
 

@@ -16,21 +16,17 @@ from hiva_hf.data.views import (
 
 AUS = (1, 2, 12)
 ROWS = [[1, 0, -100], [0, 1, 1], [0, 0, 1], [1, 1, 0]]
+INTENSITIES = [[5, 0, -100], [0, 3, 4], [1, 0, 2], [2, 2, 1]]
 
 
 @pytest.fixture
-def faces():
-    columns = {
-        "image": [None] * 4,
-        "labels": ROWS,
-        "intensities": [[5, 0, -100], [0, 3, 4], [1, 0, 2], [2, 2, 1]],
-        "subject": ["B", "A", "A", "C"],
-        "task": [""] * 4,
-        "frame": [1, 2, 3, 4],
-        "fold": [1, 1, 1, 2],
-        "detector_score": [None, 0.5, 0.6, 0.7],
-    }
-    return datasets.Dataset.from_dict(columns, features=au_features(3))
+def faces(make_rows):
+    """The frames 1 to 4, of the subjects B, A, A and C."""
+    rows = [make_rows(subject, 1, "", frame, AUS)[-1] for frame, subject in enumerate("BAAC", start=1)]
+    for row, labels, intensities in zip(rows, ROWS, INTENSITIES, strict=True):
+        row |= {"labels": labels, "intensities": intensities}
+    rows[0]["detector_score"] = None
+    return datasets.Dataset.from_list(rows, features=au_features(3))
 
 
 def lists(values, length):
