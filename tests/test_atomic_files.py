@@ -114,3 +114,16 @@ def test_an_empty_folder_that_came_meanwhile_is_taken(tmp_path):
 
     fill_folder(folder, write, "config.json")
     assert [path.name for path in tmp_path.rglob("*")] == ["converted", "config.json"]
+
+
+def test_processes_with_the_same_id_do_not_mix_their_files(tmp_path):
+    """In containers the main process has the same id each time."""
+    folder = tmp_path / "converted"
+
+    def write(unfinished):
+        (unfinished / "mine").touch()
+        fill_folder(folder, lambda theirs: (theirs / "config.json").touch(), "config.json")
+
+    with pytest.raises(FileExistsError, match="converted was filled by another process meanwhile"):
+        fill_folder(folder, write, "config.json")
+    assert [path.name for path in tmp_path.rglob("*")] == ["converted", "config.json"]

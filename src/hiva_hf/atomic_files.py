@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 
 UNFINISHED_SUFFIX = ".unfinished"
@@ -72,8 +73,8 @@ def fill_folder(folder: Path, write: Callable[[Path], None], last: str):
         FileExistsError: if something else was written to it in the meantime.
     """
     if not folder.exists():
-        # Another process may be filling a folder of the same name.
-        unfinished = folder.with_name(f"{folder.name}.{os.getpid()}{UNFINISHED_SUFFIX}")
+        # Another process may be filling a folder of the same name. In containers, all may have the same id.
+        unfinished = folder.with_name(f"{folder.name}.{uuid4().hex}{UNFINISHED_SUFFIX}")
         _write_unfinished(unfinished, write)
         _rename_if_free(unfinished, folder)
         _flush(folder.parent)

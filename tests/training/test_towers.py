@@ -1,4 +1,4 @@
-import os
+import shutil
 import sys
 
 import numpy as np
@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from hiva_hf.training import towers
 from hiva_hf.training.towers import (
     VISION_PACKAGE,
     VISION_WEIGHTS,
@@ -42,10 +43,15 @@ def test_others_may_read_the_unpacked_tower_as_they_may_read_new_files(vision_fo
     assert list(vision_folder.parent.iterdir()) == [vision_folder]
 
 
-def test_what_a_killed_process_of_the_same_number_left_behind_is_in_nobodys_way(tmp_path):
-    """In containers the main process has the same number each time."""
-    (tmp_path / f"vision.{os.getpid()}.unfinished").mkdir()
-    assert (packaged_vision_tower(tmp_path / "vision") / "model.safetensors").is_file()
+def test_a_tower_that_another_process_unpacked_meanwhile_is_taken(vision_folder, tmp_path, monkeypatch):
+    def unpack_elsewhere(*arguments):
+        shutil.copytree(vision_folder, tmp_path / "vision")
+        return {}
+
+    monkeypatch.setattr(towers, "_dinov2_state_dict", unpack_elsewhere)
+    assert packaged_vision_tower(tmp_path / "vision") == tmp_path / "vision"
+    assert [path.name for path in tmp_path.iterdir()] == ["vision"]
+    AutoModel.from_pretrained(tmp_path / "vision")
 
 
 def test_unpacking_again_changes_nothing(vision_folder):

@@ -1,15 +1,16 @@
 """Pretrained towers from Python packages, for machines that can reach a package index but not the Hub."""
 
-import shutil
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from uuid import uuid4
 
 import torch
 from huggingface_hub import constants
 from safetensors.torch import save
 from transformers import Dinov2Config
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
+from ..atomic_files import fill_folder
 from ..extras import import_from_extra, install_command
 
 
@@ -62,24 +63,17 @@ def packaged_vision_tower(output_dir: str | Path | None = None) -> Path:
     source = _package_folder(VISION_PACKAGE, "vision tower") / VISION_WEIGHTS
     config = Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=518, use_mask_token=False)
     config.architectures = ["Dinov2Model"]
-    state_dict = _dinov2_state_dict(source, config.num_hidden_layers)
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    # Written under another name and renamed: an interrupted call leaves nothing that a later one would trust. It has
-    # the usual permissions, for others who share the folder: temporary folders, and files by safetensors' own writer,
-    # are for one user only. The name is random: in containers, all processes may have the same id.
-    unfinished = output_dir.with_name(f"{output_dir.name}.{uuid4().hex}.unfinished")
-    unfinished.mkdir()
-    try:
-        # In the Hub's key layout, which every version of transformers maps to its own.
-        (unfinished / "model.safetensors").write_bytes(save(state_dict, metadata={"format": "pt"}))
-        config.save_pretrained(unfinished)
-        unfinished.rename(output_dir)
-    except OSError:
-        # Another process may have been faster.
-        if not output_dir.exists():
-            raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+
+    def write(folder: Path):
+        state_dict = _dinov2_state_dict(source, config.num_hidden_layers)
+        # In the Hub's key layout, which every version of transformers maps to its own. safetensors' own writer makes
+        # files for one user only, but others may share the folder.
+        (folder / SAFE_WEIGHTS_NAME).write_bytes(save(state_dict, metadata={"format": "pt"}))
+        config.save_pretrained(folder)
+
+    # Another process may be faster.
+    with suppress(FileExistsError):
+        fill_folder(output_dir, write, last=CONFIG_NAME)
     return output_dir
 
 
