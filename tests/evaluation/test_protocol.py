@@ -118,3 +118,11 @@ def test_what_is_no_protocol_is_refused(three_folds, random_fold):
         score_protocol([replace(first, validation=first.validation.select_aus(["AU1"]))])
     with pytest.raises(ValueError, match="same faces, but"):
         score_protocol([first, replace(second, fold=1, seed=1)])
+
+
+def test_seeds_are_all_known_or_all_unknown(three_folds, random_fold):
+    unknown = [replace(part, seed=None) for part in three_folds]
+    assert score_protocol(unknown).seeds == (None,)
+    for mixed in ([unknown[0], random_fold(1, seed=42)], [unknown[0], three_folds[1]], [*unknown, *three_folds]):
+        with pytest.raises(ValueError, match=r"seeds of all predictions or of none.*\(1, None\)"):
+            score_protocol(mixed)

@@ -175,11 +175,11 @@ def score_protocol(predictions: Sequence[FoldPredictions]) -> ProtocolScores:
         The scores of each fold and seed, with methods that average them.
 
     Raises:
-        ValueError: If folds and seeds do not form a full grid, AUs, faces or labels disagree, or a subject is tested
-            in two folds or is tested and validated by the same network.
+        ValueError: If folds and seeds do not form a full grid, only some seeds are known, AUs, faces or labels
+            disagree, or a subject is tested in two folds or is tested and validated by the same network.
     """
+    check_folds(predictions)
     parts = sorted(predictions, key=lambda part: (part.fold, part.seed))
-    check_folds(parts)
     of_first_seed = [part.test for part in parts if part.seed == parts[0].seed]
     return ProtocolScores(
         au_labels=parts[0].test.au_labels,
@@ -195,6 +195,11 @@ def check_folds(predictions: Sequence[FoldPredictions]):
         raise ValueError("There are no predictions to score: pass those of at least one fold.")
     grid = [(part.fold, part.seed) for part in predictions]
     folds, seeds = {fold for fold, _ in grid}, {seed for _, seed in grid}
+    if None in seeds and len(seeds) > 1:
+        raise ValueError(
+            f"The seeds of all predictions or of none must be known, but these were given (fold, seed): {grid}. A "
+            "network of unknown seed may be the same as another."
+        )
     if sorted(grid) != sorted((fold, seed) for fold in folds for seed in seeds):
         raise ValueError(
             f"Every seed needs the same folds, each once, but these were given (fold, seed): {sorted(grid)}. A mean "
