@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse  # noqa: E402
 import json  # noqa: E402
+import sys  # noqa: E402
 from collections.abc import Iterator, Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -20,9 +21,11 @@ from numpy.typing import NDArray  # noqa: E402
 from tqdm.auto import tqdm  # noqa: E402
 from transformers import pipeline  # noqa: E402
 
+from hiva_hf.atomic_files import write_text  # noqa: E402
 from hiva_hf.evaluation.blendshapes import Agreement, BlendshapeReader, blendshape_agreement  # noqa: E402
 from hiva_hf.image_loading import ImageLoadError  # noqa: E402
 from hiva_hf.inference.sources import find_sources, read_frames  # noqa: E402
+from hiva_hf.reported_errors import REPORTED_ERRORS, message_of  # noqa: E402
 
 
 def parse_options() -> argparse.Namespace:
@@ -59,8 +62,8 @@ def read_pictures(inputs: Sequence[str], every: int) -> Iterator[NDArray[np.uint
         yield picture
 
 
-def measure(pictures: Iterator[NDArray[np.uint8]], detector, reader: BlendshapeReader) -> list[Agreement]:
-    """Correlations over the faces that both programs detect."""
+def measure(pictures: Iterator[NDArray[np.uint8]], detector, reader: BlendshapeReader) -> tuple[list[Agreement], int]:
+    """Correlations over the faces that both programs detect, and the number of these."""
     probabilities, blendshapes = [], []
     for picture in pictures:
         for face in detector(picture):
@@ -69,15 +72,20 @@ def measure(pictures: Iterator[NDArray[np.uint8]], detector, reader: BlendshapeR
                 probabilities.append([unit["score"] for unit in face["aus"]])
                 blendshapes.append(shapes)
     aus = [int(label.removeprefix("AU")) for label in detector.model.config.au_labels]
-    return blendshape_agreement(aus, np.array(probabilities), blendshapes)
+    return blendshape_agreement(aus, np.array(probabilities), blendshapes), len(blendshapes)
 
 
-def main():
-    options = parse_options()
+def compare(options: argparse.Namespace):
+    """Prints a table of the correlations, and writes them to a file if requested."""
     reader = BlendshapeReader(options.landmarker)
     detector = pipeline("au-detection", model=options.checkpoint)
-    agreements = measure(read_pictures(options.inputs, options.every), detector, reader)
-    print(f"{agreements[0].num_faces} faces\n\n| AU | rank correlation | linear correlation |\n|---|---:|---:|")
+    agreements, num_faces = measure(read_pictures(options.inputs, options.every), detector, reader)
+    if not agreements:
+        raise ValueError(
+            f"There is nothing to compare on {num_faces} faces: no AU of the detector has blendshapes that move, and "
+            "probabilities that do."
+        )
+    print(f"{num_faces} faces\n\n| AU | rank correlation | linear correlation |\n|---|---:|---:|")
     for agreement in agreements:
         print(f"| AU{agreement.au} | {agreement.spearman:.2f} | {agreement.pearson:.2f} |")
     means = [np.mean([getattr(agreement, kind) for agreement in agreements]) for kind in ("spearman", "pearson")]
@@ -86,13 +94,21 @@ def main():
         correlation = {f"AU{agreement.au}": round(agreement.spearman, 3) for agreement in agreements}
         labels = detector.model.config.au_labels
         result = {
-            "num_faces": agreements[0].num_faces,
+            "num_faces": num_faces,
             "correlation": correlation,
             "experimental_labels": [au for au in labels if correlation.get(au, -1.0) < options.experimental_below],
             "reference": "MediaPipe's blendshapes, by rank correlation",
             "photos": options.photos,
         }
-        options.output.write_text(json.dumps(result, indent=2) + "\n")
+        write_text(options.output, json.dumps(result, indent=2) + "\n")
+
+
+def main():
+    options = parse_options()
+    try:
+        compare(options)
+    except REPORTED_ERRORS as error:
+        sys.exit(f"photo_agreement.py: {message_of(error)}")
 
 
 if __name__ == "__main__":

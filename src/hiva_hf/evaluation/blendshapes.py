@@ -46,19 +46,17 @@ MARGIN = 0.6
 
 @dataclass(frozen=True)
 class Agreement:
-    """Correlation of one AU with its blendshapes over a number of faces.
+    """Correlation of one AU with its blendshapes.
 
     Attributes:
         au: Number of the AU.
         spearman: Rank correlation of probability and blendshape, -1 to 1.
         pearson: Linear correlation of the two.
-        num_faces: Number of faces that both programs read.
     """
 
     au: int
     spearman: float
     pearson: float
-    num_faces: int
 
 
 class BlendshapeReader:
@@ -136,5 +134,5 @@ def blendshape_agreement(
             continue
         pair = pd.DataFrame({"probability": probabilities[:, column], "moved": moved})
         rank, linear = (pair.corr(method).loc["probability", "moved"] for method in ("spearman", "pearson"))
-        agreements.append(Agreement(au, float(rank), float(linear), len(pair)))
+        agreements.append(Agreement(au, float(rank), float(linear)))
     return agreements
