@@ -68,10 +68,9 @@ def test_described_faces_are_the_augmented_ones_with_sentences(write_prepared, s
     split = load_au_dataset("custom", data_dir=tmp_path, fold=1, split="train")
     processor = HiVAImageProcessor(size={"height": 16, "width": 16}, crop_size={"height": 14, "width": 14})
 
-    def make(seed=3):
-        return AugmentedFaces(split, FaceAugmentation(processor), seed)
-
-    described, plain = DescribedFaces(make(), sentences), make()
+    augmentation = FaceAugmentation(processor)
+    described = DescribedFaces(split, augmentation, 3, sentences)
+    plain = AugmentedFaces(split, augmentation, 3)
     described.set_epoch(2)
     plain.set_epoch(2)
     assert len(described) == len(plain) > 1

@@ -7,8 +7,10 @@ the time; `examples/benchmark.py --only transform` measures it.
 """
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ from datasets import Dataset
 from PIL import Image
 from torchvision.transforms.v2 import functional
 from transformers import BaseImageProcessor
+
+from .randomness import seed_of
 
 
 # The paper's colour jitter, without hue, which says nothing about muscles.
@@ -43,7 +47,37 @@ class AugmentationParameters:
     color_steps: tuple[tuple[str, float], ...]
 
 
-class FaceAugmentation:
+class FaceTransform(ABC):
+    """A random transform of training faces.
+
+    Args:
+        image_processor: Its sizes and filter are used, so that training sees what inference sees.
+    """
+
+    def __init__(self, image_processor: BaseImageProcessor):
+        size, crop_size = image_processor.size, image_processor.crop_size
+        self.size = (size["height"], size["width"])
+        self.crop_size = (crop_size["height"], crop_size["width"])
+        self.resample = image_processor.resample
+
+    @abstractmethod
+    def draw(self, seed: int) -> Any:
+        """Draws the random parameters of one picture; the same for the same seed."""
+
+    @abstractmethod
+    def apply(self, images: list[Image.Image], parameters: list[Any]) -> list[torch.Tensor]:
+        """Transforms pictures with the given parameters, whatever ran before.
+
+        Args:
+            images: Pictures of any size and mode.
+            parameters: What was drawn for each picture.
+
+        Returns:
+            `pixel_values` `[3, H, W]` of each picture.
+        """
+
+
+class FaceAugmentation(FaceTransform):
     """Resize, random crop, mirror and colour jitter, then the image processor's normalization.
 
     Args:
@@ -54,10 +88,7 @@ class FaceAugmentation:
     """
 
     def __init__(self, image_processor: BaseImageProcessor):
-        size, crop_size = image_processor.size, image_processor.crop_size
-        self.size = (size["height"], size["width"])
-        self.crop_size = (crop_size["height"], crop_size["width"])
-        self.resample = image_processor.resample
+        super().__init__(image_processor)
         if self.crop_size[0] > self.size[0] or self.crop_size[1] > self.size[1]:
             raise ValueError(
                 f"The image processor's `crop_size` {self.crop_size} is larger than its `size` {self.size} (height, "
@@ -69,7 +100,6 @@ class FaceAugmentation:
         self.shift = torch.tensor(image_processor.image_mean).view(3, 1, 1) / std
 
     def draw(self, seed: int) -> AugmentationParameters:
-        """Draws the random parameters; the same for the same seed."""
         generator = random.Random(seed)
         color_steps = [
             (name, generator.uniform(1 - COLOR_JITTER, 1 + COLOR_JITTER))
@@ -84,15 +114,6 @@ class FaceAugmentation:
         )
 
     def apply(self, images: list[Image.Image], parameters: list[AugmentationParameters]) -> list[torch.Tensor]:
-        """Transforms pictures with the given parameters.
-
-        Args:
-            images: Pictures of any size and mode.
-            parameters: One for each picture.
-
-        Returns:
-            `pixel_values` `[3, H, W]` of each picture.
-        """
         pictures = [self._resize(image) for image in images]
         return [self._finish(picture, drawn) for picture, drawn in zip(pictures, parameters, strict=True)]
 
@@ -111,10 +132,6 @@ class FaceAugmentation:
         # Copied into one plane for each colour only now: a crop is smaller than a picture.
         face = torch.empty(3, height, width).copy_(crop)
         return change_colors(face, drawn.color_steps).mul_(self.scale).sub_(self.shift)
-
-    def __call__(self, image: Image.Image, seed: int) -> torch.Tensor:
-        """Returns `pixel_values` `[3, H, W]`; the same for the same image and seed, whatever ran before."""
-        return self.apply([image], [self.draw(seed)])[0]
 
 
 def change_colors(face: torch.Tensor, steps: tuple[tuple[str, float], ...]) -> torch.Tensor:
@@ -157,18 +174,40 @@ def _mean_grey(face: torch.Tensor) -> torch.Tensor:
     return torch.tensor(float(round(grey / face[0].numel())))
 
 
-class AugmentedFaces(torch.utils.data.Dataset):
+class _Faces(torch.utils.data.Dataset):
+    """Faces as `{"pixel_values": [3, H, W], "labels": [N]}`."""
+
+    def __init__(self, dataset: Dataset):
+        # Every other column would be read from disk and converted for each sample.
+        self.dataset = dataset.select_columns(["image", "labels"])
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, torch.Tensor]]:
+        """Loads a whole batch at once, as a `DataLoader` requests it."""
+        rows = self.dataset[indices]
+        faces, labels = self._prepare(rows["image"], indices), torch.tensor(rows["labels"], dtype=torch.float32)
+        return [{"pixel_values": face, "labels": label} for face, label in zip(faces, labels, strict=True)]
+
+    def _prepare(self, images: list[Image.Image], indices: list[int]) -> Iterable[torch.Tensor]:
+        raise NotImplementedError
+
+
+class AugmentedFaces(_Faces):
     """Training faces as `{"pixel_values": [3, H, W], "labels": [N]}`.
 
     Args:
         dataset: Rows with `image` and `labels`.
-        augmentation: Transform of each picture: [`FaceAugmentation`], or another one with `draw` and `apply`.
+        augmentation: Transform of each picture.
         seed: Seed of the run. [`set_epoch`] must be called before each pass.
     """
 
-    def __init__(self, dataset: Dataset, augmentation: FaceAugmentation, seed: int):
-        # Every other column would be read from disk and converted for each sample.
-        self.dataset = dataset.select_columns(["image", "labels"])
+    def __init__(self, dataset: Dataset, augmentation: FaceTransform, seed: int):
+        super().__init__(dataset)
         self.augmentation = augmentation
         self.seed = seed
         self.epoch = 0
@@ -176,39 +215,20 @@ class AugmentedFaces(torch.utils.data.Dataset):
     def set_epoch(self, epoch: int):
         self.epoch = epoch
 
-    def __len__(self) -> int:
-        return len(self.dataset)
+    def seeds(self, indices: list[int]) -> list[int]:
+        """The seed of each of these samples in this epoch."""
+        return [seed_of(self.seed, self.epoch, index) for index in indices]
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: list[int]) -> list[dict[str, torch.Tensor]]:
-        """Loads a whole batch at once, as a `DataLoader` requests it."""
-        rows = self.dataset[indices]
-        # The hash of a tuple of integers is the same in every process and every run.
-        parameters = [self.augmentation.draw(hash((self.seed, self.epoch, index))) for index in indices]
-        return _items(self.augmentation.apply(rows["image"], parameters), rows["labels"])
+    def _prepare(self, images: list[Image.Image], indices: list[int]) -> list[torch.Tensor]:
+        return self.augmentation.apply(images, [self.augmentation.draw(seed) for seed in self.seeds(indices)])
 
 
-class EvaluationFaces(torch.utils.data.Dataset):
+class EvaluationFaces(_Faces):
     """Faces exactly as the image processor prepares them at inference; same items as [`AugmentedFaces`]."""
 
     def __init__(self, dataset: Dataset, image_processor: BaseImageProcessor):
-        self.dataset = dataset.select_columns(["image", "labels"])
+        super().__init__(dataset)
         self.image_processor = image_processor
 
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: list[int]) -> list[dict[str, torch.Tensor]]:
-        """Loads a whole batch at once, as a `DataLoader` requests it."""
-        rows = self.dataset[indices]
-        return _items(self.image_processor(rows["image"], return_tensors="pt")["pixel_values"], rows["labels"])
-
-
-def _items(pixel_values: Iterable[torch.Tensor], labels: list[list[int]]) -> list[dict[str, torch.Tensor]]:
-    labels = torch.tensor(labels, dtype=torch.float32)
-    return [{"pixel_values": face, "labels": label} for face, label in zip(pixel_values, labels, strict=True)]
+    def _prepare(self, images: list[Image.Image], indices: list[int]) -> torch.Tensor:
+        return self.image_processor(images, return_tensors="pt")["pixel_values"]

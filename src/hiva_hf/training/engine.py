@@ -34,7 +34,6 @@ from .optimization import (
 from .prediction import predict
 from .randomness import StepRandomness, description_generator
 from .run_folder import METRICS_FILE, write_metrics
-from .sentences import DescribedFaces
 from .stage_progress import StageProgress
 from .step_reports import StepReport, StepReports, describe_trouble
 from .updates import Updates, read_tensors, write_tensors
@@ -91,7 +90,7 @@ class StageTrainer:
         model: HiVAPreTrainedModel,
         stage: Stage,
         train_split: Dataset,
-        train_faces: AugmentedFaces | DescribedFaces,
+        train_faces: AugmentedFaces,
         validation_faces: EvaluationFaces,
         arguments: AUTrainingArguments,
         stop_request: StopRequest,

@@ -8,6 +8,12 @@ from torch import nn
 _ORDER, _DESCRIPTIONS, _TEXT, _VISION = range(4)
 
 
+def seed_of(*numbers: int) -> int:
+    """A seed of its own for these numbers, in their order."""
+    # The hash of a tuple of integers is the same in every process and every run.
+    return hash(numbers)
+
+
 def shuffled(num_samples: int, seed: int, epoch: int) -> list[int]:
     """The order of the samples in an epoch."""
     return torch.randperm(num_samples, generator=_generator(seed, _ORDER, epoch)).tolist()
@@ -41,18 +47,13 @@ class StepRandomness:
     def begin(self, step: int, forward_pass: int):
         """Must be called before each forward pass of a step."""
         self.step = step
-        torch.manual_seed(_mix(self.seed, _VISION, step, forward_pass, self.process_index))
+        torch.manual_seed(seed_of(self.seed, _VISION, step, forward_pass, self.process_index))
 
     @torch.compiler.disable
     def _seed_text(self, module: nn.Module, inputs: tuple):
         if module.training:
-            torch.manual_seed(_mix(self.seed, _TEXT, self.step))
+            torch.manual_seed(seed_of(self.seed, _TEXT, self.step))
 
 
 def _generator(*numbers: int) -> torch.Generator:
-    return torch.Generator().manual_seed(_mix(*numbers))
-
-
-def _mix(*numbers: int) -> int:
-    # The hash of a tuple of integers is the same in every process and every run.
-    return hash(numbers)
+    return torch.Generator().manual_seed(seed_of(*numbers))

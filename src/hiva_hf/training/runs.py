@@ -28,7 +28,7 @@ from ..modeling_hiva import (
 )
 from ..saved_checkpoints import save_checkpoint
 from .arguments import AUTrainingArguments, paper_num_neighbors
-from .augmentation import AugmentedFaces, EvaluationFaces, FaceAugmentation
+from .augmentation import AugmentedFaces, EvaluationFaces, FaceAugmentation, FaceTransform
 from .batches import evaluation_loader, plan_batches, resolve_batch_size
 from .deepspeed_updates import DeepSpeedUpdates, take_over_deepspeed
 from .descriptions import DescriptionBank, description_variants, write_description_embeddings
@@ -324,10 +324,10 @@ class TrainingRun:
                 self.accelerator.free_memory()
                 self._note_resources(stage, time.monotonic() - started, memory.bytes())
 
-    def _train_faces(self) -> torch.utils.data.Dataset:
+    def _train_faces(self) -> AugmentedFaces:
         return AugmentedFaces(self.splits["train"], self._augmentation(), self.arguments.seed)
 
-    def _augmentation(self) -> FaceAugmentation | StrongFaceAugmentation:
+    def _augmentation(self) -> FaceTransform:
         kind = StrongFaceAugmentation if self.arguments.augmentation == "strong" else FaceAugmentation
         return kind(self.image_processor)
 

@@ -4,11 +4,12 @@ import random
 from collections.abc import Sequence
 
 import torch
+from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ..data import MISSING_LABEL
 from ..facs_states import face_sentence, state_sentences
-from .augmentation import AugmentedFaces
+from .augmentation import AugmentedFaces, FaceTransform
 
 
 # Label of tokens that the loss ignores, as in transformers.
@@ -76,30 +77,23 @@ class StateSentences:
         return drawn
 
 
-class DescribedFaces(torch.utils.data.Dataset):
-    """Training faces as [`AugmentedFaces`] gives them, with the sentences about them.
+class DescribedFaces(AugmentedFaces):
+    """Training faces with the sentences about them.
 
     Args:
-        faces: The faces.
+        dataset: Rows with `image` and `labels`.
+        augmentation: Transform of each picture.
+        seed: Seed of the run. [`set_epoch`] must be called before each pass.
         sentences: Makes the sentences.
     """
 
-    def __init__(self, faces: AugmentedFaces, sentences: StateSentences):
-        self.faces = faces
+    def __init__(self, dataset: Dataset, augmentation: FaceTransform, seed: int, sentences: StateSentences):
+        super().__init__(dataset, augmentation, seed)
         self.sentences = sentences
 
-    def set_epoch(self, epoch: int):
-        self.faces.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.faces)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return self.__getitems__([index])[0]
-
     def __getitems__(self, indices: list[int]) -> list[dict[str, torch.Tensor]]:
-        """Loads a whole batch at once, as a `DataLoader` requests it."""
-        items = self.faces.__getitems__(indices)
-        # The hash of a tuple of integers is the same in every process and every run.
-        seeds = [hash((self.faces.seed, self.faces.epoch, index)) for index in indices]
-        return [item | self.sentences.draw(item["labels"], seed) for item, seed in zip(items, seeds, strict=True)]
+        items = super().__getitems__(indices)
+        return [
+            item | self.sentences.draw(item["labels"], seed)
+            for item, seed in zip(items, self.seeds(indices), strict=True)
+        ]

@@ -11,6 +11,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 from transformers import BaseImageProcessor
 
+from .augmentation import FaceTransform
+
 
 # How far inaccurate landmarks of a face detector may rotate, shift and scale an aligned face.
 MAX_DEGREES, MAX_SHIFT, SCALES, MAX_SHEAR = 12.0, 0.06, (0.88, 1.14), 5.0
@@ -20,7 +22,7 @@ JPEG_QUALITIES, SMALLEST_SIDE = (15, 90), 0.35
 DEEPEST_SHADOW = 0.35
 
 
-class StrongFaceAugmentation:
+class StrongFaceAugmentation(FaceTransform):
     """Affine jitter, mirror, colours, shadow, blur, low resolution, JPEG, noise and occlusion, then normalization.
 
     Args:
@@ -28,10 +30,7 @@ class StrongFaceAugmentation:
     """
 
     def __init__(self, image_processor: BaseImageProcessor):
-        size, crop_size = image_processor.size, image_processor.crop_size
-        self.size = (size["height"], size["width"])
-        self.crop_size = (crop_size["height"], crop_size["width"])
-        self.resample = image_processor.resample
+        super().__init__(image_processor)
         self.affine = v2.RandomAffine(
             MAX_DEGREES,
             translate=(MAX_SHIFT, MAX_SHIFT),
@@ -68,20 +67,10 @@ class StrongFaceAugmentation:
         """Returns the seed, on which alone everything random depends."""
         return seed
 
-    def apply(self, images: list[Image.Image], seeds: list[int]) -> list[torch.Tensor]:
-        """Transforms pictures.
+    def apply(self, images: list[Image.Image], parameters: list[int]) -> list[torch.Tensor]:
+        return [self._transform(image, seed) for image, seed in zip(images, parameters, strict=True)]
 
-        Args:
-            images: Pictures of any size and mode.
-            seeds: One for each picture.
-
-        Returns:
-            `pixel_values` `[3, H, W]` of each picture.
-        """
-        return [self(image, seed) for image, seed in zip(images, seeds, strict=True)]
-
-    def __call__(self, image: Image.Image, seed: int) -> torch.Tensor:
-        """Returns `pixel_values` `[3, H, W]`; the same for the same image and seed, whatever ran before."""
+    def _transform(self, image: Image.Image, seed: int) -> torch.Tensor:
         # torchvision draws from torch's global generator, which the network's dropout uses as well.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed % 2**63)

@@ -13,7 +13,6 @@ from ..language.tokenizer import build_state_tokenizer
 from ..modeling_vl_fau import VLFAUForAUDetection
 from ..saved_checkpoints import save_checkpoint
 from .arguments import AUTrainingArguments
-from .augmentation import AugmentedFaces
 from .engine import Stage
 from .run_folder import TEST_SENTENCES_FILE, VL_FAU_STAGE
 from .runs import TrainingRun
@@ -100,8 +99,7 @@ class VLFAUTrainingRun(TrainingRun):
             )
 
     def _train_faces(self) -> DescribedFaces:
-        faces = AugmentedFaces(self.splits["train"], self._augmentation(), self.arguments.seed)
-        return DescribedFaces(faces, self.sentences)
+        return DescribedFaces(self.splits["train"], self._augmentation(), self.arguments.seed, self.sentences)
 
     def export(self, trained: Path):
         """Writes the checkpoint to the run's folder: network, image processor, and the tokenizer of its sentences."""
