@@ -195,7 +195,6 @@ def bootstrap_scores(
             f"`num_resamples` must be at least 1 and `confidence` between 0 and 1, got {num_resamples} and "
             f"{confidence}."
         )
-    check_folds(predictions)
     if single := single_subject_folds(predictions):
         raise ValueError(f"Fold {single[0]} has 1 test subject: a bootstrap over subjects needs two.")
     return _bootstrap(predictions, metric, num_resamples, confidence, seed, over_seeds)
@@ -211,7 +210,6 @@ def estimate_scores(predictions: Sequence[FoldPredictions], metric: Metric = "f1
     Raises:
         ValueError: If the predictions do not form a protocol, or `metric` does not exist.
     """
-    check_folds(predictions)
     return _bootstrap(predictions, metric, num_resamples=0)
 
 

@@ -185,6 +185,11 @@ def mean_over_aus(values: ArrayLike, au_names: Sequence[str]) -> tuple[float, li
     return mean, [name for name, left_out in zip(au_names, undefined, strict=True) if left_out]
 
 
+def none_if_undefined(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if np.isnan(value) else float(value)
+
+
 def compute_au_metrics(
     labels: ArrayLike,
     probabilities: ArrayLike,
@@ -216,11 +221,11 @@ def compute_au_metrics(
     results: dict[str, float | int | list[str] | None] = {}
     for metric in AVERAGED_METRICS:
         mean, undefined = mean_over_aus(scores[metric], au_names)
-        results[f"mean_{metric}"] = _none_if_nan(mean)
+        results[f"mean_{metric}"] = none_if_undefined(mean)
         results[f"undefined_{metric}"] = undefined
     scores["positive_rate"] = counts.positive_rate
     for index, name in enumerate(au_names):
-        results |= {f"{metric}_{name}": _none_if_nan(values[index]) for metric, values in scores.items()}
+        results |= {f"{metric}_{name}": none_if_undefined(values[index]) for metric, values in scores.items()}
         results[f"support_{name}"] = int(counts.support[index])
     return results
 
@@ -262,11 +267,6 @@ def _cell(metrics: Mapping[str, object], key: str) -> str:
 def _divide(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> NDArray[np.float64]:
     """Divides elementwise; 0 / 0 gives NaN without a warning."""
     return np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator > 0)
-
-
-def _none_if_nan(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if np.isnan(value) else float(value)
 
 
 def _known(

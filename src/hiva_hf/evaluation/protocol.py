@@ -11,7 +11,15 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .metrics import DEFAULT_THRESHOLD, AUCounts, compute_roc_auc, count_au_predictions, mean_over_aus, tune_thresholds
+from .metrics import (
+    DEFAULT_THRESHOLD,
+    AUCounts,
+    compute_roc_auc,
+    count_au_predictions,
+    mean_over_aus,
+    none_if_undefined,
+    tune_thresholds,
+)
 from .predictions import Predictions
 
 
@@ -244,11 +252,6 @@ def mean_where_defined(values: ArrayLike) -> NDArray[np.float64]:
     count = defined.sum(axis=0)
     total = np.where(defined, values, 0).sum(axis=0)
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-
-
-def none_if_undefined(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if np.isnan(value) else float(value)
 
 
 def _score_fold(part: FoldPredictions) -> FoldScores:

@@ -14,7 +14,7 @@ from ..data.manifest import title_of
 from ..viz.figures import save_figure
 from .bootstrap import BootstrapScores
 from .interpretation import TooFewFacesError
-from .protocol import none_if_undefined
+from .metrics import none_if_undefined
 from .published import PublishedTable, find_published_table, published_tables
 from .reproduction import (
     ABLATIONS,

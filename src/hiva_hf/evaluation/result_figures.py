@@ -26,8 +26,7 @@ from .interpretation import (
     read_description_similarities,
     read_faces,
 )
-from .metrics import DEFAULT_THRESHOLD, average_ranks
-from .protocol import none_if_undefined
+from .metrics import DEFAULT_THRESHOLD, average_ranks, none_if_undefined
 from .published import PublishedTable
 from .reproduction import BASELINE, FULL, NO_DIFFERENCE_LOSS, VARIANT_NAMES, Job, Reproduction
 from .result_tables import PERCENT, MethodResult, compare_methods

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ..facs import get_action_unit
 from .bootstrap import BootstrapScores, bootstrap_scores, check_same_tests, estimate_scores, single_subject_folds
-from .metrics import DEFAULT_THRESHOLD
-from .protocol import FoldPredictions, ProtocolScores, none_if_undefined, score_protocol
+from .metrics import DEFAULT_THRESHOLD, none_if_undefined
+from .protocol import FoldPredictions, ProtocolScores, score_protocol
 from .published import PUBLISHED_DECIMALS, PublishedTable
 from .tables import NOT_APPLICABLE, OURS, PUBLISHED, SOURCE_COLUMN, Cell, Column, Table
 

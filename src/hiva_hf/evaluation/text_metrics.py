@@ -18,8 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..extras import import_from_extra
 from ..facs import ACTION_UNITS, au_number
 from ..language.parsing import parse_state, read_clauses
-from .metrics import DEFAULT_THRESHOLD, count_au_predictions, mean_over_aus
-from .protocol import none_if_undefined
+from .metrics import DEFAULT_THRESHOLD, count_au_predictions, mean_over_aus, none_if_undefined
 
 
 logger = logging.getLogger(__name__)

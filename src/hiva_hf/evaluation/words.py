@@ -14,7 +14,8 @@ from pathlib import Path
 from ..atomic_files import write_text
 from ..data.manifest import title_of
 from .bootstrap import DEFAULT_RESAMPLES, BootstrapScores, bootstrap_scores, check_same_seeds, check_same_tests
-from .protocol import FoldPredictions, none_if_undefined, score_protocol
+from .metrics import none_if_undefined
+from .protocol import FoldPredictions, score_protocol
 from .report import REPORT_FOLDER, describe_reproduction, head_report
 from .reproduction import BASELINE, FULL, SENTENCE_LEVEL, VARIANT_NAMES, Reproduction
 from .result_tables import COMPARED_METRICS, PERCENT

@@ -29,9 +29,9 @@ from ..atomic_files import write_file, write_folder, write_text
 from ..data import au_numbers, load_au_dataset
 from ..data.manifest import title_of
 from ..evaluation.bootstrap import BootstrapScores, bootstrap_scores
-from ..evaluation.metrics import compute_roc_auc
+from ..evaluation.metrics import compute_roc_auc, none_if_undefined
 from ..evaluation.predictions import Predictions
-from ..evaluation.protocol import FoldPredictions, none_if_undefined
+from ..evaluation.protocol import FoldPredictions
 from ..evaluation.tables import OURS, SOURCE_COLUMN, Column, Table
 from ..facs import au_label, get_action_unit
 from .head import TextConditionedAUConfig
