@@ -1,4 +1,4 @@
-"""Metrics of Action Unit detection: counts, scores, averages and thresholds in plain numpy.
+"""Metrics of Action Unit detection: counts, scores, averages and thresholds.
 
 Everywhere, `labels` is [n, N] with 1 for present, 0 for absent and -100 for unknown, and `probabilities` is [n, N]
 between 0 and 1; row i is one face and column j one Action Unit. All scores ignore unknown labels. Scores are computed
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from ..facs import MISSING_LABEL, find_action_unit
@@ -133,12 +134,6 @@ def compute_roc_auc(
     """
     labels, probabilities = _check_inputs(labels, probabilities, au_names)
     return np.array([_roc_auc(*_known(labels, probabilities, au)) for au in range(labels.shape[1])])
-
-
-def average_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks [n] from 1; equal values share the mean of their ranks."""
-    _, group, group_sizes = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(group_sizes) - (group_sizes - 1) / 2)[group]
 
 
 def tune_thresholds(
@@ -282,7 +277,7 @@ def _roc_auc(present: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> 
     num_absent = len(present) - num_present
     if num_present == 0 or num_absent == 0:
         return float("nan")
-    rank_sum = average_ranks(probabilities)[present].sum()
+    rank_sum = pd.Series(probabilities).rank()[present].sum()
     return float((rank_sum - num_present * (num_present + 1) / 2) / (num_present * num_absent))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from datasets import Dataset
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ from .interpretation import (
     read_description_similarities,
     read_faces,
 )
-from .metrics import DEFAULT_THRESHOLD, average_ranks, none_if_undefined
+from .metrics import DEFAULT_THRESHOLD, none_if_undefined
 from .published import PublishedTable
 from .reproduction import BASELINE, FULL, NO_DIFFERENCE_LOSS, VARIANT_NAMES, Job, Reproduction
 from .result_tables import PERCENT, MethodResult, compare_methods
@@ -42,11 +43,8 @@ MAX_MOMENTS = 5
 
 def spearman_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     """Spearman's rho over the entries that are defined in both; NaN if one of them is constant."""
-    defined = ~(np.isnan(first) | np.isnan(second))
-    ranks = [average_ranks(values[defined]) for values in (first, second)]
-    if any(len(np.unique(values)) < 2 for values in ranks):
-        return float("nan")
-    return float(np.corrcoef(*ranks)[0, 1])
+    # `Series.corr` would need SciPy.
+    return float(pd.DataFrame({"first": first, "second": second}).corr("spearman").loc["first", "second"])
 
 
 def make_gain_figure(
