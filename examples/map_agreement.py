@@ -25,6 +25,7 @@ from hiva_hf.data.loading import load_au_dataset
 from hiva_hf.data.views import evenly_spaced
 from hiva_hf.face_alignment import TEMPLATE
 from hiva_hf.facs import get_action_unit
+from hiva_hf.pipeline_au_detection import square_maps
 from hiva_hf.reported_errors import REPORTED_ERRORS, message_of
 from hiva_hf.sensitivity import read_with_sensitivity
 
@@ -74,8 +75,7 @@ def read_maps(model, processor, faces) -> tuple[np.ndarray, np.ndarray, dict[str
         probabilities.append(outputs["logits"].sigmoid().numpy())
         for kind, values in (("ddca", outputs.ddca_attentions), ("cdca", outputs.cdca_attentions)):
             if values is not None:
-                side = round(values.shape[-1] ** 0.5)
-                maps[kind].append(values.unflatten(-1, (side, side)).numpy())
+                maps[kind].append(square_maps(values))
         maps["sensitivity"].append(sensitivity.numpy())
     found = {kind: np.concatenate(values) for kind, values in maps.items() if values}
     return np.concatenate(probabilities), thresholds.numpy(), found

@@ -543,7 +543,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         ]
         for name, key in ATTENTIONS.items():
             if name in output:
-                face[key] = _square(output[name][0])
+                face[key] = square_maps(output[name][0])
                 face["view_matrix"] = view_matrix
         if "evidence_sensitivity" in output and "view_matrix" in face:
             face["sensitivity"] = output["evidence_sensitivity"][0].numpy()
@@ -571,7 +571,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
                 probabilities=[au["score"] for au in face["aus"]],
                 thresholds=thresholds,
                 experimental=config.experimental_labels or (),
-                maps=None if maps is None else _square(maps),
+                maps=None if maps is None else square_maps(maps),
                 kind="attention" if sensitivity is None else "sensitivity",
                 landmarks=_landmarks_in_view(output["face"]),
                 word_weights=None if words is None else words.numpy(),
@@ -608,10 +608,10 @@ def _check_sides(image_processor: Any):
             )
 
 
-def _square(tokens: torch.Tensor) -> np.ndarray:
-    """Maps of tokens in rows, `[num_aus, num_tokens]` -> `[num_aus, height, width]`."""
+def square_maps(tokens: torch.Tensor) -> np.ndarray:
+    """Maps of tokens in rows, `[..., num_tokens]` -> `[..., height, width]`."""
     side = math.isqrt(tokens.shape[-1])
-    return tokens.reshape(-1, side, side).numpy()
+    return tokens.unflatten(-1, (side, side)).numpy()
 
 
 def _landmarks_in_view(face: dict[str, Any]) -> np.ndarray:

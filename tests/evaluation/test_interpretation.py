@@ -10,12 +10,12 @@ from hiva_hf.evaluation.interpretation import (
     FaceReadings,
     choose_example_faces,
     graph_statistics,
-    mean_off_diagonal,
     pictures_of,
     read_description_similarities,
     read_faces,
 )
 from hiva_hf.modeling_hiva import adjacency
+from hiva_hf.viz.similarity import off_diagonal
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_similarities_are_read_in_the_order_of_training(tmp_path):
     similarities = read_description_similarities(tmp_path)
     assert list(similarities) == ["before training", "epoch 2", "epoch 10"]
     np.testing.assert_allclose(similarities["before training"], [[1, 0.5], [0.5, 1]], atol=1e-6)
-    assert [mean_off_diagonal(matrix) for matrix in similarities.values()] == pytest.approx([0.5, 1, 0], abs=1e-6)
+    assert [off_diagonal(matrix).mean() for matrix in similarities.values()] == pytest.approx([0.5, 1, 0], abs=1e-6)
     with pytest.raises(FileNotFoundError, match="holds no description embeddings"):
         read_description_similarities(tmp_path / "none")
 

@@ -13,7 +13,9 @@ from transformers import AutoImageProcessor, AutoModel
 
 from ..data.views import evenly_spaced
 from ..modeling_hiva import adjacency
+from ..pipeline_au_detection import square_maps
 from ..training.run_folder import EMBEDDINGS_FOLDER
+from ..viz.similarity import cosine_similarity
 
 
 _BATCH_SIZE = 32
@@ -69,18 +71,10 @@ def read_description_similarities(run_folder: Path) -> dict[str, NDArray[np.floa
     similarities = {}
     for path in sorted(folder.glob("epoch-*.npy")):
         epoch = int(path.stem.removeprefix("epoch-"))
-        embeddings = np.load(path).astype(np.float64)
-        rows = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-        similarities[f"epoch {epoch}" if epoch > 0 else "before training"] = rows @ rows.T
+        similarities[f"epoch {epoch}" if epoch > 0 else "before training"] = cosine_similarity(np.load(path))
     if not similarities:
         raise FileNotFoundError(f"{folder} holds no description embeddings; a run that reads descriptions saves them.")
     return similarities
-
-
-def mean_off_diagonal(matrix: NDArray[np.float64]) -> float:
-    """Mean of a square matrix without its diagonal: how similar the descriptions of different AUs are."""
-    size = len(matrix)
-    return float((matrix.sum() - np.trace(matrix)) / (size * (size - 1)))
 
 
 @torch.no_grad()
@@ -112,8 +106,8 @@ def read_faces(checkpoint: Path, faces: Dataset, num_neighbors: int | None = Non
         labels=np.array(faces["labels"][:]),
         probabilities=torch.cat(probabilities).numpy(),
         graphs=connected.numpy(),
-        ddca_maps=_square_maps(ddca),
-        cdca_maps=_square_maps(cdca),
+        ddca_maps=_joined_maps(ddca),
+        cdca_maps=_joined_maps(cdca),
     )
 
 
@@ -168,10 +162,6 @@ def pictures_of(checkpoint: Path, faces: Dataset) -> list[Image.Image]:
     return [Image.fromarray(view.numpy()) for view in views]
 
 
-def _square_maps(batches: Sequence[torch.Tensor | None]) -> NDArray[np.float32] | None:
+def _joined_maps(batches: Sequence[torch.Tensor | None]) -> NDArray[np.float32] | None:
     """[n, N, T] of several batches -> [n, N, h, w]."""
-    if batches[0] is None:
-        return None
-    maps = torch.cat(list(batches))
-    side = round(maps.shape[-1] ** 0.5)
-    return maps.unflatten(-1, (side, side)).numpy()
+    return None if batches[0] is None else square_maps(torch.cat(list(batches)))

@@ -18,11 +18,11 @@ from ..viz.figures import (
     draw_gains,
     draw_graph_examples,
 )
+from ..viz.similarity import off_diagonal
 from .interpretation import (
     FaceReadings,
     choose_example_faces,
     graph_statistics,
-    mean_off_diagonal,
     pictures_of,
     read_description_similarities,
     read_faces,
@@ -84,7 +84,7 @@ def make_similarity_figure(reproduction: Reproduction, title: str, au_labels: Se
         shown = [list(moments)[index] for index in evenly_spaced(len(moments), MAX_MOMENTS)]
         methods[VARIANT_NAMES[variant]] = {moment: moments[moment] for moment in shown}
     means = {
-        method: {moment: mean_off_diagonal(matrix) for moment, matrix in moments.items()}
+        method: {moment: float(off_diagonal(matrix).mean()) for moment, matrix in moments.items()}
         for method, moments in methods.items()
     }
     return draw_description_similarities(methods, au_labels, f"{title}, ours"), {"mean_cosine_similarity": means}

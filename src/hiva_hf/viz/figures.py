@@ -16,8 +16,8 @@ from PIL import Image
 
 from .attention import add_attention_bar, attention_peak, show_attention
 from .graph import draw_graph, graph_handles
-from .similarity import show_similarity
-from .style import MEDIUM, PAGE_WIDTH, SMALL, THEMES, write_figure
+from .similarity import off_diagonal, show_similarity
+from .style import MEDIUM, PAGE_WIDTH, SMALL, THEMES, TINY, write_figure
 
 
 LIGHT = THEMES["light"]
@@ -134,13 +134,13 @@ def draw_description_similarities(
     figure = LIGHT.figure(*size, layout="constrained")
     grid = figure.subplots(len(methods), num_columns, squeeze=False)
     lowest = min(matrix.min() for moments in methods.values() for matrix in moments.values())
+    numbers = [label.removeprefix("AU") for label in au_labels]
     for row, (method, moments) in zip(grid, methods.items(), strict=True):
         for axes in row[len(moments) :]:
             axes.set_axis_off()
         for axes, (moment, matrix) in zip(row, moments.items(), strict=False):
-            shown = show_similarity(axes, matrix, au_labels, lowest, LIGHT)
-            others = ~np.eye(len(matrix), dtype=bool)
-            axes.set_title(f"{moment}\nmean {matrix[others].mean():.4f}", fontsize=SMALL, pad=3)
+            shown = show_similarity(axes, matrix, numbers, lowest, LIGHT, TINY)
+            axes.set_title(f"{moment}\nmean {off_diagonal(matrix).mean():.4f}", fontsize=SMALL, pad=3)
         row[0].set_ylabel(method, fontsize=MEDIUM)
     bar = figure.colorbar(shown, ax=grid, shrink=0.8)
     bar.set_label("Cosine similarity", fontsize=SMALL)

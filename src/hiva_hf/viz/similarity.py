@@ -94,15 +94,12 @@ def draw_similarity(
     side = width - LABELS_SIZE - BAR_WIDTH - MARGIN
     figure = theme.figure(width, TITLE_HEIGHT + side + LABELS_SIZE)
     axes = add_axes(figure, LABELS_SIZE, TITLE_HEIGHT, side, side)
-    others = ~np.eye(len(matrix), dtype=bool)
-    shown = show_similarity(axes, matrix, labels, float(matrix[others].min()), theme)
+    others = off_diagonal(matrix)
     cell = side / len(labels)
-    size = min(SMALL, max(TINY - 1, 60 * cell))
-    axes.set_xticks(range(len(labels)), labels, fontsize=size, rotation=90)
-    axes.set_yticks(range(len(labels)), labels, fontsize=size)
+    shown = show_similarity(axes, matrix, labels, others.min(), theme, min(SMALL, max(TINY - 1, 60 * cell)))
     if cell >= MIN_NUMBER_CELL:
         _write_numbers(axes, matrix, shown, cell)
-    mean = f"mean {_number(matrix[others].mean())} without the diagonal"
+    mean = f"mean {_number(others.mean())} without the diagonal"
     heading = f"{title}: {mean}" if title else mean[0].upper() + mean[1:]
     figure.text(
         LABELS_SIZE / width,
@@ -118,13 +115,12 @@ def draw_similarity(
 
 
 def show_similarity(
-    axes: Axes, matrix: NDArray[np.floating], labels: Sequence[str], lowest: float, theme: Theme
+    axes: Axes, matrix: NDArray[np.floating], labels: Sequence[str], lowest: float, theme: Theme, fontsize: float
 ) -> AxesImage:
-    """Draws a matrix `[N, N]` on a scale from `lowest` to 1, with the numbers of the AUs on both axes."""
+    """Draws a matrix `[N, N]` on a scale from `lowest` to 1, with these labels on both axes."""
     shown = axes.imshow(matrix, cmap=theme.similarity, vmin=lowest, vmax=1)
-    numbers = [label.removeprefix("AU") for label in labels]
-    axes.set_xticks(range(len(numbers)), numbers, fontsize=TINY, rotation=90)
-    axes.set_yticks(range(len(numbers)), numbers, fontsize=TINY)
+    axes.set_xticks(range(len(labels)), labels, fontsize=fontsize, rotation=90)
+    axes.set_yticks(range(len(labels)), labels, fontsize=fontsize)
     axes.tick_params(length=1.5, pad=1)
     return shown
 
@@ -148,6 +144,11 @@ def cosine_similarity(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
     rows = np.asarray(embeddings, dtype=np.float64)
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return rows @ rows.T
+
+
+def off_diagonal(matrix: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The entries [N * (N - 1)] of a matrix [N, N] that are not on its diagonal."""
+    return matrix[~np.eye(len(matrix), dtype=bool)]
 
 
 @torch.no_grad()
