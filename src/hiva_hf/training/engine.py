@@ -1,7 +1,6 @@
 """One training stage: steps, validation after each epoch, training checkpoints, and the weights of the best epoch."""
 
 import logging
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -269,12 +268,10 @@ class StageTrainer:
 
     def _save_and_stop(self):
         self._save()
-        # The signal may have reached another process.
-        number = self.stop_request.signal_number or signal.SIGTERM
         raise TrainingInterrupted(
             f"Stopped in {self.stage.name}, epoch {self.progress.epochs_done + 1}, after step {self.steps_done}; the "
             f"checkpoint is in {self.checkpoints.folder}. `--resume_from_checkpoint true` continues from there.",
-            number,
+            self.stop_request.reported_signal,
         )
 
     def _validate(self) -> dict:
@@ -314,9 +311,9 @@ class StageTrainer:
 
     def _keep_weights(self):
         if self.accelerator.is_main_process:
-            model = self.evaluated.copy if self.evaluated.copy is not None else self.model
             atomic_files.write_folder(
-                self.checkpoints.best_folder(self.progress.best_epoch), lambda folder: save_checkpoint(folder, model)
+                self.checkpoints.best_folder(self.progress.best_epoch),
+                lambda folder: save_checkpoint(folder, self.evaluated.current),
             )
 
     def _finish(self) -> Path:

@@ -19,12 +19,16 @@ class EvaluatedModel:
         self.model = model
         self.copy = copy.deepcopy(model) if needs_copy else None
 
+    @property
+    def current(self) -> HiVAPreTrainedModel:
+        """The network as it was last renewed."""
+        return self.model if self.copy is None else self.copy
+
     def renewed(self, average: ExponentialMovingAverage | None) -> HiVAPreTrainedModel:
         """The network with the current weights; all processes must call this."""
-        if self.copy is None:
-            return self.model
-        tensors = model_tensors(self.model)
-        if average is not None:
-            tensors |= average.tensors()
-        load_model_tensors(self.copy, tensors)
-        return self.copy
+        if self.copy is not None:
+            tensors = model_tensors(self.model)
+            if average is not None:
+                tensors |= average.tensors()
+            load_model_tensors(self.copy, tensors)
+        return self.current

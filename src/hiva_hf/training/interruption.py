@@ -43,6 +43,11 @@ class StopRequest:
     def is_set(self) -> bool:
         return self.signal_number is not None
 
+    @property
+    def reported_signal(self) -> int:
+        """The signal that ends the run; it may have reached another process of it."""
+        return self.signal_number or signal.SIGTERM
+
     def __enter__(self) -> "StopRequest":
         self._depth += 1
         # Python handles signals in the main thread only; in other threads, the caller decides when training ends.

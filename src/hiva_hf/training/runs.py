@@ -1,7 +1,6 @@
 """A whole run: data, stage 1, stage 2, test, and the exported checkpoint."""
 
 import logging
-import signal
 import time
 from dataclasses import replace
 from functools import cached_property, partial
@@ -391,8 +390,7 @@ class TrainingRun:
             TrainingInterrupted: if one was.
         """
         if any_process(self.accelerator, self.stop_request.is_set):
-            # The signal may have reached another process.
-            raise TrainingInterrupted(message, self.stop_request.signal_number or signal.SIGTERM)
+            raise TrainingInterrupted(message, self.stop_request.reported_signal)
 
     def test(self) -> dict:
         """Metrics of the exported checkpoint on subjects that training never saw.
