@@ -110,11 +110,6 @@ class BootstrapScores:
         return self._interval(self.samples)
 
     @property
-    def undefined_share(self) -> NDArray[np.float64]:
-        """[N], the share of resamples in which the AU's score is undefined in every fold."""
-        return np.isnan(self.samples).mean(axis=0)
-
-    @property
     def p_value(self) -> float:
         """For a difference: twice the share of resamples whose mean has the other sign, at most 1.
 

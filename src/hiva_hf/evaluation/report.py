@@ -96,7 +96,6 @@ def make_report(reproduction: Reproduction, numbers: Sequence[str] | None = None
         detail, difference, comparisons = _make_full_tables(reproduction, results)
         tables += [detail, difference] if difference is not None else [detail]
     folder = reproduction.output_dir / REPORT_FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
     paths, facts, undrawn = _make_figures(reproduction, results, folder)
     record = describe_reproduction(reproduction, command)
     missing = [*_missing(reproduction, results), *undrawn]

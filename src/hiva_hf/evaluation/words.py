@@ -190,7 +190,6 @@ def make_word_report(reproduction: Reproduction, command: str = "") -> WordRepor
         "answer": list(report.answer),
         "missing": list(report.missing),
     }
-    report.folder.mkdir(parents=True, exist_ok=True)
     write_text(report.folder / "words.json", json.dumps(record, indent=2))
     write_text(report.folder / "words.md", report.to_markdown() + "\n")
     return report

@@ -169,11 +169,7 @@ def spread_over_processes(accelerator: Accelerator, model: HiVAPreTrainedModel, 
 
     Returns:
         The module to call for a forward pass; `model` itself for a single process or with FSDP2.
-
-    Raises:
-        ValueError: if sharding is requested for a single process.
     """
-    check_sharding(shard, accelerator.num_processes)
     if accelerator.num_processes == 1:
         return model
     synchronize_batch_norms(model)

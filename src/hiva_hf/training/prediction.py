@@ -1,4 +1,4 @@
-"""Labels and probabilities of whole splits, and their metrics."""
+"""Labels and probabilities of whole splits."""
 
 from collections.abc import Callable
 

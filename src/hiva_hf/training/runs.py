@@ -137,9 +137,7 @@ class TrainingRun:
     @cached_property
     def aus(self) -> tuple[int, ...]:
         """The AUs of all sets that are trained on, in the order of the labels."""
-        aus = [au_numbers(name, data_dir) for name, data_dir in self.arguments.training_sources()]
-        # The order of a custom set need not be ascending.
-        return aus[0] if len(aus) == 1 else tuple(sorted(set().union(*aus)))
+        return tuple(sorted({au for source in self.arguments.training_sources() for au in au_numbers(*source)}))
 
     @property
     def au_labels(self) -> list[str]:

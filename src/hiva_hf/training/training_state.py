@@ -42,7 +42,7 @@ def load_model_tensors(model: nn.Module, tensors: Mapping[str, torch.Tensor]):
         ValueError: if names or shapes don't match this network.
     """
     own = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad} | saved_buffers(model)
-    _check_names(own.keys(), tensors.keys(), "network")
+    _check_names(own.keys(), tensors.keys())
     for name, tensor in own.items():
         _check_shape(name, tensor, tensors[name])
         tensor.copy_(spread_like(tensors[name], tensor))
@@ -80,11 +80,11 @@ def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, t
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _check_names(own: set[str], saved: set[str], what: str):
+def _check_names(own: set[str], saved: set[str]):
     differing = sorted(set(own) ^ set(saved))
     if differing:
         raise ValueError(
-            f"The saved state is for another {what}: {len(differing)} names are in only one of them, such as "
+            f"The saved state is for another network: {len(differing)} names are in only one of them, such as "
             f"{differing[0]}. It was written by another version or with other settings."
         )
 
