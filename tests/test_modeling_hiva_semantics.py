@@ -19,7 +19,6 @@ from hiva_hf.modeling_hiva import (
     adjacency,
     au_detection_loss,
     description_difference_loss,
-    label_weights_from_positive_rates,
 )
 
 
@@ -101,17 +100,6 @@ def test_difference_loss_counts_half_similar_descriptions_by_their_squared_cosin
     # A cosine of 0.5, twice among four entries.
     rows = torch.tensor([[1.0, 0.0], [0.5, math.sqrt(0.75)]])
     assert description_difference_loss(rows).item() == pytest.approx(2 * 0.25 / 4)
-
-
-def test_label_weights_are_inverse_positive_rates_of_mean_one():
-    # 1/r = 2, 4, 4: w = 3 * (2, 4, 4) / 10.
-    assert label_weights_from_positive_rates([0.5, 0.25, 0.25]) == pytest.approx([0.6, 1.2, 1.2])
-
-
-@pytest.mark.parametrize("rate", [0.0, -0.1, 1.5, float("nan")])
-def test_label_weights_refuse_a_rate_that_is_none(rate):
-    with pytest.raises(ValueError, match="position 1"):
-        label_weights_from_positive_rates([0.5, rate])
 
 
 def test_au_loss_sums_over_aus_and_averages_over_the_batch():

@@ -100,8 +100,8 @@ class HiVAConfig(AUDetectionConfigMixin, PreTrainedConfig):
     difference_loss_weight (`float`, *optional*, defaults to 1e-05):
         `lambda`, the weight of `L_diff` (Eq. 1) in the stage-2 loss.
     label_weights (`list[float]`, *optional*):
-        `w_i` of the AU loss, one for each AU (see [`~hiva_hf.modeling_hiva.label_weights_from_positive_rates`]).
-        `None` weighs all AUs alike.
+        `w_i` of the AU loss, one for each AU (see
+        [`~hiva_hf.training.label_weights.label_weights_from_positive_rates`]). `None` weighs all AUs alike.
     label_thresholds (`list[float]`, *optional*):
         Decision thresholds, one for each AU in the order of the logits, chosen on validation subjects: an AU is active
         if its probability reaches its threshold. `None` means 0.5 for all, as in the paper.

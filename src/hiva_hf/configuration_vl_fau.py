@@ -161,7 +161,7 @@ class VLFAUConfig(AUDetectionConfigMixin, PreTrainedConfig):
         Weight of the loss of the global sentence relative to the AU loss.
     label_weights (`list[float]`, *optional*):
         Weights of the AUs in the AU loss, one for each AU (see
-        [`~hiva_hf.modeling_hiva.label_weights_from_positive_rates`]). `None` weighs all AUs alike.
+        [`~hiva_hf.training.label_weights.label_weights_from_positive_rates`]). `None` weighs all AUs alike.
     label_thresholds (`list[float]`, *optional*):
         Decision thresholds, one for each AU in the order of the logits, chosen on validation subjects: an AU is active
         if its probability reaches its threshold. `None` means 0.5 for all.

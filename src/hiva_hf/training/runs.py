@@ -19,12 +19,7 @@ from ..data.views import evenly_spaced
 from ..evaluation.metrics import compute_au_metrics
 from ..evaluation.predictions import ROW_COLUMNS, write_predictions
 from ..image_processing_hiva import HiVAImageProcessor
-from ..modeling_hiva import (
-    HiVAForAUDetection,
-    HiVAForPreTraining,
-    HiVAPreTrainedModel,
-    label_weights_from_positive_rates,
-)
+from ..modeling_hiva import HiVAForAUDetection, HiVAForPreTraining, HiVAPreTrainedModel
 from ..saved_checkpoints import save_checkpoint
 from .arguments import AUTrainingArguments, paper_num_neighbors
 from .augmentation import AugmentedFaces, EvaluationFaces, FaceAugmentation, FaceTransform
@@ -37,6 +32,7 @@ from .environment import PeakMemory, describe_environment
 from .hardware import check_compile_backend, choose_mixed_precision, must_use_cpu, use_cpu_cores
 from .input_digests import digest_of_descriptions, digest_of_faces
 from .interruption import StopRequest, TrainingInterrupted
+from .label_weights import label_weights_from_positive_rates
 from .optimization import freeze_backbone
 from .prediction import predict
 from .run_folder import (
