@@ -26,10 +26,10 @@ from hiva_hf.evaluation.metrics import format_au_table  # noqa: E402
 from hiva_hf.reported_errors import REPORTED_ERRORS, message_of  # noqa: E402
 from hiva_hf.training.distributed import ProcessCountError  # noqa: E402
 from hiva_hf.training.interruption import TrainingInterrupted  # noqa: E402
+from hiva_hf.training.model_runs import make_run  # noqa: E402
 from hiva_hf.training.resuming import resume_command  # noqa: E402
 from hiva_hf.training.run_folder import RESULTS_PICTURE  # noqa: E402
 from hiva_hf.training.settings import parse_arguments  # noqa: E402
-from hiva_hf.training.vl_fau_runs import make_run  # noqa: E402
 from hiva_hf.viz import draw_results  # noqa: E402
 
 

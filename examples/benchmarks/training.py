@@ -27,8 +27,8 @@ from hiva_hf.training.augmentation import (
     FaceAugmentation,
 )
 from hiva_hf.training.hardware import choose_mixed_precision, use_cpu_cores
+from hiva_hf.training.hiva_runs import HiVATrainingRun
 from hiva_hf.training.optimization import freeze_backbone, make_optimizer
-from hiva_hf.training.runs import TrainingRun
 
 from .timing import Table, interleave, ratio
 
@@ -238,8 +238,8 @@ def demo_steps(quick: bool) -> Table:
     rounds, num_steps = (2, 2) if quick else (10, 6)
     with tempfile.TemporaryDirectory() as folder:
         arguments = AUTrainingArguments(output_dir=folder, max_train_samples=num_steps * BATCH_SIZE)
-        run = TrainingRun(arguments)
-        model = HiVAForPreTraining(run.build_detector()[0].config)
+        run = HiVATrainingRun(arguments)
+        model = HiVAForPreTraining(run.build_detector().config)
     freeze_backbone(model, arguments.trainable_backbone_layers)
     faces = AugmentedFaces(run.splits["train"], FaceAugmentation(run.image_processor), arguments.seed)
     feeds = {"a batch at hand": [next(iter(DataLoader(faces, BATCH_SIZE)))] * num_steps}

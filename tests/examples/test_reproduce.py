@@ -22,8 +22,8 @@ from hiva_hf.evaluation.reproduction import VARIANT_NAMES, VARIANTS, Job, defaul
 from hiva_hf.evaluation.tables import OURS, PUBLISHED
 from hiva_hf.training.arguments import AUTrainingArguments
 from hiva_hf.training.engine import StageTrainer
+from hiva_hf.training.hiva_runs import HiVATrainingRun
 from hiva_hf.training.interruption import TrainingInterrupted
-from hiva_hf.training.runs import TrainingRun
 from hiva_hf.training.settings import save_settings
 
 
@@ -87,10 +87,10 @@ def test_variants_of_a_fold_share_one_stage_1_and_folds_do_not(reproduction):
 
 
 def test_a_shared_stage_1_gives_what_a_run_of_its_own_gives(reproduction):
-    """The full variant by `TrainingRun` alone, which trains its own stage 1: the same weights."""
+    """The full variant by `HiVATrainingRun` alone, which trains its own stage 1: the same weights."""
     job = Job("full", 1, 42)
     settings = reproduction.arguments.__dict__ | {"output_dir": str(reproduction.output_dir / "alone"), "fold": 1}
-    TrainingRun(AUTrainingArguments(**settings)).run()
+    HiVATrainingRun(AUTrainingArguments(**settings)).run()
     alone = load_file(reproduction.output_dir / "alone" / "model.safetensors")
     shared = load_file(reproduction.folder(job) / "model.safetensors")
     assert all(torch.equal(alone[name], shared[name]) for name in alone)

@@ -18,6 +18,7 @@ from transformers import BertConfig, BertModel, Dinov2Config, Dinov2Model
 
 from hiva_hf.data import MISSING_LABEL, load_au_dataset
 from hiva_hf.training.arguments import AUTrainingArguments
+from hiva_hf.training.hiva_runs import HiVATrainingRun
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +66,13 @@ def make_settings(towers) -> Callable[..., dict]:
 @pytest.fixture(scope="session")
 def make_arguments(make_settings) -> Callable[..., AUTrainingArguments]:
     return lambda output_dir, **overrides: AUTrainingArguments(**make_settings(output_dir, **overrides))
+
+
+@pytest.fixture(scope="session")
+def finished_run(make_arguments, tmp_path_factory) -> tuple[HiVATrainingRun, dict]:
+    """A run of HiVA, and its results."""
+    run = HiVATrainingRun(make_arguments(tmp_path_factory.mktemp("run")))
+    return run, run.run()
 
 
 # Windows has but one way to end a process.

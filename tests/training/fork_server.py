@@ -13,8 +13,8 @@ import torch
 from transformers import BertModel, Dinov2Model  # noqa: F401 (else every process would import them anew)
 
 from hiva_hf.training.arguments import AUTrainingArguments
+from hiva_hf.training.hiva_runs import HiVATrainingRun
 from hiva_hf.training.interruption import TrainingInterrupted
-from hiva_hf.training.runs import TrainingRun
 
 
 def train(request: dict) -> int:
@@ -23,7 +23,7 @@ def train(request: dict) -> int:
     for stream in (1, 2):
         os.dup2(log, stream)
     try:
-        TrainingRun(AUTrainingArguments(**request["start"])).run()
+        HiVATrainingRun(AUTrainingArguments(**request["start"])).run()
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     except TrainingInterrupted as interruption:

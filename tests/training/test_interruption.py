@@ -5,9 +5,9 @@ import threading
 import pytest
 
 from hiva_hf.training.checkpoints import checkpoint_folder, read_progress
+from hiva_hf.training.hiva_runs import HiVATrainingRun
 from hiva_hf.training.interruption import StopRequest, TrainingInterrupted
 from hiva_hf.training.resuming import resume_command
-from hiva_hf.training.runs import TrainingRun
 
 
 def test_a_signal_is_remembered_and_ends_nothing():
@@ -82,8 +82,8 @@ def test_the_command_to_go_on_asks_for_the_shards_that_a_configuration_file_aske
 
 
 def test_a_request_during_validation_is_taken_there_and_nothing_is_trained_again(make_arguments, tmp_path):
-    run = TrainingRun(make_arguments(tmp_path, stage1_epochs=1))
-    detector, _ = run.build_detector()
+    run = HiVATrainingRun(make_arguments(tmp_path, stage1_epochs=1))
+    detector = run.build_detector()
     # As if the signal came with the last step's report still unread.
     run.stop_request.signal_number = None
 

@@ -1,4 +1,4 @@
-"""The whole run on small real towers and a few faces of the embedded set."""
+"""What all runs have in common, by whole runs of HiVA on small real towers and a few faces of the embedded set."""
 
 import json
 import os
@@ -12,26 +12,16 @@ import torch
 import yaml
 from transformers import AutoConfig, AutoModel, TimmWrapperConfig
 
-from hiva_hf import HiVAForAUDetection, HiVAForPreTraining
 from hiva_hf.data import AU_SETS, load_au_dataset
 from hiva_hf.evaluation.checkpoint_evaluation import read_subject_record
 from hiva_hf.evaluation.metrics import compute_au_metrics
 from hiva_hf.evaluation.predictions import read_predictions
-from hiva_hf.facs import ACTION_UNITS
 from hiva_hf.training.arguments import AUTrainingArguments
-from hiva_hf.training.descriptions import NUM_GENERATED
-from hiva_hf.training.run_folder import read_metrics
-from hiva_hf.training.runs import TrainingRun
-from hiva_hf.training.vl_fau_runs import make_run
+from hiva_hf.training.hiva_runs import HiVATrainingRun
+from hiva_hf.training.model_runs import make_run
 
 
-@pytest.fixture(scope="module")
-def finished_run(make_arguments, tmp_path_factory):
-    run = TrainingRun(make_arguments(tmp_path_factory.mktemp("run")))
-    return run, run.run()
-
-
-def every_file(run: TrainingRun) -> str:
+def every_file(run: HiVATrainingRun) -> str:
     """All that a run has written as text."""
     return "".join(
         path.read_text() for path in run.output_dir.rglob("*") if path.suffix in (".json", ".yaml", ".jsonl")
@@ -54,17 +44,6 @@ def test_the_run_was_tested_on_subjects_that_it_never_saw(finished_run):
     assert not seen & set(results["test_subjects"])
 
 
-def test_the_run_folder_is_a_detector_without_text_side(finished_run):
-    run, _ = finished_run
-    model = AutoModel.from_pretrained(run.output_dir)
-    assert isinstance(model, HiVAForAUDetection)
-    assert model.text_model is None
-    assert not model.training
-    assert not list(run.output_dir.rglob("*.bin"))
-    with torch.no_grad():
-        assert model(torch.zeros(1, 3, 56, 56)).logits.shape == (1, len(AU_SETS["synthfacs"]))
-
-
 def test_the_reported_metrics_are_those_of_the_saved_checkpoint(finished_run):
     run, results = finished_run
     model = AutoModel.from_pretrained(run.output_dir)
@@ -77,17 +56,6 @@ def test_the_reported_metrics_are_those_of_the_saved_checkpoint(finished_run):
     assert results["test_mean_accuracy"] == pytest.approx((active == labels).mean(), abs=1e-6)
 
 
-def test_the_best_epoch_is_the_one_that_goes_on(finished_run):
-    run, _ = finished_run
-    metrics = read_metrics(run.output_dir / "metrics.jsonl")
-    for stage, model_class in (("stage1", HiVAForPreTraining), ("stage2", HiVAForAUDetection)):
-        history = [epoch for epoch in metrics if epoch["stage"] == stage]
-        assert [epoch["epoch"] for epoch in history] == [1, 2]
-        best = max(epoch["mean_roc_auc"] for epoch in history)
-        assert [epoch["mean_roc_auc"] for epoch in history if epoch["is_best"]][-1] == best
-        assert isinstance(model_class.from_pretrained(run.output_dir / stage), model_class)
-
-
 def test_the_label_weights_come_from_the_training_subjects_alone(finished_run):
     run, _ = finished_run
     rates = np.array(run.splits["train"]["labels"]).mean(axis=0)
@@ -95,31 +63,16 @@ def test_the_label_weights_come_from_the_training_subjects_alone(finished_run):
     assert AutoModel.from_pretrained(run.output_dir).config.label_weights == pytest.approx(expected.tolist())
 
 
-def test_only_what_should_learn_has_moved(finished_run, towers):
-    run, _ = finished_run
-    trained = HiVAForAUDetection.from_pretrained(run.output_dir / "stage2")
-    vision = dict(AutoModel.from_pretrained(towers / "vision").named_parameters())
-    moved = {n for n, p in trained.vision_model.backbone.named_parameters() if not torch.equal(p, vision[n])}
-    # Of two layers the last one is trained, and the final norm.
-    assert moved
-    assert all(".1." in name or name.startswith("layernorm") for name in moved)
-    text = dict(AutoModel.from_pretrained(towers / "text").named_parameters())
-    moved = {n for n, p in trained.text_model.encoder.named_parameters() if not torch.equal(p, text[n])}
-    # Of three layers the last two are trained.
-    assert moved
-    assert all("layer.1." in name or "layer.2." in name for name in moved)
-
-
 def test_resuming_a_finished_run_trains_nothing(finished_run, make_arguments):
     run, results = finished_run
     weights = (run.output_dir / "model.safetensors").stat().st_mtime_ns
-    assert TrainingRun(make_arguments(run.output_dir, resume_from_checkpoint=True)).run() == results
+    assert HiVATrainingRun(make_arguments(run.output_dir, resume_from_checkpoint=True)).run() == results
     assert (run.output_dir / "model.safetensors").stat().st_mtime_ns == weights
 
 
 def test_a_finished_run_may_be_repeated(finished_run, make_arguments):
     run, _ = finished_run
-    TrainingRun(make_arguments(run.output_dir, report_to=["tensorboard"]))
+    HiVATrainingRun(make_arguments(run.output_dir, report_to=["tensorboard"]))
 
 
 def test_a_finished_run_leaves_no_training_states(finished_run):
@@ -127,18 +80,8 @@ def test_a_finished_run_leaves_no_training_states(finished_run):
     assert not (run.output_dir / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("variant", ["baseline", "no_cdca", "shuffled_descriptions", "random_vectors", "names_only"])
-def test_an_ablation_or_control_is_one_setting(make_arguments, tmp_path, variant):
-    arguments = make_arguments(tmp_path, variant=variant, stage1_epochs=1, stage2_epochs=1, max_eval_samples=64)
-    TrainingRun(arguments).run()
-    model = AutoModel.from_pretrained(tmp_path)
-    assert model.config.variant == variant
-    with torch.no_grad():
-        assert model(torch.zeros(1, 3, 56, 56)).logits.isfinite().all()
-
-
 def test_an_au_that_never_occurs_in_training_is_named(make_arguments, tmp_path):
-    run = TrainingRun(make_arguments(tmp_path, max_train_samples=2))
+    run = HiVATrainingRun(make_arguments(tmp_path, max_train_samples=2))
     with pytest.raises(ValueError, match=r"AU\d+ has a positive rate of 0.0 in .* the prepared columns"):
         run.build_detector()
 
@@ -162,7 +105,7 @@ def test_validation_predictions_are_about_the_validation_subjects(finished_run):
 def test_the_resolved_settings_start_the_same_run_again(finished_run, tmp_path):
     run, _ = finished_run
     settings = yaml.safe_load((run.output_dir / "settings.yaml").read_text())
-    again = TrainingRun(AUTrainingArguments(**settings | {"output_dir": str(tmp_path)}))
+    again = HiVATrainingRun(AUTrainingArguments(**settings | {"output_dir": str(tmp_path)}))
     assert again.arguments.binding_settings() == run.arguments.binding_settings()
 
 
@@ -184,30 +127,6 @@ def test_the_run_folder_names_no_folder_but_those_that_the_user_gave(finished_ru
     assert "/tmp" not in written
 
 
-def test_description_embeddings_of_every_epoch_are_kept(finished_run):
-    run, _ = finished_run
-    kept = [np.load(run.output_dir / "description_embeddings" / f"epoch-00{epoch}.npy") for epoch in (1, 2)]
-    assert kept[0].shape == (len(AU_SETS["synthfacs"]), 16)
-    assert not np.array_equal(*kept)
-
-
-def test_the_frozen_text_layers_run_once_for_each_sentence(make_arguments, tmp_path):
-    run = TrainingRun(make_arguments(tmp_path, stage1_epochs=1, descriptions="generated"))
-    detector, tokenizer = run.build_detector()
-    num_sentences = len(detector.config.au_labels) * (1 + NUM_GENERATED)
-    sentences = []
-    for layer in detector.text_model.frozen_modules:
-        layer.register_forward_hook(lambda module, inputs, output: sentences.append(len(output)))
-    run.train_stage2(run.train_stage1(detector), detector, tokenizer)
-    assert sum(sentences) == num_sentences * len(detector.text_model.frozen_modules)
-
-
-def test_missing_file_of_descriptions_is_told_before_training(make_arguments, tmp_path):
-    run = TrainingRun(make_arguments(tmp_path / "run", descriptions=str(tmp_path / "review.jsonl")))
-    with pytest.raises(FileNotFoundError, match="review.jsonl', which is neither `written` nor `generated`"):
-        run.build_detector()
-
-
 def test_towers_of_timm_come_from_a_folder(make_arguments, tmp_path):
     config = TimmWrapperConfig(architecture="test_vit", model_args={"img_size": 64}, num_classes=2)
     torch.manual_seed(0)
@@ -220,8 +139,8 @@ def test_towers_of_timm_come_from_a_folder(make_arguments, tmp_path):
         stage1_epochs=1,
         stage2_epochs=1,
     )
-    run = TrainingRun(arguments)
-    detector, _ = run.build_detector()
+    run = HiVATrainingRun(arguments)
+    detector = run.build_detector()
     tower = AutoModel.from_pretrained(tmp_path / "tower").state_dict()
     assert all(
         torch.equal(tensor, tower[name]) for name, tensor in detector.vision_model.backbone.state_dict().items()
@@ -231,12 +150,12 @@ def test_towers_of_timm_come_from_a_folder(make_arguments, tmp_path):
 
 
 def test_an_unfinished_run_is_not_overwritten_by_accident(make_arguments, tmp_path):
-    run = TrainingRun(make_arguments(tmp_path, stage1_epochs=1))
-    run.train_stage1(run.build_detector()[0])
+    run = HiVATrainingRun(make_arguments(tmp_path, stage1_epochs=1))
+    run.train_stage1(run.build_detector())
     with pytest.raises(ValueError, match=r"holds an unfinished run. Pass `--resume_from_checkpoint true`"):
-        TrainingRun(make_arguments(tmp_path, stage1_epochs=1))
-    anew = TrainingRun(make_arguments(tmp_path, stage1_epochs=1, overwrite_output_dir=True))
-    anew.train_stage1(anew.build_detector()[0])
+        HiVATrainingRun(make_arguments(tmp_path, stage1_epochs=1))
+    anew = HiVATrainingRun(make_arguments(tmp_path, stage1_epochs=1, overwrite_output_dir=True))
+    anew.train_stage1(anew.build_detector())
 
 
 def test_a_tower_s_folder_is_noted_as_an_absolute_path(make_arguments, tmp_path, monkeypatch):
@@ -244,7 +163,7 @@ def test_a_tower_s_folder_is_noted_as_an_absolute_path(make_arguments, tmp_path,
     arguments = make_arguments(tmp_path / "run")
     vision = Path(arguments.vision_model_name_or_path)
     monkeypatch.chdir(vision.parent)
-    noted = TrainingRun(replace(arguments, vision_model_name_or_path=vision.name)).arguments
+    noted = HiVATrainingRun(replace(arguments, vision_model_name_or_path=vision.name)).arguments
     assert noted.vision_model_name_or_path == str(vision.resolve())
     assert noted.text_model_name_or_path == arguments.text_model_name_or_path
 
@@ -254,22 +173,22 @@ def test_a_run_is_not_resumed_with_other_settings(make_arguments, finished_run):
     with pytest.raises(
         ValueError, match=r"other settings: fold was 1, but is 2; seed was 42, but is 7. Resume it with its own"
     ):
-        TrainingRun(make_arguments(run.output_dir, resume_from_checkpoint=True, fold=2, seed=7))
+        HiVATrainingRun(make_arguments(run.output_dir, resume_from_checkpoint=True, fold=2, seed=7))
 
 
 def test_more_faces_per_step_than_there_are_is_an_error_that_says_so(make_arguments, tmp_path):
-    run = TrainingRun(make_arguments(tmp_path, per_device_train_batch_size=64))
+    run = HiVATrainingRun(make_arguments(tmp_path, per_device_train_batch_size=64))
     with pytest.raises(ValueError, match="has 48 faces, but one optimizer step needs 64"):
-        run.train_stage1(run.build_detector()[0])
+        run.train_stage1(run.build_detector())
 
 
 @pytest.fixture(scope="module")
-def run_on_two_sets(make_arguments, write_prepared, tmp_path_factory) -> TrainingRun:
+def run_on_two_sets(make_arguments, write_prepared, tmp_path_factory) -> HiVATrainingRun:
     """SynthFACS and a little set in BP4D's layout, whose subjects come last."""
     folder = tmp_path_factory.mktemp("two-sets")
     write_prepared(folder / "bp4d", "bp4d", {"F001": 1, "F003": 2, "F004": 3, "F005": 2})
     settings = {"additional_data": [f"bp4d={folder / 'bp4d'}"], "stage1_epochs": 1, "stage2_epochs": 1}
-    return TrainingRun(make_arguments(folder / "run", **settings))
+    return HiVATrainingRun(make_arguments(folder / "run", **settings))
 
 
 def test_a_second_set_is_trained_on_with_what_it_lacks_missing(run_on_two_sets):
@@ -301,42 +220,9 @@ def test_a_second_set_without_a_folder_is_refused(make_arguments, tmp_path):
 
 def test_a_second_set_without_the_tested_fold_takes_its_first(make_arguments, write_prepared, tmp_path):
     write_prepared(tmp_path / "own", "custom", {"a": 1, "b": 2, "c": 2, "d": 2}, aus=(1, 12))
-    run = TrainingRun(make_arguments(tmp_path / "run", fold=3, additional_data=[f"custom={tmp_path / 'own'}"]))
+    run = HiVATrainingRun(make_arguments(tmp_path / "run", fold=3, additional_data=[f"custom={tmp_path / 'own'}"]))
     assert {"b", "c", "d"} & set(run.splits["train"]["subject"])
     assert "a" not in run.splits["train"]["subject"]
-
-
-@pytest.mark.parametrize(("aus", "expected"), [((1, 4, 12), 3), ((1, 2, 4, 6, 12), 4)])
-def test_the_graph_of_few_aus_keeps_all_of_them(make_arguments, write_prepared, tmp_path, aus, expected):
-    write_prepared(tmp_path / "own", "custom", {"a": 1, "b": 2, "c": 2, "d": 3}, num_rows=24, aus=aus)
-    arguments = make_arguments(tmp_path / "run", dataset="custom", data_dir=str(tmp_path / "own"))
-    detector, _ = TrainingRun(arguments).build_detector()
-    assert detector.config.num_neighbors == expected
-
-
-@pytest.mark.parametrize("variant", ["random_vectors", "baseline", "no_attention"])
-def test_what_variants_have_in_common_starts_from_the_same_weights(make_arguments, tmp_path, variant):
-    full, _ = TrainingRun(make_arguments(tmp_path / "full")).build_detector()
-    other, _ = TrainingRun(make_arguments(tmp_path / "other", variant=variant)).build_detector()
-    expected, found = full.state_dict(), other.state_dict()
-    shared = {name for name in found if name in expected and found[name].shape == expected[name].shape}
-    assert {"classifier.weight", "vision_model.stem.weight", "vision_model.branches.weight"} <= shared
-    assert all(torch.equal(found[name], expected[name]) for name in shared)
-
-
-def test_a_new_run_in_the_folder_of_a_finished_one_leaves_nothing_of_it(make_arguments, tmp_path):
-    first = TrainingRun(make_arguments(tmp_path, stage1_epochs=1, stage2_epochs=2))
-    first.run()
-    settings = {"stage1_epochs": 1, "stage2_epochs": 1}
-    with pytest.raises(
-        ValueError, match="finished run with other settings: stage2_epochs was 2, but is 1. Pass another"
-    ):
-        TrainingRun(make_arguments(tmp_path, **settings))
-    second = TrainingRun(make_arguments(tmp_path, overwrite_output_dir=True, **settings))
-    detector, tokenizer = second.build_detector()
-    second.train_stage2(second.train_stage1(detector), detector, tokenizer)
-    assert [path.name for path in (tmp_path / "description_embeddings").iterdir()] == ["epoch-001.npy"]
-    assert not list(tmp_path.glob("predictions_*"))
 
 
 @pytest.mark.parametrize(
@@ -366,36 +252,3 @@ def test_those_who_may_read_a_run_may_read_its_networks(finished_run):
     weights = list(folder.rglob("model.safetensors"))
     assert len(weights) == 3
     assert {path.stat().st_mode for path in weights} == {(folder / "config.json").stat().st_mode}
-
-
-def test_a_run_is_not_resumed_on_what_has_changed_behind_its_back(make_arguments, tmp_path):
-    """Labels that were prepared anew, and descriptions that a reviewer went over, under the same path."""
-
-    def write_review(which: int):
-        rows = [
-            {"au": unit.label, "text": unit.variants[which], "status": "accepted"} for unit in ACTION_UNITS.values()
-        ]
-        (tmp_path / "review.jsonl").write_text("\n".join(map(json.dumps, rows)))
-
-    def open_run(resume: bool, change=lambda run: None):
-        settings = {"descriptions": str(tmp_path / "review.jsonl"), "resume_from_checkpoint": resume}
-        run = TrainingRun(make_arguments(tmp_path / "run", **settings))
-        change(run)
-        try:
-            run._open_folder(run.build_detector()[0])
-        finally:
-            run.folder.unlock()
-
-    def invert_labels(run: TrainingRun):
-        run.splits["train"] = run.splits["train"].map(lambda row: {"labels": [1 - label for label in row["labels"]]})
-
-    write_review(0)
-    open_run(resume=False)
-    open_run(resume=True)
-    with pytest.raises(ValueError, match="was started with other faces or labels than there are now"):
-        open_run(resume=True, change=invert_labels)
-    write_review(1)
-    with pytest.raises(ValueError, match="was started with other descriptions than there are now"):
-        open_run(resume=True)
-    write_review(0)
-    open_run(resume=True)

@@ -3,13 +3,13 @@ import sys
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hiva_hf.training.runs import TrainingRun
+from hiva_hf.training.hiva_runs import HiVATrainingRun
 from hiva_hf.training.tracking import check_trackers
 
 
 def test_tensorboard_gets_steps_and_epochs(make_arguments, tmp_path):
     arguments = make_arguments(tmp_path, report_to=["tensorboard"], logging_steps=1, stage2_epochs=1)
-    TrainingRun(arguments).run()
+    HiVATrainingRun(arguments).run()
     events = EventAccumulator(str(tmp_path / "hiva-hf"))
     events.Reload()
     for name in ("loss", "learning_rate", "grad_norm"):

@@ -10,12 +10,9 @@ from transformers import AutoModel, AutoTokenizer
 from hiva_hf import VLFAUForAUDetection
 from hiva_hf.data import AU_SETS, load_au_dataset
 from hiva_hf.evaluation.predictions import read_predictions
-from hiva_hf.training.arguments import AUTrainingArguments
 from hiva_hf.training.interruption import TrainingInterrupted
 from hiva_hf.training.run_folder import read_metrics
-from hiva_hf.training.runs import TrainingRun
-from hiva_hf.training.settings import parse_arguments
-from hiva_hf.training.vl_fau_runs import VLFAUTrainingRun, make_run
+from hiva_hf.training.vl_fau_runs import VLFAUTrainingRun
 
 
 VL_FAU = {"model": "vl_fau", "num_train_epochs": 2, "decoder_hidden_size": 16, "decoder_layers": 1}
@@ -23,18 +20,8 @@ VL_FAU = {"model": "vl_fau", "num_train_epochs": 2, "decoder_hidden_size": 16, "
 
 @pytest.fixture(scope="module")
 def finished_run(make_arguments, tmp_path_factory):
-    run = make_run(make_arguments(tmp_path_factory.mktemp("run"), max_eval_samples=24, **VL_FAU))
+    run = VLFAUTrainingRun(make_arguments(tmp_path_factory.mktemp("run"), max_eval_samples=24, **VL_FAU))
     return run, run.run()
-
-
-def test_settings_choose_the_run(make_arguments, tmp_path):
-    assert type(make_run(make_arguments(tmp_path / "vl-fau", **VL_FAU))) is VLFAUTrainingRun
-    assert type(make_run(make_arguments(tmp_path / "hiva"))) is TrainingRun
-    assert parse_arguments(["--model", "vl_fau"]).output_dir == "vl-fau-synthfacs"
-    with pytest.raises(ValueError, match="`model` is 'vlfau', but it must be one of hiva, vl_fau"):
-        AUTrainingArguments(model="vlfau")
-    with pytest.raises(ValueError, match="`local_loss_weight` is -1"):
-        AUTrainingArguments(local_loss_weight=-1)
 
 
 def test_the_run_folder_is_a_detector_that_writes(finished_run):
@@ -75,7 +62,7 @@ def test_both_epochs_are_in_the_metrics(finished_run):
 def test_a_stopped_run_goes_on_to_the_same_weights(finished_run, make_arguments, tmp_path):
     whole, _ = finished_run
     settings = VL_FAU | {"max_eval_samples": 24, "checkpointing_steps": "1"}
-    stopped = make_run(make_arguments(tmp_path, **settings))
+    stopped = VLFAUTrainingRun(make_arguments(tmp_path, **settings))
     steps = []
 
     def stop_in_the_second_epoch(*call):
@@ -94,7 +81,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(finished_run, make_arguments,
     # Three steps are an epoch.
     with pytest.raises(TrainingInterrupted, match="training, epoch 2, after step 4"):
         stopped.run()
-    resumed = make_run(make_arguments(tmp_path, **settings, resume_from_checkpoint=True))
+    resumed = VLFAUTrainingRun(make_arguments(tmp_path, **settings, resume_from_checkpoint=True))
     resumed.run()
     expected = AutoModel.from_pretrained(whole.output_dir).state_dict()
     for name, value in AutoModel.from_pretrained(tmp_path).state_dict().items():
@@ -104,7 +91,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(finished_run, make_arguments,
 @pytest.mark.parametrize("variant", ["no_local", "no_global", "no_refinement"])
 def test_ablations_train_with_the_sentences_that_they_have(make_arguments, tmp_path, variant):
     settings = VL_FAU | {"num_train_epochs": 1, "max_eval_samples": 16, "variant": variant}
-    run = make_run(make_arguments(tmp_path, **settings))
+    run = VLFAUTrainingRun(make_arguments(tmp_path, **settings))
     results = run.run()
     assert ("test_local_mean_text_f1" in results) == (variant != "no_local")
     assert ("test_global_mean_text_f1" in results) == (variant != "no_global")
@@ -120,7 +107,7 @@ def test_sentences_about_faces_need_faces_all_of_whose_aus_are_known(make_argume
     with pytest.raises(
         ValueError, match=r"None of the \d+ training faces has a label for each of the 3 AUs.*no_global"
     ):
-        make_run(make_arguments(tmp_path / "run", **joined)).run()
+        VLFAUTrainingRun(make_arguments(tmp_path / "run", **joined)).run()
     assert not list((tmp_path / "run").glob("*stage*"))
-    run = make_run(make_arguments(tmp_path / "run", variant="no_global", **joined))
+    run = VLFAUTrainingRun(make_arguments(tmp_path / "run", variant="no_global", **joined))
     assert (run.train() / "model.safetensors").is_file()

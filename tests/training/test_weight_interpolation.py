@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from transformers import AutoModel
 
-from hiva_hf.training.runs import TrainingRun
+from hiva_hf.training.hiva_runs import HiVATrainingRun
 from hiva_hf.training.weight_interpolation import interpolate_weights
 
 
@@ -33,7 +33,7 @@ def test_another_network_is_refused():
 
 def test_the_exported_detector_has_the_mean_tower(make_arguments, tmp_path, towers):
     settings = {"stage1_epochs": 1, "stage2_epochs": 1, "max_train_samples": 32, "max_eval_samples": 32}
-    run = TrainingRun(make_arguments(tmp_path / "run", trained_backbone_share=0.25, **settings))
+    run = HiVATrainingRun(make_arguments(tmp_path / "run", trained_backbone_share=0.25, **settings))
     run.run()
     exported, trained = (AutoModel.from_pretrained(tmp_path / "run" / part) for part in ("", "stage2"))
     start = AutoModel.from_pretrained(towers / "vision").state_dict()

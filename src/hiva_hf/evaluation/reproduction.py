@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
-
 from ..data import fold_numbers
 from ..data.sets import SYNTHFACS
 from ..modeling_hiva import HiVAForAUDetection
 from ..training.arguments import AUTrainingArguments
 from ..training.descriptions import DescriptionBank, write_description_embeddings
+from ..training.hiva_runs import HiVATrainingRun
 from ..training.run_folder import (
     ENVIRONMENT_FILE,
     RESULTS_FILE,
@@ -28,7 +27,6 @@ from ..training.run_folder import (
     changed_settings,
     write_json,
 )
-from ..training.runs import TrainingRun
 from ..training.tracking import finish_trackers
 from .predictions import read_predictions
 from .protocol import FoldPredictions
@@ -85,7 +83,7 @@ class Job:
         return f"{self.variant}, fold {self.fold}, seed {self.seed}"
 
 
-class ReproductionRun(TrainingRun):
+class ReproductionRun(HiVATrainingRun):
     """A training run that can start stage 2 from a given stage 1.
 
     For Figure 5 it also saves the description embeddings before training.
@@ -102,11 +100,12 @@ class ReproductionRun(TrainingRun):
     def train_stage1(self, detector: HiVAForAUDetection) -> Path:
         return super().train_stage1(detector) if self.stage1 is None else self.stage1
 
-    def train_stage2(self, stage1: Path, model: HiVAForAUDetection, tokenizer: PreTrainedTokenizerBase) -> Path:
+    def train_stage2(self, stage1: Path, model: HiVAForAUDetection) -> Path:
+        self._open_folder(model)
         if model.config.reads_descriptions and self.accelerator.is_main_process:
-            embeddings = DescriptionBank(model, tokenizer).renew_text_memory(model)
+            embeddings = DescriptionBank(model, self.tokenizer).renew_text_memory(model)
             write_description_embeddings(self.output_dir, BEFORE_TRAINING, embeddings)
-        return super().train_stage2(stage1, model, tokenizer)
+        return super().train_stage2(stage1, model)
 
 
 class Reproduction:
@@ -262,10 +261,10 @@ class Reproduction:
         # The folder exists only once the stage is finished.
         if not stage1.exists():
             logger.info("Stage 1 of fold %d, seed %d, for all its variants.", job.fold, job.seed)
-            run = TrainingRun(self._arguments_of(replace(job, variant=FULL), folder))
+            run = HiVATrainingRun(self._arguments_of(replace(job, variant=FULL), folder))
             self._write_settings(run)
             try:
-                stage1 = run.train_stage1(run.build_detector()[0])
+                stage1 = run.train_stage1(run.build_detector())
             finally:
                 finish_trackers(run.accelerator)
                 run.folder.unlock()
@@ -289,7 +288,7 @@ class Reproduction:
                 "be in one table: use the same settings, or another output_dir."
             )
 
-    def _write_settings(self, run: TrainingRun):
+    def _write_settings(self, run: HiVATrainingRun):
         path = self.output_dir / _SETTINGS_FILE
         if run.accelerator.is_main_process and not (path.is_file() and self._has_runs()):
             write_json(path, self._settings())

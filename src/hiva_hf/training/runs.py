@@ -1,7 +1,8 @@
-"""A whole run: data, stage 1, stage 2, test, and the exported checkpoint."""
+"""A whole run of any model: data, the folder that it claims, its stages, test and results."""
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,25 +13,23 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModel
 
 from ..data import MISSING_LABEL, au_numbers, fold_numbers, load_au_datasets
 from ..data.views import evenly_spaced
 from ..evaluation.metrics import compute_au_metrics
 from ..evaluation.predictions import ROW_COLUMNS, write_predictions
 from ..image_processing_hiva import HiVAImageProcessor
-from ..modeling_hiva import HiVAForAUDetection, HiVAForPreTraining, HiVAPreTrainedModel
-from ..saved_checkpoints import save_checkpoint
-from .arguments import AUTrainingArguments, paper_num_neighbors
+from ..modeling_hiva import HiVAPreTrainedModel
+from .arguments import AUTrainingArguments
 from .augmentation import AugmentedFaces, EvaluationFaces, FaceAugmentation, FaceTransform
 from .batches import evaluation_loader, plan_batches, resolve_batch_size
 from .deepspeed_updates import DeepSpeedUpdates, take_over_deepspeed
-from .descriptions import DescriptionBank, description_variants, write_description_embeddings
 from .distributed import any_process, check_num_processes, check_sharding, take_over_fsdp
 from .engine import Stage, StageTrainer
 from .environment import PeakMemory, describe_environment
 from .hardware import check_compile_backend, choose_mixed_precision, must_use_cpu, use_cpu_cores
-from .input_digests import digest_of_descriptions, digest_of_faces
+from .input_digests import digest_of_faces
 from .interruption import StopRequest, TrainingInterrupted
 from .label_weights import label_weights_from_positive_rates
 from .optimization import freeze_backbone
@@ -41,7 +40,7 @@ from .run_folder import (
     RunFolder,
 )
 from .strong_augmentation import StrongFaceAugmentation
-from .towers import packaged_text_tower, packaged_vision_tower
+from .towers import packaged_vision_tower
 from .tracking import check_trackers, finish_trackers, start_trackers
 from .updates import Updates
 from .weight_interpolation import interpolate_weights
@@ -53,8 +52,8 @@ logger = logging.getLogger(__name__)
 CROP_SHARE = 7 / 8
 
 
-class TrainingRun:
-    """Trains a HiVA, selects its best epoch and tests it.
+class TrainingRun(ABC):
+    """Trains a model, selects its best epoch and tests it: each model has a run of its own.
 
     Args:
         arguments: All settings; results go to `arguments.output_dir`.
@@ -65,7 +64,7 @@ class TrainingRun:
     """
 
     # Name of the model, for messages.
-    title = "HiVA"
+    title: str
 
     def __init__(self, arguments: AUTrainingArguments):
         shards = take_over_fsdp() or arguments.fsdp
@@ -168,86 +167,21 @@ class TrainingRun:
                 vision = packaged_vision_tower()
         return str(vision)
 
-    def _text_tower(self) -> str:
-        text = self.arguments.text_model_name_or_path
-        return str(text if text is not None else packaged_text_tower())
+    @abstractmethod
+    def build_detector(self) -> HiVAPreTrainedModel:
+        """The network on its pretrained towers, before training."""
 
-    def build_detector(self) -> tuple[HiVAForAUDetection, PreTrainedTokenizerBase]:
-        """The stage-2 network on pretrained towers, and the tokenizer of its text tower."""
-        vision, text = self._vision_tower(), self._text_tower()
-        arguments = self.arguments
-        # Only stage 2 reads the descriptions, but an error in the file is reported before stage 1.
-        description_variants(arguments.descriptions, self.au_labels)
-        detector = self._untrained_detector(vision, text, arguments.variant)
-        if arguments.variant != "full":
-            _copy_equal_parts(self._untrained_detector(vision, text, "full"), detector)
-        return detector, AutoTokenizer.from_pretrained(text)
+    @abstractmethod
+    def train(self) -> Path:
+        """Trains all stages. Returns the folder of the last one's best epoch."""
 
-    def _untrained_detector(self, vision: str, text: str, variant: str) -> HiVAForAUDetection:
-        arguments = self.arguments
-        set_seed(arguments.seed)
-        return HiVAForAUDetection.from_vision_text_pretrained(
-            vision,
-            text,
-            id2label=dict(enumerate(self.au_labels)),
-            image_size=arguments.image_size,
-            hidden_size=arguments.hidden_size,
-            intermediate_size=arguments.intermediate_size,
-            num_attention_heads=arguments.num_attention_heads,
-            num_neighbors=arguments.num_neighbors or min(paper_num_neighbors(arguments.dataset), len(self.au_labels)),
-            text_level=arguments.text_level,
-            variant=variant,
-            difference_loss_weight=arguments.difference_loss_weight,
-            loss_reduction=arguments.loss_reduction,
-            label_weights=self._label_weights(),
-            attn_implementation=arguments.attn_implementation,
-        )
-
-    def train_stage1(self, detector: HiVAForAUDetection) -> Path:
-        """Trains vision and graph, from the detector's untrained vision. Returns the folder of the best epoch."""
-        arguments = self.arguments
-        stage = Stage("stage1", arguments.stage1_epochs, arguments.stage1_learning_rate)
-        self._open_folder(detector)
-        if self._is_finished(stage):
-            return self.output_dir / stage.name
-        model = HiVAForPreTraining(detector.config)
-        model.vision_model.load_state_dict(detector.vision_model.state_dict())
-        return self._train_stage(model, stage)
-
-    def train_stage2(self, stage1: Path, model: HiVAForAUDetection, tokenizer: PreTrainedTokenizerBase) -> Path:
-        """Trains vision, text and interaction, from stage 1's vision. Returns the folder of the best epoch.
+    @abstractmethod
+    def export(self, trained: Path):
+        """Writes the checkpoint to the run's folder.
 
         Args:
-            stage1: Folder of the stage-1 network.
-            model: A detector on its pretrained towers; it is trained in place.
-            tokenizer: Tokenizer of its text encoder.
+            trained: Folder that [`train`] returned.
         """
-        arguments = self.arguments
-        stage = Stage("stage2", arguments.stage2_epochs, arguments.stage2_learning_rate, arguments.stage1_epochs)
-        self._open_folder(model)
-        if self._is_finished(stage):
-            return self.output_dir / stage.name
-        model.vision_model.load_state_dict(HiVAForPreTraining.from_pretrained(stage1).vision_model.state_dict())
-        model.to(self.accelerator.device)
-        if model.config.reads_descriptions:
-            bank = DescriptionBank(model, tokenizer, self.arguments.descriptions)
-            # From here on the text memory is part of the training checkpoints.
-            bank.renew_text_memory(model)
-            stage = replace(
-                stage,
-                step_inputs=bank.draw,
-                before_evaluation=lambda model, epoch: self._renew_text_memory(bank, model, epoch),
-            )
-        else:
-            model.encode_descriptions()
-            stage = replace(stage, before_evaluation=lambda model, epoch: model.encode_descriptions())
-        model.freeze_text_encoder()
-        return self._train_stage(model, stage)
-
-    def _renew_text_memory(self, bank: DescriptionBank, model: HiVAForAUDetection, epoch: int):
-        embeddings = bank.renew_text_memory(model)
-        if self.accelerator.is_main_process:
-            write_description_embeddings(self.output_dir, epoch, embeddings)
 
     def _open_folder(self, model: HiVAPreTrainedModel):
         if self.is_open:
@@ -269,12 +203,7 @@ class TrainingRun:
 
     def digests_of_inputs(self) -> dict[str, str]:
         """Digests of the inputs that must be unchanged when the run is resumed."""
-        digests = {"faces or labels": digest_of_faces(self.splits.values())}
-        # Descriptions of the package change only with its version, and a warning reports other versions.
-        if Path(self.arguments.descriptions).is_file():
-            descriptions = description_variants(self.arguments.descriptions, self.au_labels)
-            digests["descriptions"] = digest_of_descriptions(descriptions)
-        return digests
+        return {"faces or labels": digest_of_faces(self.splits.values())}
 
     def _claim_folder(self, digests: dict[str, str]):
         """Locks the folder for this run, and checks it again, since another run may have changed it."""
@@ -330,15 +259,6 @@ class TrainingRun:
             if peak_memory is not None:
                 kind = "GPU memory" if self.accelerator.device.type == "cuda" else "memory of the process"
                 self.accelerator.print(f"{stage.name}: peak {kind} {peak_memory / 2**30:.2f} GiB")
-
-    def export(self, stage2: Path):
-        """Writes network (without text side, but with its cached memory) and image processor to the run's folder."""
-        if self.accelerator.is_main_process:
-            model = HiVAForAUDetection.from_pretrained(stage2)
-            self._mix_with_pretrained_backbone(model)
-            model.drop_text_encoder()
-            save_checkpoint(self.output_dir, model, self.image_processor)
-        self.accelerator.wait_for_everyone()
 
     def _mix_with_pretrained_backbone(self, model: HiVAPreTrainedModel):
         if self.arguments.trained_backbone_share < 1:
@@ -405,13 +325,6 @@ class TrainingRun:
         """Further metrics on the test subjects."""
         return {}
 
-    def train_and_export(self):
-        """Trains all stages and exports the checkpoint."""
-        detector, tokenizer = self.build_detector()
-        self._open_folder(detector)
-        stage1 = self.train_stage1(detector)
-        self.export(self.train_stage2(stage1, detector, tokenizer))
-
     def run(self) -> dict:
         """Trains, exports and tests; also writes the results to `all_results.json` in the run's folder. Resuming a
         finished run only returns them.
@@ -436,7 +349,7 @@ class TrainingRun:
         started = time.monotonic()
         try:
             with self.stop_request:
-                self.train_and_export()
+                self.export(self.train())
                 results = self.test()
         finally:
             # If it was never opened, nothing was trained, and the folder stays as it was.
@@ -474,12 +387,3 @@ def _absolute(tower: str | None) -> str | None:
 
 def _subjects(faces: Dataset) -> list[str]:
     return sorted(set(faces["subject"][:]))
-
-
-@torch.no_grad()
-def _copy_equal_parts(source: torch.nn.Module, target: torch.nn.Module):
-    """Makes the common parts of two variants start from the same weights, so that only their difference matters."""
-    found = source.state_dict()
-    for name, tensor in target.state_dict().items():
-        if name in found and found[name].shape == tensor.shape:
-            tensor.copy_(found[name])

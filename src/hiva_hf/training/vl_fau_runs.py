@@ -26,8 +26,6 @@ logger = logging.getLogger(__name__)
 class VLFAUTrainingRun(TrainingRun):
     """Trains a VL-FAU for AUs and both kinds of sentences in one stage, selects its best epoch and tests it.
 
-    Data, engine, training checkpoints and test are those of HiVA's runs.
-
     Args:
         arguments: All settings; results go to `arguments.output_dir`.
     """
@@ -120,11 +118,3 @@ class VLFAUTrainingRun(TrainingRun):
             save_sentences(self.output_dir / TEST_SENTENCES_FILE, faces, written, self.au_labels)
             scores = [score_sentences(written, labels, probabilities, self.au_labels)]
         return broadcast_object_list(scores)[0]
-
-    def train_and_export(self):
-        self.export(self.train())
-
-
-def make_run(arguments: AUTrainingArguments) -> TrainingRun:
-    """Creates the run of the model that the settings name."""
-    return VLFAUTrainingRun(arguments) if arguments.model == "vl_fau" else TrainingRun(arguments)
