@@ -32,7 +32,7 @@ import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoTokenizer, BertConfig, Dinov2Config
+from transformers import AutoTokenizer, BertConfig, BertModel, Dinov2Config, Dinov2Model
 
 from hiva_hf import HiVAConfig, HiVAForAUDetection, HiVAImageProcessor, VLFAUConfig, VLFAUForAUDetection
 from hiva_hf.data import AU_SETS, au_features
@@ -112,6 +112,39 @@ def tiny_model_dir(tmp_path_factory, tokenizer) -> Path:
     )
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def towers(tmp_path_factory, tokenizer) -> Path:
+    """Folders of a 2-layer DINOv2 and a 3-layer BERT with random weights."""
+    folder = tmp_path_factory.mktemp("towers")
+    torch.manual_seed(0)
+    Dinov2Model(
+        Dinov2Config(
+            hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=IMAGE_SIZE, use_mask_token=False
+        )
+    ).save_pretrained(folder / "vision")
+    BertModel(
+        BertConfig(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32, vocab_size=30522)
+    ).save_pretrained(folder / "text")
+    tokenizer.save_pretrained(folder / "text")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_network(towers) -> dict:
+    """Settings of runs that train a few thousand parameters, as `AUTrainingArguments` takes them."""
+    return {
+        "vision_model_name_or_path": str(towers / "vision"),
+        "text_model_name_or_path": str(towers / "text"),
+        "image_size": IMAGE_SIZE,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_attention_heads": 2,
+        "trainable_backbone_layers": 1,
+        "mixed_precision": "no",
+        "num_cpu_threads": 1,
+    }
 
 
 def make_tiny_vl_fau_config(**overrides) -> VLFAUConfig:

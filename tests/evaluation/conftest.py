@@ -48,13 +48,13 @@ def make_random_fold(
     return FoldPredictions(fold=fold, seed=seed, test=draw("test"), validation=draw("validation"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def predictions_of():
     """[`make_predictions`] for tests, which can't import from here."""
     return make_predictions
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def random_fold():
     """[`make_random_fold`]."""
     return make_random_fold

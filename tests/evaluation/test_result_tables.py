@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hiva_hf.evaluation.bootstrap import compare_paired
+from hiva_hf.evaluation.predictions import Predictions
 from hiva_hf.evaluation.protocol import FoldPredictions
 from hiva_hf.evaluation.published import published_tables
 from hiva_hf.evaluation.result_tables import make_detail_table, make_difference_table, make_f1_table, score_method
@@ -15,30 +16,26 @@ NAMES = {"full": "HiVA", "baseline": "Baseline (vision only)", "names_only": "Hi
 
 
 @pytest.fixture(scope="module")
-def make_folds():
+def make_folds(random_fold, predictions_of):
     """Predictions of random faces for the AUs of DISFA."""
+    aus = published_tables()["V"].au_labels
 
-    def make(seed: int, make_random_fold, predictions_of) -> list[FoldPredictions]:
-        folds = []
-        for fold in (1, 2, 3):
-            part = make_random_fold(fold, seed)
-            aus = published_tables()["V"].au_labels
+    def widen(split: Predictions) -> Predictions:
+        labels, probabilities = np.tile(split.labels, 2), np.tile(split.probabilities, 2)
+        return predictions_of(labels, probabilities, split.subject, aus, fold=int(split.fold[0]))
 
-            def widen(split, aus=aus):
-                labels, probabilities = np.tile(split.labels, 2), np.tile(split.probabilities, 2)
-                return predictions_of(labels, probabilities, split.subject, aus, fold=int(split.fold[0]))
-
-            folds.append(replace(part, test=widen(part.test), validation=widen(part.validation)))
-        return folds
+    def make(seed: int) -> list[FoldPredictions]:
+        parts = [random_fold(fold, seed) for fold in (1, 2, 3)]
+        return [replace(part, test=widen(part.test), validation=widen(part.validation)) for part in parts]
 
     return make
 
 
-@pytest.fixture
-def results(make_folds, random_fold, predictions_of):
+@pytest.fixture(scope="module")
+def results(make_folds):
     return {
-        "full": score_method("HiVA", make_folds(1, random_fold, predictions_of)),
-        "baseline": score_method("Baseline (vision only)", make_folds(2, random_fold, predictions_of)),
+        "full": score_method("HiVA", make_folds(1)),
+        "baseline": score_method("Baseline (vision only)", make_folds(2)),
     }
 
 

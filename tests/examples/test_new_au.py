@@ -25,12 +25,12 @@ AU_LABELS = [f"AU{number}" for number in AU_SETS["synthfacs"]]
 
 
 @pytest.fixture(scope="module")
-def settings(small_towers) -> LeaveOneOutSettings:
+def settings(towers) -> LeaveOneOutSettings:
     return LeaveOneOutSettings(
         seeds=(1, 2),
         image_size=56,
-        vision_model_name_or_path=str(small_towers / "vision"),
-        text_model_name_or_path=str(small_towers / "text"),
+        vision_model_name_or_path=str(towers / "vision"),
+        text_model_name_or_path=str(towers / "text"),
         max_faces=150,
     )
 

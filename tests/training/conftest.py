@@ -1,4 +1,4 @@
-"""Small real towers, and training runs on them, in this process or in others that can be killed."""
+"""Training runs on small real towers, in this process or in others that can be killed."""
 
 import json
 import os
@@ -13,8 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from transformers import BertConfig, BertModel, Dinov2Config, Dinov2Model
 
 from hiva_hf.data import MISSING_LABEL, load_au_dataset
 from hiva_hf.training.arguments import AUTrainingArguments
@@ -22,43 +20,19 @@ from hiva_hf.training.hiva_runs import HiVATrainingRun
 
 
 @pytest.fixture(scope="session")
-def towers(tmp_path_factory, tokenizer):
-    """Folders of a 2-layer DINOv2 and a 3-layer BERT with random weights."""
-    folder = tmp_path_factory.mktemp("towers")
-    torch.manual_seed(0)
-    Dinov2Model(
-        Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=56, use_mask_token=False)
-    ).save_pretrained(folder / "vision")
-    BertModel(
-        BertConfig(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32, vocab_size=30522)
-    ).save_pretrained(folder / "text")
-    tokenizer.save_pretrained(folder / "text")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def make_settings(towers) -> Callable[..., dict]:
+def make_settings(small_network) -> Callable[..., dict]:
     """Settings of a run of a few seconds, as `AUTrainingArguments` takes them."""
 
     def make(output_dir: Path, **overrides) -> dict:
         settings = {
             "output_dir": str(output_dir),
-            "vision_model_name_or_path": str(towers / "vision"),
-            "text_model_name_or_path": str(towers / "text"),
-            "image_size": 56,
-            "hidden_size": 16,
-            "intermediate_size": 32,
-            "num_attention_heads": 2,
-            "trainable_backbone_layers": 1,
             "stage1_epochs": 2,
             "stage2_epochs": 2,
             "per_device_train_batch_size": 16,
             "max_train_samples": 48,
             "max_eval_samples": 96,
-            "mixed_precision": "no",
-            "num_cpu_threads": 1,
         }
-        return settings | overrides
+        return small_network | settings | overrides
 
     return make
 

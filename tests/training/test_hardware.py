@@ -1,10 +1,7 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from hiva_hf.training.hardware import choose_mixed_precision, must_use_cpu
-from hiva_hf.training.step_reports import StepReports
 
 
 @pytest.mark.parametrize(
@@ -16,21 +13,6 @@ def test_several_processes_of_a_mac_are_a_run_of_cpus(monkeypatch, accelerator, 
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(accelerator))
     monkeypatch.setenv("WORLD_SIZE", str(num_processes))
     assert must_use_cpu() == is_cpu
-
-
-def test_a_loss_is_not_read_before_it_has_come(monkeypatch):
-    copy = torch.Tensor.to
-
-    def copy_as_apples_gpus_do(tensor, *arguments, non_blocking=False, **options):
-        copied = copy(tensor, *arguments, **options)
-        return torch.full_like(copied, torch.nan) if non_blocking else copied
-
-    monkeypatch.setattr(torch.Tensor, "to", copy_as_apples_gpus_do)
-    reports = StepReports(SimpleNamespace(device=torch.device("mps"), num_processes=1))
-    reports.submit(7, [torch.tensor(0.5), torch.tensor(1.5)], [[0], [1]], stop_requested=False)
-    (report,) = reports.read()
-    assert (report.step, report.loss, report.pass_losses) == (7, 1.0, [0.5, 1.5])
-    assert report.is_finite and not report.stop_requested
 
 
 def test_the_launchers_precision_is_taken_where_the_run_has_none_of_its_own(monkeypatch):

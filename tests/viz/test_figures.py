@@ -25,10 +25,6 @@ def texts(axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
 
-def all_axes(figure) -> list:
-    return list(figure.axes)
-
-
 @pytest.fixture
 def gains():
     values = np.array([1.0, -2.0, 3.0, 0.5])
@@ -125,7 +121,7 @@ def test_attention_is_a_multiple_of_even_attention_on_one_scale():
 
 
 def test_graphs_show_mutual_edges_present_aus_and_mistakes(graphs):
-    drawn = [axes for axes in all_axes(graphs) if axes.texts]
+    drawn = [axes for axes in graphs.axes if axes.texts]
     assert len(drawn) == 4
     arrows = [patch for patch in drawn[0].patches if isinstance(patch, FancyArrowPatch)]
     # AUs 0 and 1 are joined once, by a thick line.
