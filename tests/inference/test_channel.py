@@ -26,7 +26,21 @@ def test_items_come_in_order_and_never_more_than_fit():
     assert list(channel) == list(range(50))
     thread.join(5)
     assert max(most) <= 3
-    assert channel.producer_wait >= 0 and channel.consumer_wait >= 0
+
+
+def test_each_side_tells_how_long_it_waited():
+    channel = Channel(1)
+    channel.put(1)
+    items = iter(channel)
+    consumer = threading.Timer(0.3, next, [items])
+    consumer.start()
+    channel.put(2)
+    consumer.join(5)
+    assert channel.producer_wait > 0.01
+    assert next(items) == 2
+    threading.Timer(0.3, channel.put, [3]).start()
+    assert next(items) == 3
+    assert channel.consumer_wait > 0.01
 
 
 def test_an_error_comes_after_the_items_before_it():

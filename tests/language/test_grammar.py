@@ -1,21 +1,14 @@
 """The grammar gives any number of different, good descriptions, the same ones for the same seed."""
 
 import pytest
-from transformers import AutoTokenizer
 
 from hiva_hf.facs import ACTION_UNITS
 from hiva_hf.language import GRADES, generate_descriptions, validate_bank, validate_description
 from hiva_hf.language.grammar import all_descriptions
 from hiva_hf.language.validation import MAX_PIECES, MIN_PIECES
-from hiva_hf.training.towers import packaged_text_tower
 
 
 every_au = pytest.mark.parametrize("au", ACTION_UNITS)
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return AutoTokenizer.from_pretrained(packaged_text_tower(), local_files_only=True)
 
 
 @every_au

@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
 
 from hiva_hf.facs import ACTION_UNITS
 from hiva_hf.facs_states import state_clause, state_sentences
 from hiva_hf.language import generate_descriptions, validate_bank, validate_description
 from hiva_hf.language.lexicon import LEXICON
 from hiva_hf.language.validation import KnownDescriptions, count_tokens, folded, similarities
-from hiva_hf.training.towers import packaged_text_tower
 
 
 GOOD = "The lip corners are pulled back and up toward the cheekbones, bending the mouth into a curve."
@@ -141,8 +139,7 @@ def test_number_or_emotion_spoils_a_description(au):
         assert "words for emotions: sad" in reasons_of(f"{text[:-1]}, which looks sad.", au)
 
 
-def test_tokenizer_counts_its_own_pieces():
-    tokenizer = AutoTokenizer.from_pretrained(packaged_text_tower(), local_files_only=True)
+def test_tokenizer_counts_its_own_pieces(tokenizer):
     text = "Obliquely upturned, the lip corners are pulled up zygomatically" + ", zygomatically" * 10 + "."
     assert count_tokens(text) == 31
     assert validate_description(text, 12) == []
