@@ -32,7 +32,18 @@ import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoTokenizer, BertConfig, BertModel, Dinov2Config, Dinov2Model
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    ConvNextConfig,
+    Dinov2Config,
+    Dinov2Model,
+    PreTrainedConfig,
+    SegformerConfig,
+    SwinConfig,
+    TimmWrapperConfig,
+)
 
 from hiva_hf import HiVAConfig, HiVAForAUDetection, HiVAImageProcessor, VLFAUConfig, VLFAUForAUDetection
 from hiva_hf.data import AU_SETS, au_features
@@ -73,10 +84,33 @@ def make_tiny_config(**overrides) -> HiVAConfig:
     return HiVAConfig(**(settings | overrides))
 
 
-@pytest.fixture
-def make_config():
+@pytest.fixture(scope="session")
+def make_config() -> Callable[..., HiVAConfig]:
     """[`make_tiny_config`] for tests, which can't import from here."""
     return make_tiny_config
+
+
+def make_tiny_swin_config(**overrides) -> TimmWrapperConfig:
+    """A timm Swin of two stages for 56 pixels: 7 x 7 tokens of width 16.
+
+    Args:
+        overrides: Further arguments of timm's class.
+    """
+    arguments = {"embed_dim": 8, "depths": (2, 2), "num_heads": (1, 2), "img_size": IMAGE_SIZE}
+    return TimmWrapperConfig(
+        architecture="swin_tiny_patch4_window7_224", model_args=arguments | overrides, do_pooling=False
+    )
+
+
+@pytest.fixture(scope="session")
+def make_swin_config() -> Callable[..., TimmWrapperConfig]:
+    """[`make_tiny_swin_config`] for tests, which can't import from here."""
+    return make_tiny_swin_config
+
+
+@pytest.fixture
+def swin_config() -> TimmWrapperConfig:
+    return make_tiny_swin_config()
 
 
 @pytest.fixture
@@ -96,6 +130,13 @@ def tiny_detector(tiny_config, tokenizer) -> HiVAForAUDetection:
 def faces() -> torch.Tensor:
     """Three random pictures `[3, 3, 56, 56]`."""
     return torch.randn(3, 3, IMAGE_SIZE, IMAGE_SIZE)
+
+
+@pytest.fixture
+def text_inputs(tokenizer) -> dict[str, torch.Tensor]:
+    """A description for each of the four AUs, of different lengths."""
+    encoded = tokenizer(["a brow", "brows pulled together", "lip corners", "lips"], return_tensors="pt", padding=True)
+    return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
 
 
 @pytest.fixture(scope="session")
@@ -168,10 +209,25 @@ def make_tiny_vl_fau_config(**overrides) -> VLFAUConfig:
     return VLFAUConfig(**(settings | overrides))
 
 
-@pytest.fixture
-def make_vl_fau_config():
+@pytest.fixture(scope="session")
+def make_vl_fau_config() -> Callable[..., VLFAUConfig]:
     """[`make_tiny_vl_fau_config`] for tests, which can't import from here."""
     return make_tiny_vl_fau_config
+
+
+@pytest.fixture
+def vl_fau_backbones(make_swin_config) -> dict[str, PreTrainedConfig]:
+    """Configurations of small backbones for 224 pixels with the three scales that a VL-FAU needs."""
+    vit = {"embed_dim": 24, "depth": 5, "num_heads": 2}
+    return {
+        "timm Swin": make_swin_config(depths=(2, 2, 1, 2), num_heads=(1, 1, 2, 2), img_size=224),
+        "timm ViT": TimmWrapperConfig(architecture="vit_tiny_patch16_224", model_args=vit, do_pooling=False),
+        "Swin": SwinConfig(embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], image_size=224),
+        "ConvNeXt": ConvNextConfig(hidden_sizes=[8, 8, 16, 24], depths=[1, 1, 1, 1]),
+        "SegFormer": SegformerConfig(
+            depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 16, 16], num_attention_heads=[1, 1, 2, 2]
+        ),
+    }
 
 
 @pytest.fixture(scope="session")

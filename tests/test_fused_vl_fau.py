@@ -5,27 +5,12 @@ import pickle
 
 import pytest
 import torch
-from transformers import ConvNextConfig, SegformerConfig, SwinConfig, TimmWrapperConfig
 
 from hiva_hf import VLFAUForAUDetection
 from hiva_hf.inference.loading import load_detector
 
 
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
-TIMM_SWIN = TimmWrapperConfig(
-    architecture="swin_tiny_patch4_window7_224",
-    model_args={"embed_dim": 8, "depths": (2, 2, 1, 2), "num_heads": (1, 1, 2, 2)},
-    do_pooling=False,
-)
-BACKBONES = {
-    "timm Swin": TIMM_SWIN,
-    "timm ViT": TimmWrapperConfig(
-        architecture="vit_tiny_patch16_224", model_args={"embed_dim": 24, "depth": 5, "num_heads": 2}, do_pooling=False
-    ),
-    "Swin": SwinConfig(embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], image_size=224),
-    "ConvNeXt": ConvNextConfig(hidden_sizes=[8, 8, 16, 24], depths=[1, 1, 1, 1]),
-    "SegFormer": SegformerConfig(depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 16, 16], num_attention_heads=[1, 1, 2, 2]),
-}
 
 
 @torch.no_grad()
@@ -44,8 +29,13 @@ def make_model(config) -> VLFAUForAUDetection:
 
 
 @pytest.fixture
-def model(make_vl_fau_config):
-    return make_model(make_vl_fau_config(backbone_config=copy.deepcopy(TIMM_SWIN), image_size=224))
+def config(make_vl_fau_config, vl_fau_backbones):
+    return make_vl_fau_config(backbone_config=vl_fau_backbones["timm Swin"], image_size=224)
+
+
+@pytest.fixture
+def model(config):
+    return make_model(config)
 
 
 @pytest.fixture
@@ -64,9 +54,9 @@ def assert_outputs_equal(found, expected):
         torch.testing.assert_close(found[name], value, **TOLERANCE, msg=lambda text, name=name: f"{name}: {text}")
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_every_backbone_gives_the_same_outputs(make_vl_fau_config, faces, name):
-    model = make_model(make_vl_fau_config(backbone_config=copy.deepcopy(BACKBONES[name]), image_size=224))
+@pytest.mark.parametrize("name", ["timm Swin", "timm ViT", "Swin", "ConvNeXt", "SegFormer"])
+def test_every_backbone_gives_the_same_outputs(make_vl_fau_config, vl_fau_backbones, faces, name):
+    model = make_model(make_vl_fau_config(backbone_config=vl_fau_backbones[name], image_size=224))
     expected = look(model, faces)
     assert model.fuse() is model and model.is_fused
     assert (model.fused_detector.swin is not None) == (name == "timm Swin")
@@ -77,10 +67,8 @@ def test_every_backbone_gives_the_same_outputs(make_vl_fau_config, faces, name):
 
 
 @pytest.mark.parametrize("indices", [[0, 1, 2], [0, 2, 3]])
-def test_other_stages(make_vl_fau_config, faces, indices):
-    config = make_vl_fau_config(
-        backbone_config=copy.deepcopy(TIMM_SWIN), image_size=224, backbone_out_indices=indices, variant="no_refinement"
-    )
+def test_other_stages(config, faces, indices):
+    config.backbone_out_indices, config.variant = indices, "no_refinement"
     model = make_model(config)
     expected = look(model, faces)
     assert_outputs_equal(look(model.fuse(), faces), expected)
@@ -102,12 +90,12 @@ def test_checkpoints_are_the_plain_ones(model, faces, tmp_path):
     assert_outputs_equal(look(loaded.fuse(), faces), expected)
 
 
-def test_training_and_new_weights_run_the_plain_network(model, make_vl_fau_config, faces):
+def test_training_and_new_weights_run_the_plain_network(model, config, faces):
     model.fuse().train()
     assert not model.is_fused
     with pytest.raises(ValueError, match=r"Call `eval\(\)`"):
         model.fuse()
-    other = make_model(make_vl_fau_config(backbone_config=copy.deepcopy(TIMM_SWIN), image_size=224))
+    other = make_model(config)
     model.eval().fuse().load_state_dict(other.state_dict())
     assert not model.is_fused
     assert_outputs_equal(look(model, faces), look(other, faces))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from torch.overrides import TorchFunctionMode
-from transformers import AutoModel, AutoModelForImageClassification, BertConfig, BertModel, TimmWrapperConfig
+from transformers import AutoModel, AutoModelForImageClassification, BertConfig, BertModel
 from transformers.utils import logging
 
 from hiva_hf import HiVAConfig, HiVAForAUDetection, HiVAForPreTraining
@@ -14,20 +14,6 @@ from hiva_hf.modeling_hiva import MISSING_LABEL, HiVAPointwiseConv2d
 
 
 LABELS = torch.tensor([[1.0, 0, 1, 0], [0, 0, 1, MISSING_LABEL], [1, 1, 1, 1]])
-
-
-@pytest.fixture
-def text_inputs(tokenizer):
-    """A description for each of the four AUs, of different lengths."""
-    encoded = tokenizer(["a brow", "brows pulled together", "lip corners", "lips"], return_tensors="pt", padding=True)
-    return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
-
-
-@pytest.fixture
-def swin_config():
-    """A timm Swin of two stages for 56 pixels: 7 x 7 tokens of width 16."""
-    arguments = {"embed_dim": 8, "depths": (2, 2), "num_heads": (1, 2), "img_size": 56}
-    return TimmWrapperConfig(architecture="swin_tiny_patch4_window7_224", model_args=arguments, do_pooling=False)
 
 
 def loss_and_gradients(model, *args, **kwargs):

@@ -4,20 +4,14 @@ import shutil
 
 import pytest
 import torch
-from transformers import TimmWrapperConfig
 
 from hiva_hf import HiVAForAUDetection, HiVAForPreTraining
 
 
 @pytest.fixture(params=["dinov2", "timm"])
-def detector(request, make_config, tokenizer):
+def detector(request, make_config, swin_config, tokenizer):
     """An inference checkpoint on either kind of backbone."""
-    overrides = {}
-    if request.param == "timm":
-        arguments = {"embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "img_size": 56}
-        overrides["backbone_config"] = TimmWrapperConfig(
-            architecture="swin_tiny_patch4_window7_224", model_args=arguments, do_pooling=False
-        )
+    overrides = {"backbone_config": swin_config} if request.param == "timm" else {}
     model = HiVAForAUDetection(make_config(**overrides)).eval()
     model.encode_descriptions(tokenizer)
     model.drop_text_encoder()

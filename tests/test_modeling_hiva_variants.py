@@ -9,15 +9,13 @@ from transformers import (
     BertConfig,
     BertModel,
     Dinov2Config,
-    Dinov2Model,
     MobileNetV2Config,
     MobileViTConfig,
+    PreTrainedConfig,
     RobertaConfig,
     RobertaModel,
     SwinConfig,
-    SwinModel,
     TimmWrapperConfig,
-    TimmWrapperModel,
 )
 
 from hiva_hf import HiVAForAUDetection, HiVAForPreTraining
@@ -38,12 +36,6 @@ def make_detector(make_config, tokenizer):
         return model
 
     return make
-
-
-@pytest.fixture
-def text_inputs(tokenizer):
-    encoded = tokenizer(["a brow", "brows pulled together", "lip corners", "lips"], return_tensors="pt", padding=True)
-    return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
 
 
 def train_step(model, *args, **kwargs) -> torch.Tensor:
@@ -198,30 +190,26 @@ def test_unknown_variant_is_refused(make_config):
 # Backbones
 
 
-def swin_arguments() -> dict:
-    return {"embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "img_size": 56}
+@pytest.fixture
+def backbones(swin_config) -> dict[str, PreTrainedConfig]:
+    """Configurations of small backbones for 56 pixels."""
+    vit = {"img_size": 56, "patch_size": 14, "embed_dim": 16, "depth": 1, "num_heads": 2}
+    return {
+        "timm-swin": swin_config,
+        "timm-convnext": TimmWrapperConfig(
+            architecture="convnext_atto", model_args={"depths": (1, 1, 1, 1), "dims": (4, 8, 8, 16)}, do_pooling=False
+        ),
+        "timm-vit": TimmWrapperConfig(architecture="vit_tiny_patch16_224", model_args=vit, do_pooling=False),
+        "transformers-swin": SwinConfig(image_size=56, embed_dim=8, depths=[1, 1], num_heads=[1, 2]),
+        "transformers-dinov2": Dinov2Config(
+            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=56, use_mask_token=False
+        ),
+        "transformers-mobilevit": MobileViTConfig(
+            image_size=56, hidden_sizes=[8, 12, 16], neck_hidden_sizes=[4, 4, 8, 8, 8, 8, 24], num_attention_heads=2
+        ),
+    }
 
 
-BACKBONES = {
-    "timm-swin": lambda: TimmWrapperConfig(
-        architecture="swin_base_patch4_window7_224", model_args=swin_arguments(), do_pooling=False
-    ),
-    "timm-convnext": lambda: TimmWrapperConfig(
-        architecture="convnext_atto", model_args={"depths": (1, 1, 1, 1), "dims": (4, 8, 8, 16)}, do_pooling=False
-    ),
-    "timm-vit": lambda: TimmWrapperConfig(
-        architecture="vit_tiny_patch16_224",
-        model_args={"img_size": 56, "patch_size": 14, "embed_dim": 16, "depth": 1, "num_heads": 2},
-        do_pooling=False,
-    ),
-    "transformers-swin": lambda: SwinConfig(image_size=56, embed_dim=8, depths=[1, 1], num_heads=[1, 2]),
-    "transformers-dinov2": lambda: Dinov2Config(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=56, use_mask_token=False
-    ),
-    "transformers-mobilevit": lambda: MobileViTConfig(
-        image_size=56, hidden_sizes=[8, 12, 16], neck_hidden_sizes=[4, 4, 8, 8, 8, 8, 24], num_attention_heads=2
-    ),
-}
 # Side of the last map and its width.
 GRIDS = {
     "timm-swin": (7, 16),
@@ -233,9 +221,9 @@ GRIDS = {
 }
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_backbone_is_one_line_of_configuration(make_config, tokenizer, tmp_path, faces, backbone):
-    config = make_config(backbone_config=BACKBONES[backbone]())
+@pytest.mark.parametrize("backbone", GRIDS)
+def test_backbone_is_one_line_of_configuration(make_config, backbones, tokenizer, tmp_path, faces, backbone):
+    config = make_config(backbone_config=backbones[backbone])
     stage1 = HiVAForPreTraining(config)
     assert torch.isfinite(train_step(stage1, faces, labels=LABELS))
     stage1.save_pretrained(tmp_path)
@@ -251,9 +239,9 @@ def test_backbone_is_one_line_of_configuration(make_config, tokenizer, tmp_path,
 
 
 @pytest.mark.parametrize("backbone", [name for name, (side, _) in GRIDS.items() if side > 2])
-def test_tokens_keep_their_place_in_the_picture(make_config, faces, backbone):
+def test_tokens_keep_their_place_in_the_picture(make_config, backbones, faces, backbone):
     """Token (row, column) answers to the part of the picture there, whatever layout the backbone has."""
-    model = HiVAForPreTraining(make_config(backbone_config=BACKBONES[backbone]())).eval()
+    model = HiVAForPreTraining(make_config(backbone_config=backbones[backbone])).eval()
     side, _ = GRIDS[backbone]
     picture = faces[:1].clone().requires_grad_()
     global_map, _ = model.vision_model(picture)
@@ -267,22 +255,21 @@ def test_tokens_keep_their_place_in_the_picture(make_config, faces, backbone):
 # Towers
 
 
+def make_bert() -> BertModel:
+    return BertModel(
+        BertConfig(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=8, vocab_size=30522)
+    )
+
+
 def save_towers(folder, vision, text) -> tuple[str, str]:
     vision.save_pretrained(folder / "vision")
     text.save_pretrained(folder / "text")
     return str(folder / "vision"), str(folder / "text")
 
 
-VISION_TOWERS = {"timm": TimmWrapperModel, "swin": SwinModel, "dinov2": Dinov2Model}
-VISION_CONFIGS = {"timm": "timm-swin", "swin": "transformers-swin", "dinov2": "transformers-dinov2"}
-
-
-@pytest.mark.parametrize("tower", VISION_TOWERS)
-def test_detector_from_two_checkpoints(tmp_path, tower, tokenizer, faces):
-    vision = VISION_TOWERS[tower](BACKBONES[VISION_CONFIGS[tower]]())
-    text = BertModel(
-        BertConfig(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=8, vocab_size=30522)
-    )
+@pytest.mark.parametrize("tower", ["timm-swin", "transformers-swin", "transformers-dinov2"])
+def test_detector_from_two_checkpoints(tmp_path, backbones, tower, tokenizer, faces):
+    vision, text = AutoModel.from_config(backbones[tower]), make_bert()
     vision_folder, text_folder = save_towers(tmp_path, vision, text)
     model = HiVAForAUDetection.from_vision_text_pretrained(
         vision_folder,
@@ -307,12 +294,9 @@ def test_detector_from_two_checkpoints(tmp_path, tower, tokenizer, faces):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_towers_in_half_precision_enter_in_that_of_the_network(tmp_path, tokenizer, faces, dtype):
-    text = BertModel(
-        BertConfig(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=8, vocab_size=30522)
-    )
-    vision = Dinov2Model(BACKBONES["transformers-dinov2"]())
-    folders = save_towers(tmp_path, vision.to(dtype), text.to(dtype))
+def test_towers_in_half_precision_enter_in_that_of_the_network(tmp_path, backbones, tokenizer, faces, dtype):
+    vision = AutoModel.from_config(backbones["transformers-dinov2"])
+    folders = save_towers(tmp_path, vision.to(dtype), make_bert().to(dtype))
     settings = {"image_size": 56, "hidden_size": 16, "num_attention_heads": 2}
     model = HiVAForAUDetection.from_vision_text_pretrained(*folders, **settings)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
@@ -325,11 +309,8 @@ def test_backbone_that_does_not_tell_its_width_is_refused(make_config):
         HiVAForPreTraining(make_config(backbone_config=MobileNetV2Config(image_size=56)))
 
 
-def test_towers_keep_out_what_a_variant_does_not_need(tmp_path, faces):
-    text = BertModel(
-        BertConfig(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=8, vocab_size=99)
-    )
-    folders = save_towers(tmp_path, Dinov2Model(BACKBONES["transformers-dinov2"]()), text)
+def test_towers_keep_out_what_a_variant_does_not_need(tmp_path, backbones):
+    folders = save_towers(tmp_path, AutoModel.from_config(backbones["transformers-dinov2"]), make_bert())
     settings = {"image_size": 56, "hidden_size": 16, "num_attention_heads": 2}
     baseline = HiVAForAUDetection.from_vision_text_pretrained(*folders, variant="baseline", **settings)
     assert baseline.text_model is None

@@ -12,37 +12,21 @@ from transformers import (
     AutoModel,
     AutoModelForImageClassification,
     AutoTokenizer,
-    ConvNextConfig,
     Dinov2Model,
     FocalNetConfig,
     GenerationConfig,
     MobileNetV2Config,
-    SegformerConfig,
-    SwinConfig,
-    TimmWrapperConfig,
     Trainer,
     TrainingArguments,
 )
 
-from hiva_hf import HiVAForAUDetection, VLFAUConfig, VLFAUForAUDetection, VLFAUTextConfig, VLFAUTextForCausalLM
+from hiva_hf import HiVAForAUDetection, VLFAUForAUDetection, VLFAUTextConfig, VLFAUTextForCausalLM
 from hiva_hf.facs_states import face_sentence, state_sentences
 from hiva_hf.modeling_hiva import MISSING_LABEL
 from hiva_hf.modeling_vl_fau import VLFAURefinement, sentence_loss
 
 
 LABELS = torch.tensor([[1.0, 0, 1, 0], [0, 0, 1, 1], [0, 0, 0, 0]])
-BACKBONES = {
-    "swin": SwinConfig(embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], image_size=224),
-    "convnext": ConvNextConfig(hidden_sizes=[8, 8, 16, 24], depths=[1, 1, 1, 1]),
-    "timm swin": TimmWrapperConfig(
-        architecture="swin_tiny_patch4_window7_224",
-        model_args={"embed_dim": 8, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2)},
-        do_pooling=False,
-    ),
-    "timm vit": TimmWrapperConfig(
-        architecture="vit_tiny_patch16_224", model_args={"embed_dim": 24, "depth": 5, "num_heads": 2}, do_pooling=False
-    ),
-}
 
 
 @pytest.fixture
@@ -102,15 +86,23 @@ def test_shapes(model, faces, sentence_labels):
     assert model(faces).spatial_attentions is None
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_any_backbone_gives_three_scales(make_vl_fau_config, name):
-    backbone = copy.deepcopy(BACKBONES[name])
-    model = VLFAUForAUDetection(make_vl_fau_config(backbone_config=backbone, image_size=224)).eval()
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [
+        ("timm Swin", [28, 14, 7]),
+        ("timm ViT", [14, 14, 14]),
+        ("Swin", [14, 7, 7]),
+        ("ConvNeXt", [28, 14, 7]),
+        ("SegFormer", [28, 14, 7]),
+    ],
+)
+def test_any_backbone_gives_three_scales(make_vl_fau_config, vl_fau_backbones, name, sides):
+    config = make_vl_fau_config(backbone_config=vl_fau_backbones[name], image_size=224)
+    model = VLFAUForAUDetection(config).eval()
     with torch.no_grad():
         maps = model.vision_model.feature_maps(model.vision_model.backbone, torch.randn(1, 3, 224, 224))
         outputs = model(torch.randn(1, 3, 224, 224))
-    sides = [feature_map.shape[-1] for feature_map in maps]
-    assert sides == {"swin": [14, 7, 7], "convnext": [28, 14, 7], "timm swin": [28, 14, 7]}.get(name, [14, 14, 14])
+    assert [feature_map.shape[-1] for feature_map in maps] == sides
     assert outputs.face_map.shape == (1, sides[-1] ** 2, 48)
     assert outputs.logits.isfinite().all()
 
@@ -241,31 +233,10 @@ def test_variants_lack_their_part_and_nothing_else(make_vl_fau_config, faces, se
 
 
 @pytest.fixture(scope="module")
-def overfitted(tmp_path_factory, state_tokenizer):
+def overfitted(tmp_path_factory, make_vl_fau_config, state_tokenizer):
     """A network that learned six random pictures by heart, reloaded, with pictures and labels."""
-    from_conftest = {
-        "image_size": 56,
-        "hidden_size": 48,
-        "id2label": {0: "AU1", 1: "AU4", 2: "AU12", 3: "AU25"},
-        "backbone_config": {
-            "model_type": "dinov2",
-            "hidden_size": 32,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 2,
-            "image_size": 56,
-            "use_mask_token": False,
-        },
-        "text_config": {
-            "vocab_size": len(state_tokenizer),
-            "hidden_size": 64,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "intermediate_size": 64,
-            "hidden_dropout_prob": 0.0,
-        },
-    }
     torch.manual_seed(0)
-    model = VLFAUForAUDetection(VLFAUConfig(**from_conftest)).train()
+    model = VLFAUForAUDetection(make_vl_fau_config()).train()
     faces = torch.randn(6, 3, 56, 56)
     labels = torch.tensor([[1.0, 0, 1, 0], [0, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0], [1, 0, 0, 1]])
     local, of_face = sentences_about(labels, model.config.au_labels)
@@ -420,11 +391,11 @@ def test_checkpoint_loads_through_the_auto_classes(tiny_vl_fau_dir, faces):
         assert torch.equal(loaded.generate(faces, max_new_tokens=5), model.generate(faces, max_new_tokens=5))
 
 
-def test_timm_backbone_survives_reloading(make_vl_fau_config, tmp_path):
+def test_timm_backbone_survives_reloading(make_vl_fau_config, vl_fau_backbones, tmp_path):
     """It has buffers that no checkpoint holds."""
     faces = torch.randn(1, 3, 224, 224)
-    backbone = copy.deepcopy(BACKBONES["timm swin"])
-    model = VLFAUForAUDetection(make_vl_fau_config(backbone_config=backbone, image_size=224)).eval()
+    config = make_vl_fau_config(backbone_config=vl_fau_backbones["timm Swin"], image_size=224)
+    model = VLFAUForAUDetection(config).eval()
     model.save_pretrained(tmp_path)
     with torch.no_grad():
         assert torch.equal(VLFAUForAUDetection.from_pretrained(tmp_path)(faces).logits, model(faces).logits)
@@ -476,9 +447,9 @@ def test_backbone_that_does_not_tell_its_width_is_refused(make_vl_fau_config):
         VLFAUForAUDetection(make_vl_fau_config(backbone_config=MobileNetV2Config(image_size=56)))
 
 
-def test_backbone_whose_hidden_states_begin_with_its_first_stage(make_vl_fau_config):
-    backbone = SegformerConfig(depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 16, 16], num_attention_heads=[1, 1, 2, 2])
-    model = VLFAUForAUDetection(make_vl_fau_config(backbone_config=backbone, image_size=64)).eval()
+def test_backbone_whose_hidden_states_begin_with_its_first_stage(make_vl_fau_config, vl_fau_backbones):
+    config = make_vl_fau_config(backbone_config=vl_fau_backbones["SegFormer"], image_size=64)
+    model = VLFAUForAUDetection(config).eval()
     with torch.no_grad():
         maps = model.vision_model.feature_maps(model.vision_model.backbone, torch.randn(1, 3, 64, 64))
     assert [tuple(feature_map.shape[1:]) for feature_map in maps] == [(8, 8, 8), (16, 4, 4), (16, 2, 2)]

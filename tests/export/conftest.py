@@ -1,6 +1,8 @@
 """A small detector on timm's Swin, which is folded for exports, and its export; shared by all tests here."""
 
 import importlib.util
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -13,17 +15,9 @@ from hiva_hf.export import export_detector
 AU_LABELS = ("AU1", "AU4", "AU12", "AU25")
 
 
-def make_detector(**swin_args) -> HiVAForAUDetection:
-    """
-    Weights that show every mistake: no bias, no statistic and no text vector is zero. The second stage is as wide as
-    layers have to be to be computed in 8 bits.
-    """
+def make_detector(backbone: TimmWrapperConfig) -> HiVAForAUDetection:
+    """A detector whose weights show every mistake: no bias, no statistic and no text vector is zero."""
     torch.manual_seed(0)
-    backbone = TimmWrapperConfig(
-        architecture="swin_tiny_patch4_window7_224",
-        model_args={"embed_dim": 96, "depths": (2, 1), "num_heads": (3, 6), "img_size": 56, **swin_args},
-        do_pooling=False,
-    )
     config = HiVAConfig(
         backbone_config=backbone,
         image_size=56,
@@ -49,14 +43,20 @@ def make_detector(**swin_args) -> HiVAForAUDetection:
 
 
 @pytest.fixture(scope="package")
-def detector() -> HiVAForAUDetection:
-    return make_detector()
+def make_wide_swin_config(make_swin_config) -> Callable[..., TimmWrapperConfig]:
+    """The second stage is as wide as layers have to be to be computed in 8 bits."""
+    return partial(make_swin_config, embed_dim=96, depths=(2, 1), num_heads=(3, 6))
 
 
 @pytest.fixture(scope="package")
-def detector_without_biases() -> HiVAForAUDetection:
+def detector(make_wide_swin_config) -> HiVAForAUDetection:
+    return make_detector(make_wide_swin_config())
+
+
+@pytest.fixture(scope="package")
+def detector_without_biases(make_wide_swin_config) -> HiVAForAUDetection:
     """Its queries, keys and values have none."""
-    return make_detector(qkv_bias=False)
+    return make_detector(make_wide_swin_config(qkv_bias=False))
 
 
 @pytest.fixture(scope="package")

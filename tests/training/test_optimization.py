@@ -56,13 +56,9 @@ def test_layer_wise_decay_slows_each_layer_of_both_towers(tiny_detector):
     assert rates["vision_model.stem.weight"] == rates["classifier.weight"] == 1.0
 
 
-def test_layer_wise_decay_goes_through_the_blocks_of_a_timm_swin(make_config):
-    backbone = TimmWrapperConfig(
-        architecture="swin_tiny_patch4_window7_224",
-        do_pooling=False,
-        model_args={"img_size": 56, "embed_dim": 12, "depths": (1, 2), "num_heads": (1, 2), "window_size": 7},
-    )
-    rates = rates_by_name(HiVAForPreTraining(make_config(backbone_config=backbone)), layer_decay=0.5)
+def test_layer_wise_decay_goes_through_the_blocks_of_a_timm_swin(make_config, make_swin_config):
+    config = make_config(backbone_config=make_swin_config(depths=(1, 2)))
+    rates = rates_by_name(HiVAForPreTraining(config), layer_decay=0.5)
     tower = "vision_model.backbone.timm_model"
     assert rates[f"{tower}.layers.1.blocks.1.mlp.fc1.weight"] == rates[f"{tower}.norm.weight"] == 1.0
     assert rates[f"{tower}.layers.1.blocks.0.mlp.fc1.weight"] == 0.5
