@@ -18,6 +18,7 @@ import shlex
 import sys
 
 from hiva_hf.open_vocabulary.leave_one_out import LeaveOneOut, LeaveOneOutSettings
+from hiva_hf.open_vocabulary.report import write_report
 
 
 # What a shell expects of a process that Ctrl-C has ended.
@@ -48,7 +49,7 @@ def main():
         experiment = LeaveOneOut(output_dir, LeaveOneOutSettings(**options | {"seeds": tuple(options["seeds"])}))
         if not report_only:
             experiment.run()
-        print(f"{experiment.report(command)}\n\nReport (Markdown, JSON) and head: {experiment.output_dir}")
+        print(f"{write_report(experiment, command)}\n\nReport (Markdown, JSON) and head: {experiment.output_dir}")
     except (ValueError, OSError, ImportError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -10,15 +10,8 @@ from hiva_hf.data import AU_SETS, load_au_dataset
 from hiva_hf.evaluation.bootstrap import bootstrap_scores
 from hiva_hf.evaluation.metrics import compute_roc_auc
 from hiva_hf.open_vocabulary import OpenVocabularyDetector
-from hiva_hf.open_vocabulary.leave_one_out import (
-    ABOVE,
-    BELOW,
-    NOT_SHOWN,
-    Faces,
-    LeaveOneOut,
-    LeaveOneOutSettings,
-    verdict,
-)
+from hiva_hf.open_vocabulary.leave_one_out import LeaveOneOut, LeaveOneOutSettings
+from hiva_hf.open_vocabulary.report import ABOVE, BELOW, NOT_SHOWN, write_report
 
 
 AU_LABELS = [f"AU{number}" for number in AU_SETS["synthfacs"]]
@@ -84,7 +77,7 @@ def test_finished_seeds_are_not_repeated_and_other_settings_are_refused(finished
     path.unlink()
     assert finished.pending() == [2]
     with pytest.raises(ValueError, match=r"seeds \[2\] have no scores yet"):
-        finished.report()
+        write_report(finished)
     finished.run()
     # The same seed, the same scores.
     assert (path.read_bytes(), kept.stat().st_mtime_ns) == before
@@ -108,14 +101,6 @@ def test_the_head_that_is_left_scores_sentences_of_one_s_own(finished, astronaut
         detector(astronaut, " ")
 
 
-@pytest.mark.parametrize(
-    ("interval", "expected"),
-    [((0.51, 0.9), ABOVE), ((0.2, 0.49), BELOW), ((0.4, 0.6), NOT_SHOWN), ((0.5, 0.6), NOT_SHOWN)],
-)
-def test_the_verdict_follows_from_the_interval(interval, expected):
-    assert verdict(interval) == expected
-
-
 def test_features_of_other_faces_are_not_taken(finished, settings, monkeypatch):
     def with_other_labels(*arguments):
         dataset = load_au_dataset(*arguments)
@@ -124,31 +109,6 @@ def test_features_of_other_faces_are_not_taken(finished, settings, monkeypatch):
     monkeypatch.setattr("hiva_hf.open_vocabulary.leave_one_out.load_au_dataset", with_other_labels)
     with pytest.raises(ValueError, match="was made from other faces or labels than synthfacs has now"):
         LeaveOneOut(finished.output_dir, settings).faces("test")
-
-
-@pytest.fixture
-def few_people() -> Faces:
-    """Ten people of two faces each; AU4 is shown by the first alone."""
-    subjects = [f"S{number}" for number in range(10) for _ in range(2)]
-    labels = torch.tensor([[row % 2, int(row == 0)] for row in range(20)])
-    return Faces(torch.randn(20, 4, 8).half(), labels, {"subject": subjects})
-
-
-def test_people_are_drawn_anew_until_every_au_has_both_states(few_people, tmp_path):
-    experiment = LeaveOneOut(tmp_path)
-    experiment.aus = (1, 4)
-    for seed in range(20):
-        rows = experiment._draw_rows(seed, few_people, torch.Generator().manual_seed(seed))
-        assert len(rows) == 16
-        assert few_people.labels[rows].sum(dim=0).tolist() == [8, 1]
-
-
-def test_an_au_that_no_draw_has_is_named(few_people, tmp_path):
-    experiment = LeaveOneOut(tmp_path)
-    experiment.aus = (1, 4)
-    few_people.labels[:, 1] = 0
-    with pytest.raises(ValueError, match=r"Seed 3: .* \(the last draw lacked AU4\)"):
-        experiment._draw_rows(3, few_people, torch.Generator().manual_seed(3))
 
 
 def test_a_head_that_was_not_written_whole_is_made_again(finished):

@@ -51,6 +51,11 @@ class TextConditionedAUOutput(ModelOutput):
     logits: torch.FloatTensor | None = None
 
 
+def standardize(patch_tokens: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Faces `[n, num_patches, V]` as rows `[n, num_patches * V]`."""
+    return ((patch_tokens.to(mean.dtype) - mean) / scale).flatten(1)
+
+
 class TextConditionedAUHead(PreTrainedModel):
     """Scores S sentences on B faces, bilinear in both: logit = x' W M (s - mean), W `[P V, K]` and M `[K, T]`.
 
@@ -84,7 +89,7 @@ class TextConditionedAUHead(PreTrainedModel):
             sentence_embeddings: `[S, T]`, of unit length.
             return_dict: False returns a tuple.
         """
-        faces = ((patch_tokens.to(self.token_mean.dtype) - self.token_mean) / self.token_scale).flatten(1)
+        faces = standardize(patch_tokens, self.token_mean, self.token_scale)
         asked = (sentence_embeddings - self.text_mean) @ self.readout.T
         logits = (faces @ self.patterns) @ asked.T
         return (logits,) if return_dict is False else TextConditionedAUOutput(logits=logits)

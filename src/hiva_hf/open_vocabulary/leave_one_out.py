@@ -13,7 +13,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,44 +23,28 @@ from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from .. import __version__
 from ..atomic_files import write_file, write_folder, write_text
 from ..data import au_numbers, load_au_dataset
-from ..data.manifest import title_of
-from ..evaluation.bootstrap import BootstrapScores, bootstrap_scores
-from ..evaluation.metrics import compute_roc_auc, none_if_undefined
+from ..evaluation.metrics import compute_roc_auc
 from ..evaluation.predictions import Predictions
 from ..evaluation.protocol import FoldPredictions
-from ..evaluation.tables import OURS, SOURCE_COLUMN, Column, Table
-from ..facs import au_label, get_action_unit
+from ..facs import au_label
 from .head import TextConditionedAUConfig
 from .towers import FrozenTowers
-from .training import (
-    Ridges,
-    check_labels,
-    fit_head,
-    fit_patterns,
-    fit_readout,
-    standardize,
-    token_statistics,
-    training_sentences,
-)
+from .training import Ridges, check_labels, fit_patterns, fit_readout, make_head, training_sentences
 
 
-CHANCE = 0.5
 # Queries to a head that never saw an AU.
 OWN, OTHER, RANDOM = "own", "other", "random"
 QUERIES = {OWN: "Its description", OTHER: "Another AU's description", RANDOM: "A random vector"}
 # For comparison: the pattern of the AU itself, fitted to its labels.
 LABELLED = "labelled"
-ABOVE, BELOW, NOT_SHOWN = "above chance", "below chance", "not shown"
 
 TEXT_RIDGES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 _SHARE_OF_SUBJECTS = 0.8
 _MAX_DRAWS = 100
 _ROW_COLUMNS = ("subject", "task", "frame", "fold")
 _SETTINGS_FILE = "settings.json"
-_DECIMALS = 3
 
 
 @dataclass(frozen=True)
@@ -85,10 +68,10 @@ class LeaveOneOutSettings:
     data_dir: str | None = None
     fold: int = 1
     seeds: tuple[int, ...] = (42, 43, 44)
-    image_size: int = 98
+    image_size: int = TextConditionedAUConfig.image_size
     vision_model_name_or_path: str | None = None
     text_model_name_or_path: str | None = None
-    vision_layer: int = 8
+    vision_layer: int = TextConditionedAUConfig.vision_layer
     face_ridge: float = Ridges.face
     max_faces: int | None = None
 
@@ -112,7 +95,7 @@ class LeaveOneOut:
     """The whole experiment, which can be resumed from its folder.
 
     Args:
-        output_dir: Folder for features, scores and the report.
+        output_dir: Folder for features, scores and the head.
         settings: Settings of the experiment.
 
     Raises:
@@ -159,12 +142,9 @@ class LeaveOneOut:
         if not (self.head_folder / SAFE_WEIGHTS_NAME).is_file():
             texts = torch.stack([each.mean(dim=0) for each in sentences.values()])
             canonical = torch.stack([each[0] for each in sentences.values()])
-            patterns, mean, scale = self._fit_patterns(train.tokens, train.labels)
-            scores = standardize(validation.tokens, mean, scale) @ patterns
-            text_ridge = choose_text_ridge(scores, validation.labels, texts, canonical)
-            ridges = Ridges(self.settings.face_ridge, text_ridge)
-            head = fit_head(self._config(train), train.tokens, train.labels, sentences, ridges)
-            write_folder(self.head_folder, head.save_pretrained)
+            patterns = fit_patterns(train.tokens, train.labels, self.settings.face_ridge)
+            ridge = choose_text_ridge(patterns.score(validation.tokens), validation.labels, texts, canonical)
+            write_folder(self.head_folder, make_head(self._config(train), patterns, sentences, ridge).save_pretrained)
 
     @property
     def head_folder(self) -> Path:
@@ -220,44 +200,6 @@ class LeaveOneOut:
             predictions.append(FoldPredictions(self.settings.fold, seed, faces))
         return predictions
 
-    def report(self, command: str = "") -> str:
-        """Evaluates all scores and writes `new_au.md` and `new_au.json`.
-
-        Args:
-            command: The command that made the scores, for the record.
-
-        Returns:
-            The report in Markdown.
-
-        Raises:
-            ValueError: If a seed is not finished.
-        """
-        if self.pending():
-            raise ValueError(f"The seeds {self.pending()} have no scores yet: run it first.")
-        scores = {
-            query: bootstrap_scores(self.predictions(query), "roc_auc", over_seeds=True)
-            for query in (*QUERIES, LABELLED)
-        }
-        table = _make_table(title_of(self.settings.dataset), scores)
-        answer = _answer(scores[OWN])
-        heading = [
-            f"## New Action Units from a sentence on {title_of(self.settings.dataset)}",
-            f"    {command}",
-            f"Written on {datetime.now(UTC).date().isoformat()} by hiva_hf {__version__}, seeds "
-            f"{', '.join(map(str, self.settings.seeds))}.",
-        ]
-        markdown = "\n\n".join([*(part for part in heading if part.strip()), table.to_markdown(), answer])
-        record = {
-            "command": command,
-            "settings": asdict(self.settings),
-            "table": table.as_dict(),
-            "mean": {query: _mean(result) for query, result in scores.items()},
-            "answer": answer,
-        }
-        write_text(self.output_dir / "new_au.json", json.dumps(record, indent=2))
-        write_text(self.output_dir / "new_au.md", markdown + "\n")
-        return markdown
-
     def _score_left_out(
         self, seed: int, train: Faces, validation: Faces, test: Faces, sentences: list[torch.Tensor]
     ) -> dict[str, torch.Tensor]:
@@ -266,9 +208,8 @@ class LeaveOneOut:
         rows = self._draw_rows(seed, train, generator)
         texts = torch.stack([_draw_sentences(each, generator).mean(dim=0) for each in sentences])
         canonical = torch.stack([each[0] for each in sentences])
-        patterns, mean, scale = self._fit_patterns(train.tokens[rows], train.labels[rows])
-        of_validation = standardize(validation.tokens, mean, scale) @ patterns
-        of_test = standardize(test.tokens, mean, scale) @ patterns
+        patterns = fit_patterns(train.tokens[rows], train.labels[rows], self.settings.face_ridge)
+        of_validation, of_test = patterns.score(validation.tokens), patterns.score(test.tokens)
         columns: dict[str, list[torch.Tensor]] = {query: [] for query in QUERIES}
         for left_out in range(len(self.aus)):
             others = [column for column in range(len(self.aus)) if column != left_out]
@@ -301,13 +242,6 @@ class LeaveOneOut:
             "subjects. Use another seed or fold, or a data set with more subjects."
         )
 
-    def _fit_patterns(
-        self, tokens: torch.Tensor, labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Patterns of all AUs, each from its own labels only, and mean and scale of the tokens."""
-        mean, scale = token_statistics(tokens)
-        return fit_patterns(standardize(tokens, mean, scale), labels, self.settings.face_ridge), mean, scale
-
     def _config(self, faces: Faces) -> TextConditionedAUConfig:
         settings = self.settings
         return TextConditionedAUConfig(
@@ -326,7 +260,7 @@ class LeaveOneOut:
     def _binding_settings(self) -> dict:
         """The settings that all scores of a folder must share; more seeds may be added."""
         binding = asdict(self.settings)
-        return json.loads(json.dumps({name: value for name, value in binding.items() if name not in ("seeds",)}))
+        return json.loads(json.dumps({name: value for name, value in binding.items() if name != "seeds"}))
 
     def _check_settings(self):
         path = self.output_dir / _SETTINGS_FILE
@@ -383,81 +317,6 @@ def _draw_subjects(subjects: Sequence[str], generator: torch.Generator) -> torch
 def _draw_sentences(sentences: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Half of the sentences of an AU."""
     return sentences[torch.randperm(len(sentences), generator=generator)[: (len(sentences) + 1) // 2]]
-
-
-def _make_table(title: str, scores: dict[str, BootstrapScores]) -> Table:
-    own = scores[OWN]
-    rows = []
-    for index, label in enumerate(own.au_labels):
-        interval = tuple(map(float, own.intervals[index]))
-        rows.append(
-            (
-                f"{label} {get_action_unit(label).name}",
-                OURS,
-                none_if_undefined(own.estimate[index]),
-                interval,
-                verdict(interval),
-                *(none_if_undefined(scores[query].estimate[index]) for query in (OTHER, RANDOM, LABELLED)),
-            )
-        )
-    rows.append(
-        (
-            "Mean",
-            OURS,
-            none_if_undefined(own.mean_estimate),
-            own.mean_interval,
-            verdict(own.mean_interval),
-            *(none_if_undefined(scores[query].mean_estimate) for query in (OTHER, RANDOM, LABELLED)),
-        )
-    )
-    columns = (
-        Column("AU that was left out"),
-        Column(SOURCE_COLUMN),
-        Column(QUERIES[OWN], _DECIMALS),
-        Column("95% interval", _DECIMALS),
-        Column(f"Against {CHANCE}"),
-        Column(QUERIES[OTHER], _DECIMALS),
-        Column(QUERIES[RANDOM], _DECIMALS),
-        Column("With its labels", _DECIMALS),
-    )
-    notes = (
-        "ROC-AUC of heads that saw no label and no sentence of the AU, mean over seeds (each another four fifths of "
-        "the training subjects and half of the sentences). Interval: "
-        f"{len(own.mean_samples)} draws of test subjects and of seeds.",
-        "Controls, asked of the same heads: the description of another AU, drawn for each AU and seed, and a random "
-        "vector. Means over AUs with intervals: "
-        + "; ".join(f"{QUERIES[query]} {_in_words(scores[query])}" for query in (OTHER, RANDOM))
-        + ".",
-        "With its labels: the same faces and regression, fitted to the AU's own labels; no words are read.",
-    )
-    return Table("new_au", f"{title}: ROC-AUC of Action Units that were never labelled", columns, tuple(rows), notes)
-
-
-def verdict(interval: Sequence[float]) -> str:
-    """Whether an interval of ROC-AUC lies above or below chance."""
-    low, high = interval
-    if low > CHANCE:
-        return ABOVE
-    return BELOW if high < CHANCE else NOT_SHOWN
-
-
-def _answer(own: BootstrapScores) -> str:
-    verdicts = [verdict(interval) for interval in own.intervals]
-    named = {
-        kind: [label for label, each in zip(own.au_labels, verdicts, strict=True) if each == kind]
-        for kind in (ABOVE, BELOW, NOT_SHOWN)
-    }
-    parts = [f"{len(labels)} {kind} ({', '.join(labels)})" for kind, labels in named.items() if labels]
-    return f"Of {len(verdicts)} Action Units {'; '.join(parts)}. Mean {_in_words(own)}."
-
-
-def _in_words(scores: BootstrapScores) -> str:
-    low, high = scores.mean_interval
-    return f"{scores.mean_estimate:.{_DECIMALS}f} [{low:.{_DECIMALS}f}, {high:.{_DECIMALS}f}]"
-
-
-def _mean(scores: BootstrapScores) -> dict:
-    return {"roc_auc": none_if_undefined(scores.mean_estimate), "interval": list(scores.mean_interval)}
 
 
 def _save_whole(tensors: dict[str, torch.Tensor], path: Path, made_of: dict[str, str] | None = None):

@@ -11,6 +11,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from ..image_processing_hiva import HiVAImageProcessor
 from ..training.towers import packaged_text_tower, packaged_vision_tower
+from .head import TextConditionedAUConfig
 
 
 class FrozenTowers:
@@ -36,8 +37,8 @@ class FrozenTowers:
         self,
         vision_model_name_or_path: str | Path | None = None,
         text_model_name_or_path: str | Path | None = None,
-        vision_layer: int = 8,
-        image_size: int = 98,
+        vision_layer: int = TextConditionedAUConfig.vision_layer,
+        image_size: int = TextConditionedAUConfig.image_size,
         device: str | torch.device = "cpu",
     ):
         text = text_model_name_or_path or packaged_text_tower()

@@ -7,7 +7,7 @@ import torch
 
 from ..facs import MISSING_LABEL, get_action_unit
 from ..facs_states import state_sentences
-from .head import TextConditionedAUConfig, TextConditionedAUHead
+from .head import TextConditionedAUConfig, TextConditionedAUHead, standardize
 
 
 @dataclass(frozen=True)
@@ -58,46 +58,42 @@ def fit_head(
     """
     ridges = ridges or Ridges()
     _check(config, patch_tokens, labels, sentences)
-    config.num_patterns, config.trained_aus = len(sentences), list(sentences)
-    head = TextConditionedAUHead(config)
-    mean, scale = token_statistics(patch_tokens)
-    head.token_mean.copy_(mean)
-    head.token_scale.copy_(scale)
-    patterns = fit_patterns(standardize(patch_tokens, mean, scale), labels, ridges.face)
-    texts = torch.stack([each.mean(dim=0) for each in sentences.values()])
-    head.text_mean.copy_(texts.mean(dim=0))
-    with torch.no_grad():
-        # Solutions may be in column-major order, and products with these round differently from those of a saved head.
-        head.patterns.copy_(patterns)
-        head.readout.copy_(fit_readout(texts, ridges.text))
-    return head.eval()
+    return make_head(config, fit_patterns(patch_tokens, labels, ridges.face), sentences, ridges.text)
 
 
-def token_statistics(patch_tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean of each patch `[num_patches, V]` and standard deviation around it `[V]`, of faces `[n, num_patches, V]`."""
-    tokens = patch_tokens.float()
-    mean = tokens.mean(dim=0)
-    return mean, (tokens - mean).square().mean(dim=(0, 1)).sqrt().clamp(min=1e-6)
+@dataclass(frozen=True, eq=False)
+class Patterns:
+    """The pattern of each of N AUs, and what faces are standardised by before they are compared with it.
+
+    Attributes:
+        weights: `[num_patches * V, N]`.
+        token_mean: Mean of each patch, `[num_patches, V]`.
+        token_scale: Standard deviation around it, `[V]`.
+    """
+
+    weights: torch.Tensor
+    token_mean: torch.Tensor
+    token_scale: torch.Tensor
+
+    def score(self, patch_tokens: torch.Tensor) -> torch.Tensor:
+        """Scores `[n, N]` of faces `[n, num_patches, V]`."""
+        return standardize(patch_tokens, self.token_mean, self.token_scale) @ self.weights
 
 
-def standardize(patch_tokens: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Faces `[n, num_patches, V]` as rows `[n, num_patches * V]`."""
-    return ((patch_tokens.float() - mean) / scale).flatten(1)
-
-
-def fit_patterns(faces: torch.Tensor, labels: torch.Tensor, ridge: float) -> torch.Tensor:
+def fit_patterns(patch_tokens: torch.Tensor, labels: torch.Tensor, ridge: float) -> Patterns:
     """The pattern of each AU: ridge regression of its label, standardised, on standardised faces.
 
     Each AU's pattern depends only on its own labels, so that leaving out an AU does not change those of the others.
 
     Args:
-        faces: `[n, D]`.
+        patch_tokens: `[n, num_patches, V]`.
         labels: `[n, N]`; unknown labels count as the AU's mean.
         ridge: Relative to the mean squared length of a face.
-
-    Returns:
-        `[D, N]`.
     """
+    tokens = patch_tokens.float()
+    mean = tokens.mean(dim=0)
+    scale = (tokens - mean).square().mean(dim=(0, 1)).sqrt().clamp(min=1e-6)
+    faces = standardize(tokens, mean, scale)
     known = labels != MISSING_LABEL
     rate = ((labels == 1).sum(dim=0) / known.sum(dim=0)).float()
     targets = torch.where(known, labels.float() - rate, 0.0) / (rate * (1 - rate)).sqrt()
@@ -105,7 +101,7 @@ def fit_patterns(faces: torch.Tensor, labels: torch.Tensor, ridge: float) -> tor
     products = faces @ faces.T
     size = products.diagonal().mean()
     products.diagonal().add_(ridge * size)
-    return faces.T @ torch.cholesky_solve(targets, torch.linalg.cholesky(products))
+    return Patterns(faces.T @ torch.cholesky_solve(targets, torch.linalg.cholesky(products)), mean, scale)
 
 
 def fit_readout(texts: torch.Tensor, ridge: float) -> torch.Tensor:
@@ -117,6 +113,23 @@ def fit_readout(texts: torch.Tensor, ridge: float) -> torch.Tensor:
     centered = texts - texts.mean(dim=0)
     identity = torch.eye(len(texts), dtype=texts.dtype)
     return torch.linalg.solve(centered @ centered.T + ridge * identity, centered)
+
+
+def make_head(
+    config: TextConditionedAUConfig, patterns: Patterns, sentences: Mapping[str, torch.Tensor], text_ridge: float
+) -> TextConditionedAUHead:
+    """A head of patterns that are fitted already; see [`fit_head`]."""
+    config.num_patterns, config.trained_aus = len(sentences), list(sentences)
+    head = TextConditionedAUHead(config)
+    texts = torch.stack([each.mean(dim=0) for each in sentences.values()])
+    with torch.no_grad():
+        head.token_mean.copy_(patterns.token_mean)
+        head.token_scale.copy_(patterns.token_scale)
+        head.text_mean.copy_(texts.mean(dim=0))
+        # Solutions may be in column-major order, and products with these round differently from those of a saved head.
+        head.patterns.copy_(patterns.weights)
+        head.readout.copy_(fit_readout(texts, text_ridge))
+    return head.eval()
 
 
 def _check(config: TextConditionedAUConfig, patch_tokens: torch.Tensor, labels: torch.Tensor, sentences: Mapping):
