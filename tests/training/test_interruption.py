@@ -82,19 +82,18 @@ def test_the_command_to_go_on_asks_for_the_shards_that_a_configuration_file_aske
 
 
 def test_a_request_during_validation_is_taken_there_and_nothing_is_trained_again(make_arguments, tmp_path):
-    run = HiVATrainingRun(make_arguments(tmp_path, stage1_epochs=1))
+    run = HiVATrainingRun(make_arguments(tmp_path, stage1_epochs=1, checkpointing_steps="2"))
     detector = run.build_detector()
-    # As if the signal came with the last step's report still unread.
-    run.stop_request.signal_number = None
 
-    class LateRequest(type(run.stop_request)):
+    class LateRequest(StopRequest):
+        """As if the signal came with the last step's report still unread."""
+
         @property
         def is_set(self):
             return bool(list(tmp_path.glob("checkpoints/stage1/step-*"))) or self.signal_number is not None
 
-    run.arguments.checkpointing_steps = "2"
+    run.stop_request = LateRequest()
     with pytest.raises(TrainingInterrupted, match="Stopped in stage1, epoch 1"):
-        run.stop_request = LateRequest()
         run.train_stage1(detector)
     folder = checkpoint_folder(tmp_path, "stage1")
     assert max(read_progress(path)["steps_done"] for path in folder.glob("step-*")) == 3
