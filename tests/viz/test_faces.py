@@ -97,24 +97,27 @@ def test_the_face_under_the_maps_is_what_the_network_saw(found, astronaut):
     assert np.abs(face.landmarks[:2] - expected).max() < 12
 
 
-def test_each_face_has_its_own_row(detector, astronaut):
+@pytest.fixture(scope="module")
+def pair(astronaut) -> Image.Image:
+    """A photo with two faces."""
     photo = Image.new("RGB", (1024, 512), "gray")
     photo.paste(astronaut, (0, 0))
     photo.paste(astronaut.resize((400, 400)), (560, 60))
-    figure = draw_faces(photo, detector(photo))
+    return photo
+
+
+def test_each_face_has_its_own_row(detector, pair):
+    figure = draw_faces(pair, detector(pair))
     names = titles(figure)
     assert [name for name in names if name.startswith("Face")] == ["Face 1", "Face 2"]
     assert sum(name.startswith("DDCA") for name in names) == 6
-    limited = draw_faces(photo, detector(photo), max_faces=1)
+    limited = draw_faces(pair, detector(pair), max_faces=1)
     assert [name for name in titles(limited) if name.startswith("Face")] == ["Face 1"]
     assert [text.get_text() for text in limited.axes[0].texts] == ["1", "2"]
 
 
-def test_axes_do_not_overlap_and_stay_inside_the_picture(detector, astronaut):
-    photo = Image.new("RGB", (1024, 512), "gray")
-    photo.paste(astronaut, (0, 0))
-    photo.paste(astronaut.resize((400, 400)), (560, 60))
-    for image in (astronaut, photo):
+def test_axes_do_not_overlap_and_stay_inside_the_picture(detector, astronaut, pair):
+    for image in (astronaut, pair):
         figure = draw_faces(image, detector(image))
         figure.draw_without_rendering()
         boxes = [axes.get_tightbbox() for axes in figure.axes]

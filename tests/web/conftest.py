@@ -13,6 +13,7 @@ from PIL import Image
 
 from hiva_hf import HiVAForAUDetection, HiVAImageProcessor
 from hiva_hf.web import build_demo, launch_options
+from hiva_hf.web.sessions import Sessions
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -23,6 +24,11 @@ CHROMIUM_OPTIONS = (
 MAX_VIDEO_SECONDS = 4.0
 # Milliseconds; a machine that is busy needs them, another one does not wait.
 PATIENCE = 60_000
+
+
+@pytest.fixture
+def sessions(tmp_path) -> Sessions:
+    return Sessions(tmp_path / "results")
 
 
 @dataclass

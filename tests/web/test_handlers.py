@@ -12,12 +12,6 @@ from transformers import pipeline
 
 from hiva_hf.web import handlers
 from hiva_hf.web.handlers import Handlers
-from hiva_hf.web.sessions import Sessions
-
-
-@pytest.fixture
-def sessions(tmp_path):
-    return Sessions(tmp_path / "results")
 
 
 @pytest.fixture

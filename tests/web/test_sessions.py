@@ -2,13 +2,6 @@
 
 import pytest
 
-from hiva_hf.web.sessions import Sessions
-
-
-@pytest.fixture
-def sessions(tmp_path) -> Sessions:
-    return Sessions(tmp_path / "results")
-
 
 def test_files_go_when_their_visitor_does(sessions, tmp_path):
     upload = tmp_path / "photo.jpg"
