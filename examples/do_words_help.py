@@ -15,7 +15,7 @@ import sys
 # Imported first, since it sets how torch's threads wait.
 from reproduce import parse_options, run_and_report
 
-from hiva_hf.evaluation.words import WORD_VARIANTS, check_seeds, make_word_report
+from hiva_hf.experiments.words import WORD_VARIANTS, check_seeds, make_word_report
 
 
 SEEDS = (42, 43, 44)

@@ -23,10 +23,10 @@ from accelerate import PartialState  # noqa: E402
 from hiva_hf.atomic_files import write_text  # noqa: E402
 from hiva_hf.data.folds import names_of_subjects  # noqa: E402
 from hiva_hf.data.manifest import title_of  # noqa: E402
-from hiva_hf.evaluation.checkpoint_evaluation import predict_checkpoint  # noqa: E402
 from hiva_hf.evaluation.predictions import ROW_COLUMNS, Predictions, write_predictions  # noqa: E402
 from hiva_hf.evaluation.protocol import FoldPredictions  # noqa: E402
 from hiva_hf.evaluation.result_tables import make_detail_table, score_method  # noqa: E402
+from hiva_hf.experiments.checkpoint_evaluation import predict_checkpoint  # noqa: E402
 from hiva_hf.reported_errors import REPORTED_ERRORS, message_of  # noqa: E402
 from hiva_hf.training.distributed import ProcessCountError  # noqa: E402
 from hiva_hf.training.hardware import use_cpu_cores  # noqa: E402

@@ -25,8 +25,8 @@ from pathlib import Path  # noqa: E402
 from torch import distributed  # noqa: E402
 
 from hiva_hf.data.folds import names_of_subjects  # noqa: E402
-from hiva_hf.evaluation.report import choose_published_tables, make_report  # noqa: E402
-from hiva_hf.evaluation.reproduction import VARIANTS, Reproduction, default_folds  # noqa: E402
+from hiva_hf.experiments.report import choose_published_tables, make_report  # noqa: E402
+from hiva_hf.experiments.reproduction import VARIANTS, Reproduction, default_folds  # noqa: E402
 from hiva_hf.reported_errors import REPORTED_ERRORS, message_of  # noqa: E402
 from hiva_hf.training.distributed import ProcessCountError  # noqa: E402
 from hiva_hf.training.hardware import use_cpu_cores  # noqa: E402

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from hiva_hf.evaluation.reproduction import Reproduction
+from hiva_hf.experiments.reproduction import Reproduction
 from hiva_hf.training.arguments import AUTrainingArguments
 
 

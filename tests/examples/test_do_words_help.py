@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from hiva_hf.evaluation.words import compare_words
+from hiva_hf.experiments.words import compare_words
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from hiva_hf.data.folds import names_of_subjects
 from hiva_hf.evaluation.predictions import read_predictions
-from hiva_hf.evaluation.reproduction import Job
+from hiva_hf.experiments.reproduction import Job
 
 
 @pytest.fixture(scope="module")

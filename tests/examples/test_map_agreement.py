@@ -7,7 +7,7 @@ import pytest
 from transformers import AutoImageProcessor
 
 from hiva_hf import HiVAForAUDetection
-from hiva_hf.evaluation.reproduction import Job
+from hiva_hf.experiments.reproduction import Job
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from hiva_hf.data import AU_SETS, load_au_dataset
 from hiva_hf.evaluation.bootstrap import compare_paired
 from hiva_hf.evaluation.metrics import compute_au_metrics
-from hiva_hf.evaluation.report import make_report
-from hiva_hf.evaluation.reproduction import VARIANT_NAMES, VARIANTS, Job, default_folds
 from hiva_hf.evaluation.tables import OURS, PUBLISHED
+from hiva_hf.experiments.report import make_report
+from hiva_hf.experiments.reproduction import VARIANT_NAMES, VARIANTS, Job, default_folds
 from hiva_hf.training.arguments import AUTrainingArguments
 from hiva_hf.training.engine import StageTrainer
 from hiva_hf.training.hiva_runs import HiVATrainingRun
@@ -338,8 +338,8 @@ def test_ctrl_c_stops_the_command_and_the_same_command_goes_on(small_settings, m
 
 
 def test_a_figure_that_can_not_be_drawn_leaves_all_tables(reproduction, monkeypatch, tmp_path):
-    monkeypatch.setattr("hiva_hf.evaluation.result_figures.NUM_EXAMPLES", 10_000)
-    monkeypatch.setattr("hiva_hf.evaluation.report.REPORT_FOLDER", str(tmp_path))
+    monkeypatch.setattr("hiva_hf.experiments.result_figures.NUM_EXAMPLES", 10_000)
+    monkeypatch.setattr("hiva_hf.experiments.report.REPORT_FOLDER", str(tmp_path))
     report = make_report(reproduction)
     assert report.tables and (tmp_path / "tables.tex").is_file()
     undrawn = [sentence for sentence in report.missing if "can't be drawn: 10000 faces of different" in sentence]

@@ -18,7 +18,7 @@ from vl_fau_reading import read_vl_fau
 
 import hiva_hf
 from hiva_hf.cli.main import main as hiva_hf_command
-from hiva_hf.evaluation.checkpoint_evaluation import read_subject_record
+from hiva_hf.experiments.checkpoint_evaluation import read_subject_record
 from hiva_hf.hub import push_run_to_hub
 from hiva_hf.hub.model_card import card_names, render_card
 from hiva_hf.hub.verification import verify_published_model

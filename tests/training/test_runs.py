@@ -13,9 +13,9 @@ import yaml
 from transformers import AutoConfig, AutoModel, TimmWrapperConfig
 
 from hiva_hf.data import AU_SETS, load_au_dataset
-from hiva_hf.evaluation.checkpoint_evaluation import read_subject_record
 from hiva_hf.evaluation.metrics import compute_au_metrics
 from hiva_hf.evaluation.predictions import read_predictions
+from hiva_hf.experiments.checkpoint_evaluation import read_subject_record
 from hiva_hf.training.arguments import AUTrainingArguments
 from hiva_hf.training.hiva_runs import HiVATrainingRun
 from hiva_hf.training.model_runs import make_run

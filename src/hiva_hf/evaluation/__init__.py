@@ -1,7 +1,7 @@
 """Scores of Action Unit detection, the protocol over folds, and published results.
 
-The `evaluate` metric for the scores is `hiva_hf.evaluation.au_f1`. Modules that also need training are not imported
-here: `hiva_hf.evaluation.reproduction` and `.report` (the paper's experiments), `.checkpoint_evaluation`.
+The `evaluate` metric for the scores is `hiva_hf.evaluation.au_f1`. What evaluates checkpoints and reproduces the
+paper's comparisons is in `hiva_hf.experiments`.
 """
 
 from .bootstrap import BootstrapScores, bootstrap_scores, compare_paired

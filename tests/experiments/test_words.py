@@ -5,7 +5,7 @@ import pytest
 
 from hiva_hf.evaluation.bootstrap import compare_paired
 from hiva_hf.evaluation.protocol import score_protocol
-from hiva_hf.evaluation.words import HELPS, HURTS, NOT_SHOWN, WORD_VARIANTS, answer_of, compare_words
+from hiva_hf.experiments.words import HELPS, HURTS, NOT_SHOWN, WORD_VARIANTS, answer_of, compare_words
 
 
 METRICS = ["f1", "tuned_f1", "roc_auc"]

@@ -13,7 +13,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import AutoImageProcessor, AutoModel
 
 from hiva_hf.data import AU_SETS, load_au_dataset
-from hiva_hf.evaluation.checkpoint_evaluation import (
+from hiva_hf.experiments.checkpoint_evaluation import (
     check_unseen_subjects,
     common_aus,
     predict_checkpoint,
@@ -154,7 +154,7 @@ def test_a_hub_checkpoint_without_record_tells_nothing(hub_server, tmp_path):
     code = (
         "import io; from huggingface_hub import HfApi; api = HfApi(); api.create_repo('org/no-record');"
         "api.upload_file(path_or_fileobj=io.BytesIO(b'{}'), path_in_repo='config.json', repo_id='org/no-record');"
-        "from hiva_hf.evaluation.checkpoint_evaluation import read_subject_record;"
+        "from hiva_hf.experiments.checkpoint_evaluation import read_subject_record;"
         "print(read_subject_record('org/no-record'))"
     )
     environment = hub_server.environment(tmp_path / "home", hub_server.token)

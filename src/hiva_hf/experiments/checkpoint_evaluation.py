@@ -13,6 +13,7 @@ from transformers import AutoImageProcessor, AutoModel
 
 from ..data import au_numbers, load_au_dataset
 from ..data.views import evenly_spaced
+from ..evaluation.predictions import ROW_COLUMNS, Predictions
 from ..facs import get_action_unit
 from ..training.augmentation import EvaluationFaces
 from ..training.batches import evaluation_loader
@@ -20,7 +21,6 @@ from ..training.distributed import check_num_processes
 from ..training.hardware import choose_mixed_precision, must_use_cpu
 from ..training.prediction import predict
 from ..training.run_folder import RESULTS_FILE, read_json
-from .predictions import ROW_COLUMNS, Predictions
 
 
 logger = logging.getLogger(__name__)

@@ -13,13 +13,19 @@ from pathlib import Path
 
 from ..atomic_files import write_text
 from ..data.manifest import title_of
-from .bootstrap import DEFAULT_RESAMPLES, BootstrapScores, bootstrap_scores, check_same_seeds, check_same_tests
-from .metrics import none_if_undefined
-from .protocol import FoldPredictions, score_protocol
+from ..evaluation.bootstrap import (
+    DEFAULT_RESAMPLES,
+    BootstrapScores,
+    bootstrap_scores,
+    check_same_seeds,
+    check_same_tests,
+)
+from ..evaluation.metrics import none_if_undefined
+from ..evaluation.protocol import FoldPredictions, score_protocol
+from ..evaluation.result_tables import COMPARED_METRICS, PERCENT
+from ..evaluation.tables import OURS, SOURCE_COLUMN, Column, Table
 from .report import REPORT_FOLDER, describe_reproduction, head_report
 from .reproduction import BASELINE, FULL, SENTENCE_LEVEL, VARIANT_NAMES, Reproduction
-from .result_tables import COMPARED_METRICS, PERCENT
-from .tables import OURS, SOURCE_COLUMN, Column, Table
 
 
 # What HiVA has and each control lacks.

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from ..data import fold_numbers
 from ..data.sets import SYNTHFACS
+from ..evaluation.predictions import read_predictions
+from ..evaluation.protocol import FoldPredictions
 from ..modeling_hiva import HiVAForAUDetection
 from ..training.arguments import AUTrainingArguments
 from ..training.descriptions import DescriptionBank, write_description_embeddings
@@ -28,8 +30,6 @@ from ..training.run_folder import (
     write_json,
 )
 from ..training.tracking import finish_trackers
-from .predictions import read_predictions
-from .protocol import FoldPredictions
 
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from ..data import load_au_dataset
 from ..data.views import evenly_spaced
+from ..evaluation.metrics import DEFAULT_THRESHOLD, none_if_undefined
+from ..evaluation.published import PublishedTable
+from ..evaluation.result_tables import PERCENT, MethodResult, compare_methods
 from ..viz.figures import (
     AttentionExample,
     GraphExample,
@@ -27,10 +30,7 @@ from .interpretation import (
     read_description_similarities,
     read_faces,
 )
-from .metrics import DEFAULT_THRESHOLD, none_if_undefined
-from .published import PublishedTable
 from .reproduction import BASELINE, FULL, NO_DIFFERENCE_LOSS, VARIANT_NAMES, Job, Reproduction
-from .result_tables import PERCENT, MethodResult, compare_methods
 
 
 NUM_EXAMPLES = 3

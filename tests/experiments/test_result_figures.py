@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from hiva_hf.evaluation.result_figures import spearman_correlation
+from hiva_hf.experiments.result_figures import spearman_correlation
 
 
 def test_spearman_s_rho_agrees_with_scipy_also_with_ties():

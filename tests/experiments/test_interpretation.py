@@ -6,7 +6,7 @@ import torch
 from transformers import AutoImageProcessor, AutoModel
 
 from hiva_hf.data import load_au_dataset
-from hiva_hf.evaluation.interpretation import (
+from hiva_hf.experiments.interpretation import (
     FaceReadings,
     choose_example_faces,
     graph_statistics,

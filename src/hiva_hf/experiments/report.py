@@ -11,11 +11,20 @@ from matplotlib.figure import Figure
 from .. import __version__
 from ..atomic_files import write_text
 from ..data.manifest import title_of
+from ..evaluation.bootstrap import BootstrapScores
+from ..evaluation.metrics import none_if_undefined
+from ..evaluation.published import PublishedTable, find_published_table, published_tables
+from ..evaluation.result_tables import (
+    PERCENT,
+    MethodResult,
+    make_detail_table,
+    make_difference_table,
+    make_f1_table,
+    score_method,
+)
+from ..evaluation.tables import OURS, PUBLISHED, Table
 from ..viz.figures import save_figure
-from .bootstrap import BootstrapScores
 from .interpretation import TooFewFacesError
-from .metrics import none_if_undefined
-from .published import PublishedTable, find_published_table, published_tables
 from .reproduction import (
     ABLATIONS,
     BASELINE,
@@ -26,15 +35,6 @@ from .reproduction import (
     Reproduction,
 )
 from .result_figures import make_attention_figure, make_gain_figure, make_graph_figure, make_similarity_figure
-from .result_tables import (
-    PERCENT,
-    MethodResult,
-    make_detail_table,
-    make_difference_table,
-    make_f1_table,
-    score_method,
-)
-from .tables import OURS, PUBLISHED, Table
 
 
 REPORT_FOLDER = "report"

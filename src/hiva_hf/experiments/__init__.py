@@ -1,0 +1,1 @@
+"""Experiments on trained networks: evaluate a checkpoint, reproduce the paper's comparisons, and report them."""
