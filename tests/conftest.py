@@ -142,7 +142,13 @@ def text_inputs(tokenizer) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="session")
-def tiny_model_dir(tmp_path_factory, tokenizer) -> Path:
+def image_processor() -> HiVAImageProcessor:
+    """Resizes to 64 pixels, of which the tiny models see the central 56."""
+    return HiVAImageProcessor(size={"height": 64, "width": 64}, crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory, tokenizer, image_processor) -> Path:
     """A saved inference checkpoint: model without text side, and image processor."""
     folder = tmp_path_factory.mktemp("tiny-hiva")
     torch.manual_seed(0)
@@ -150,23 +156,16 @@ def tiny_model_dir(tmp_path_factory, tokenizer) -> Path:
     model.encode_descriptions(tokenizer)
     model.drop_text_encoder()
     model.save_pretrained(folder)
-    processor = HiVAImageProcessor(
-        size={"height": 64, "width": 64}, crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-    )
-    processor.save_pretrained(folder)
+    image_processor.save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def towers(tmp_path_factory, tokenizer) -> Path:
-    """Folders of a 2-layer DINOv2 and a 3-layer BERT with random weights."""
+    """Folders `vision` (2-layer DINOv2) and `text` (3-layer BERT) with random weights."""
     folder = tmp_path_factory.mktemp("towers")
     torch.manual_seed(0)
-    Dinov2Model(
-        Dinov2Config(
-            hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=IMAGE_SIZE, use_mask_token=False
-        )
-    ).save_pretrained(folder / "vision")
+    Dinov2Model(make_tiny_config().backbone_config).save_pretrained(folder / "vision")
     BertModel(
         BertConfig(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32, vocab_size=30522)
     ).save_pretrained(folder / "text")
@@ -238,12 +237,12 @@ def state_tokenizer():
 
 
 @pytest.fixture(scope="session")
-def tiny_vl_fau_dir(tmp_path_factory, tiny_model_dir, state_tokenizer) -> Path:
+def tiny_vl_fau_dir(tmp_path_factory, image_processor, state_tokenizer) -> Path:
     """A saved VL-FAU: model, image processor and tokenizer."""
     folder = tmp_path_factory.mktemp("tiny-vl-fau")
     torch.manual_seed(0)
     VLFAUForAUDetection(make_tiny_vl_fau_config()).save_pretrained(folder)
-    HiVAImageProcessor.from_pretrained(tiny_model_dir).save_pretrained(folder)
+    image_processor.save_pretrained(folder)
     state_tokenizer.save_pretrained(folder)
     return folder
 
@@ -254,6 +253,22 @@ def astronaut() -> Image.Image:
     from skimage import data
 
     return Image.fromarray(data.astronaut())
+
+
+@pytest.fixture(scope="session")
+def wall(astronaut) -> Image.Image:
+    """A photo with a small, a large and a medium face."""
+    wall = Image.new("RGB", (1100, 512), "gray")
+    wall.paste(astronaut.resize((256, 256)), (0, 0))
+    wall.paste(astronaut, (256, 0))
+    wall.paste(astronaut.resize((300, 300)), (768, 100))
+    return wall
+
+
+@pytest.fixture(scope="session")
+def wall_boxes() -> list[tuple[int, ...]]:
+    """Where its faces are, (xmin, ymin, xmax, ymax) in pixels, the largest first."""
+    return [(438, 59, 526, 177), (875, 135, 926, 204), (91, 30, 135, 89)]
 
 
 @pytest.fixture(scope="session")

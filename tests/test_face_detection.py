@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torchvision.ops import box_iou
 
 from hiva_hf.face_detection import CenterFaceDetector, import_cv2
@@ -47,15 +46,10 @@ def test_landmarks_are_eyes_nose_and_mouth_corners_from_the_left(detector, photo
     assert left_eye[0] < nose[0] < right_eye[0] and left_mouth[0] < right_mouth[0]
 
 
-def test_several_faces_come_with_the_largest_first(detector, astronaut):
-    wall = Image.new("RGB", (1100, 512), "gray")
-    wall.paste(astronaut.resize((256, 256)), (0, 0))
-    wall.paste(astronaut, (256, 0))
-    wall.paste(astronaut.resize((300, 300)), (768, 100))
+def test_several_faces_come_with_the_largest_first(detector, wall, wall_boxes):
     boxes = [face.box for face in detector(np.asarray(wall))]
-    expected = [(438, 59, 526, 177), (875, 135, 926, 204), (91, 30, 135, 89)]
     assert len(boxes) == 3
-    assert all(overlap(box, place) > 0.7 for box, place in zip(boxes, expected, strict=True))
+    assert all(overlap(box, place) > 0.7 for box, place in zip(boxes, wall_boxes, strict=True))
 
 
 @pytest.mark.parametrize("size", [(2048, 2048), (1024, 1500), (256, 256), (150, 150)])

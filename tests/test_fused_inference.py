@@ -161,11 +161,10 @@ def test_unfused_model_is_as_before(detector, faces):
     assert_outputs_equal(detect(detector, faces), expected, atol=0, rtol=0)
 
 
-def test_text_inputs_run_the_plain_network(tiny_detector, faces):
-    inputs = {"input_ids": torch.randint(1000, 2000, (4, 6)), "attention_mask": torch.ones(4, 6, dtype=torch.long)}
+def test_text_inputs_run_the_plain_network(tiny_detector, faces, text_inputs):
     with torch.no_grad():
-        expected = tiny_detector(faces, **inputs)
-        assert_outputs_equal(tiny_detector.fuse()(faces, **inputs), expected, atol=0, rtol=0)
+        expected = tiny_detector(faces, **text_inputs)
+        assert_outputs_equal(tiny_detector.fuse()(faces, **text_inputs), expected, atol=0, rtol=0)
     assert not torch.allclose(expected.au_features, detect(tiny_detector, faces).au_features)
 
 

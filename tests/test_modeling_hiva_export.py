@@ -33,11 +33,10 @@ def test_compiled_detector_is_one_graph_and_equals_eager(detector, faces):
                 torch.testing.assert_close(outputs[name], expected[name], atol=1e-5, rtol=1e-5)
 
 
-def test_detector_with_text_encoder_compiles_as_one_graph(tiny_detector, faces):
-    inputs = {"input_ids": torch.randint(1000, 2000, (4, 6)), "attention_mask": torch.ones(4, 6, dtype=torch.long)}
+def test_detector_with_text_encoder_compiles_as_one_graph(tiny_detector, faces, text_inputs):
     compiled = torch.compile(tiny_detector, fullgraph=True, backend="aot_eager")
     with torch.no_grad():
-        logits, expected = compiled(faces, **inputs).logits, tiny_detector(faces, **inputs).logits
+        logits, expected = compiled(faces, **text_inputs).logits, tiny_detector(faces, **text_inputs).logits
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 

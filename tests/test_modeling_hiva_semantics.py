@@ -459,13 +459,11 @@ def test_stage_1_heads_read_the_updated_features(tiny_config, faces):
     torch.testing.assert_close(outputs.logits, expected)
 
 
-def test_stage_2_loss_adds_the_weighted_difference_loss(make_config, tokenizer, faces):
+def test_stage_2_loss_adds_the_weighted_difference_loss(make_config, text_inputs, faces):
     model = HiVAForAUDetection(make_config(difference_loss_weight=10.0, hidden_dropout_prob=0.0)).eval()
-    encoded = tokenizer(["a brow", "a cheek", "a lip", "a chin"], return_tensors="pt", padding=True)
-    text = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
     labels = torch.tensor([[1.0, 0, 1, 0], [0, 0, 1, MISSING_LABEL], [1, 1, 1, 1]])
     with torch.no_grad():
-        outputs = model(faces, labels=labels, **text)
-        embeddings = model._encode_text(**text).description_embeddings
+        outputs = model(faces, labels=labels, **text_inputs)
+        embeddings = model._encode_text(**text_inputs).description_embeddings
     expected = au_detection_loss(outputs.logits, labels) + 10 * description_difference_loss(embeddings)
     torch.testing.assert_close(outputs.loss, expected)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import TimmWrapperConfig
 
-from hiva_hf import HiVAConfig, HiVAForAUDetection, HiVAImageProcessor
+from hiva_hf import HiVAConfig, HiVAForAUDetection
 from hiva_hf.export import export_detector
 
 
@@ -57,11 +57,6 @@ def detector(make_wide_swin_config) -> HiVAForAUDetection:
 def detector_without_biases(make_wide_swin_config) -> HiVAForAUDetection:
     """Its queries, keys and values have none."""
     return make_detector(make_wide_swin_config(qkv_bias=False))
-
-
-@pytest.fixture(scope="package")
-def image_processor() -> HiVAImageProcessor:
-    return HiVAImageProcessor(size={"height": 64, "width": 64}, crop_size={"height": 56, "width": 56})
 
 
 @pytest.fixture(scope="package")

@@ -26,13 +26,6 @@ UNCHANGED = (("brightness", 1.0), ("contrast", 1.0), ("saturation", 1.0))
 
 
 @pytest.fixture(scope="module")
-def image_processor():
-    return HiVAImageProcessor(
-        size={"height": SIZE, "width": SIZE}, crop_size={"height": CROP_SIZE, "width": CROP_SIZE}
-    )
-
-
-@pytest.fixture(scope="module")
 def augmentation(image_processor):
     return FaceAugmentation(image_processor)
 

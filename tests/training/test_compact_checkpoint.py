@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoImageProcessor, AutoModel, pipeline
+from transformers import AutoModel, pipeline
 
 from hiva_hf.training.compact_checkpoint import save_compact_checkpoint
 
@@ -14,11 +14,6 @@ from hiva_hf.training.compact_checkpoint import save_compact_checkpoint
 @pytest.fixture(scope="module")
 def original(tiny_model_dir):
     return AutoModel.from_pretrained(tiny_model_dir)
-
-
-@pytest.fixture(scope="module")
-def image_processor(tiny_model_dir):
-    return AutoImageProcessor.from_pretrained(tiny_model_dir)
 
 
 @pytest.fixture(scope="module")

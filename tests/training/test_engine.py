@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch._dynamo.utils import counters
 
-from hiva_hf import HiVAForPreTraining, HiVAImageProcessor
+from hiva_hf import HiVAForPreTraining
 from hiva_hf.training.augmentation import AugmentedFaces, EvaluationFaces, FaceAugmentation
 from hiva_hf.training.engine import Stage, StageTrainer
 from hiva_hf.training.interruption import StopRequest
@@ -41,7 +41,7 @@ def rows() -> Dataset:
 
 
 @pytest.fixture
-def make_trainer(rows, make_config, make_arguments, tmp_path):
+def make_trainer(rows, make_config, make_arguments, image_processor, tmp_path):
     """A trainer of a small stage-1 network, `make_trainer(model=..., stage=..., **settings)`."""
 
     def make(model: nn.Module | None = None, stage: Stage = STAGE, folder: str = "run", **settings) -> StageTrainer:
@@ -50,14 +50,13 @@ def make_trainer(rows, make_config, make_arguments, tmp_path):
         arguments = make_arguments(
             tmp_path / folder, **{"per_device_train_batch_size": 8, "trainable_backbone_layers": -1} | settings
         )
-        processor = HiVAImageProcessor(size={"height": 64, "width": 64}, crop_size={"height": 56, "width": 56})
         return StageTrainer(
             Accelerator(mixed_precision=arguments.mixed_precision, cpu=True),
             model,
             stage,
             rows,
-            AugmentedFaces(rows, FaceAugmentation(processor), arguments.seed),
-            EvaluationFaces(rows, processor),
+            AugmentedFaces(rows, FaceAugmentation(image_processor), arguments.seed),
+            EvaluationFaces(rows, image_processor),
             arguments,
             StopRequest(),
         )

@@ -101,12 +101,11 @@ def test_parameters_that_no_gradient_reaches_are_frozen(tiny_config, faces):
 
 
 @pytest.mark.parametrize("variant", ["full", "no_cdca", "no_attention", "baseline", "random_vectors"])
-def test_ddp_would_wait_for_no_gradient_of_any_variant(make_config, tokenizer, faces, variant):
+def test_ddp_would_wait_for_no_gradient_of_any_variant(make_config, text_inputs, faces, variant):
     model = HiVAForAUDetection(make_config(variant=variant))
     inputs = {"pixel_values": faces, "labels": torch.ones(3, 4)}
     if model.config.reads_descriptions:
-        encoded = tokenizer(["a brow", "a cheek", "a lip", "a chin"], return_tensors="pt", padding=True)
-        inputs |= {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+        inputs |= text_inputs
     model.freeze_text_encoder()
     freeze_unused_parameters(model, inputs)
     model.train()(**inputs).loss.backward()

@@ -5,19 +5,8 @@ import torch
 from PIL import Image
 
 from hiva_hf.data import load_au_dataset
-from hiva_hf.image_processing_hiva import HiVAImageProcessor
 from hiva_hf.training.augmentation import AugmentedFaces
 from hiva_hf.training.strong_augmentation import StrongFaceAugmentation
-
-
-SIZE, CROP_SIZE = 64, 56
-
-
-@pytest.fixture(scope="module")
-def image_processor() -> HiVAImageProcessor:
-    return HiVAImageProcessor(
-        size={"height": SIZE, "width": SIZE}, crop_size={"height": CROP_SIZE, "width": CROP_SIZE}
-    )
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +58,7 @@ def test_faces_are_changed_but_stay_the_networks_input(augmentation, image_proce
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "RGB"])
 def test_pictures_of_any_size_and_mode_are_read(augmentation, mode):
-    assert augment(augmentation, Image.new(mode, (90, 70)), 0).shape == (3, CROP_SIZE, CROP_SIZE)
+    assert augment(augmentation, Image.new(mode, (90, 70)), 0).shape == (3, 56, 56)
 
 
 def test_a_data_set_draws_anew_in_every_epoch(augmentation, faces):
