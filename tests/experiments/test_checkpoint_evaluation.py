@@ -45,6 +45,13 @@ def bp4d(tmp_path, write_prepared):
     return str(folder), [row for row in rows if row["fold"] == 1]
 
 
+def probabilities_of(checkpoint: str, faces) -> np.ndarray:
+    """What the model itself says of rows of a data set."""
+    pixels = AutoImageProcessor.from_pretrained(checkpoint)(faces["image"][:], return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        return AutoModel.from_pretrained(checkpoint)(pixels).logits.sigmoid().numpy()
+
+
 def test_processes_that_would_each_evaluate_everything_are_found_out(checkpoint, monkeypatch):
     # Of a process that knows of no other.
     PartialState(cpu=True)
@@ -57,10 +64,7 @@ def test_predictions_are_those_of_the_model_for_the_rows_of_the_split(checkpoint
     predicted = predict_checkpoint(checkpoint, "synthfacs", max_samples=20, mixed_precision="no", batch_size=8)
     faces = load_au_dataset("synthfacs", fold=1, split="test")
     faces = faces.select(np.linspace(0, len(faces) - 1, 20).astype(int))
-    pixels = AutoImageProcessor.from_pretrained(checkpoint)(faces["image"][:], return_tensors="pt")["pixel_values"]
-    with torch.no_grad():
-        expected = AutoModel.from_pretrained(checkpoint)(pixels).logits.sigmoid().numpy()
-    np.testing.assert_allclose(predicted.probabilities, expected, atol=1e-5)
+    np.testing.assert_allclose(predicted.probabilities, probabilities_of(checkpoint, faces), atol=1e-5)
     assert predicted.au_labels == AU_LABELS
     assert predicted.subject.tolist() == faces["subject"][:]
     assert predicted.frame.tolist() == faces["frame"][:]
@@ -89,10 +93,7 @@ def test_probabilities_stay_with_their_au_when_one_in_the_middle_is_left_out(che
     predicted = predict_checkpoint(checkpoint, "custom", str(tmp_path / "own"), mixed_precision="no")
     assert predicted.au_labels == ("AU4", "AU25")
     faces = load_au_dataset("custom", tmp_path / "own", fold=1, split="test")
-    pixels = AutoImageProcessor.from_pretrained(checkpoint)(faces["image"][:], return_tensors="pt")["pixel_values"]
-    with torch.no_grad():
-        expected = AutoModel.from_pretrained(checkpoint)(pixels).logits.sigmoid().numpy()
-    np.testing.assert_allclose(predicted.probabilities, expected[:, [1, 3]], atol=1e-5)
+    np.testing.assert_allclose(predicted.probabilities, probabilities_of(checkpoint, faces)[:, [1, 3]], atol=1e-5)
     assert predicted.labels.tolist() == faces["labels"][:]
 
 
