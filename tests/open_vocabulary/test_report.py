@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from hiva_hf.evaluation.predictions import Predictions
 from hiva_hf.evaluation.protocol import FoldPredictions
 from hiva_hf.open_vocabulary.leave_one_out import LeaveOneOut, LeaveOneOutSettings
 from hiva_hf.open_vocabulary.report import ABOVE, BELOW, NOT_SHOWN, verdict, write_report
@@ -20,20 +19,12 @@ def test_the_verdict_follows_from_the_interval(interval, expected):
 
 
 @pytest.fixture
-def experiment(tmp_path, monkeypatch) -> LeaveOneOut:
+def experiment(predictions_of, tmp_path, monkeypatch) -> LeaveOneOut:
     """AU1 is always told, AU4 always mistaken, and AU12 a matter of luck, whatever is asked."""
-
     generator = np.random.default_rng(0)
-    labels, luck = generator.integers(0, 2, (200, 3), np.int8), generator.random(200)
-    faces = Predictions(
-        subject=np.array([f"S{row % 20}" for row in range(200)], dtype=object),
-        task=np.array(["T1"] * 200, dtype=object),
-        frame=np.arange(200, dtype=np.int32),
-        fold=np.ones(200, dtype=np.int8),
-        labels=labels,
-        probabilities=np.stack([labels[:, 0], 1 - labels[:, 1], luck], axis=1).astype(np.float32),
-        au_labels=("AU1", "AU4", "AU12"),
-    )
+    labels, luck = generator.integers(0, 2, (200, 3)), generator.random(200)
+    scores = np.stack([labels[:, 0], 1 - labels[:, 1], luck], axis=1)
+    faces = predictions_of(labels, scores, [f"S{row % 20}" for row in range(200)], ("AU1", "AU4", "AU12"))
     monkeypatch.setattr(LeaveOneOut, "pending", lambda self: [])
     monkeypatch.setattr(
         LeaveOneOut, "predictions", lambda self, query: [FoldPredictions(1, seed, faces) for seed in (1, 2)]
