@@ -1,6 +1,6 @@
 """Teach timm's Swin-B what the packaged detector sees, as a start for training the paper's network without the Hub.
 
-python examples/distil_swin.py                   # some 35 minutes on two quiet cores in bfloat16; writes swin-b/
+python examples/distil_swin.py                   # 40 minutes on two cores of an AMD EPYC; writes swin-b/
 accelerate launch examples/train.py --vision_model_name_or_path swin-b --image_size 224 --hidden_size 512 \\
     --trainable_backbone_layers -1 --backbone_learning_rate_scale 0.2 --stage1_epochs 1 --stage2_epochs 1 \\
     --mixed_precision bf16
@@ -8,26 +8,34 @@ accelerate launch examples/train.py --vision_model_name_or_path swin-b --image_s
 No Python package contains pretrained weights of a Swin, and on a few thousand faces one that begins with random
 weights learns nothing from labels alone. Here it learns from the features of the packaged detector's vision tower,
 location by location, and from the labels of SynthFACS's training people (fold 1). While it learns, its third stage has
-a third of the blocks, which halves the time; then each is tripled, with a third of its output. This is a makeshift:
-with a network connection, start from `timm/swin_base_patch4_window7_224.ms_in22k_ft_in1k`.
+a third of the blocks, which halves the time; then each is tripled, with a third of its output. It runs on the
+processor, in bfloat16. You can stop it at any time: the same command continues. This is a makeshift: with a network
+connection, start from `timm/swin_base_patch4_window7_224.ms_in22k_ft_in1k`.
 """
 
 import argparse
-import time
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
 from transformers import TimmWrapperConfig, TimmWrapperModel
+from transformers.utils import CONFIG_NAME
 
 from hiva_hf import HiVAForAUDetection, HiVAImageProcessor
 from hiva_hf.data import load_au_dataset
 from hiva_hf.packaged_checkpoint import starter_checkpoint
+from hiva_hf.reported_errors import REPORTED_ERRORS, message_of
 from hiva_hf.training.augmentation import AugmentedFaces, FaceAugmentation
+from hiva_hf.training.batches import BatchPlan, training_loader
+from hiva_hf.training.checkpoints import StageCheckpoints, read_progress, remove_checkpoints
 
 
 # Of stage 3, whose blocks make up most of a Swin.
@@ -35,6 +43,10 @@ DEEP_STAGE, COPIES = 2, 3
 # The layer of the teacher that stage 3 learns from.
 TEACHER_LAYER = 7
 SWIN_B = "swin_base_patch4_window7_224"
+# Steps between checkpoints.
+CHECKPOINTING_STEPS = 20
+# What a shell expects of a process that Ctrl-C has ended.
+STOPPED = 130
 
 
 class Teacher(nn.Module):
@@ -82,16 +94,11 @@ class Student(nn.Module):
         return self.to_last(hidden).permute(0, 3, 1, 2), self.to_middle(middle).permute(0, 3, 1, 2), logits
 
 
-class MapLoss(nn.Module):
-    """Mean squared error to a teacher's maps in the student's size, with channels standardized on the first batch."""
-
-    mean = std = None
-
-    def forward(self, predicted: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-        maps = F.interpolate(maps, size=predicted.shape[2:], mode="area")
-        if self.mean is None:
-            self.mean, self.std = maps.mean((0, 2, 3), keepdim=True), maps.std((0, 2, 3), keepdim=True) + 1e-4
-        return F.mse_loss(predicted.float(), (maps - self.mean) / self.std)
+def map_loss(predicted: torch.Tensor, maps: torch.Tensor, examples: torch.Tensor) -> torch.Tensor:
+    """Mean squared error to a teacher's maps `(B, C, h, w)` in the student's size, in standard units of `examples`."""
+    maps, examples = (F.interpolate(each, size=predicted.shape[2:], mode="area") for each in (maps, examples))
+    mean, std = examples.mean((0, 2, 3), keepdim=True), examples.std((0, 2, 3), keepdim=True) + 1e-4
+    return F.mse_loss(predicted.float(), (maps - mean) / std)
 
 
 def make_optimizers(student: Student, learning_rate: float) -> list[torch.optim.Optimizer]:
@@ -110,47 +117,83 @@ def make_optimizers(student: Student, learning_rate: float) -> list[torch.optim.
     ]
 
 
-def endless(faces: AugmentedFaces, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
-    loader = DataLoader(faces, batch_size, shuffle=True, drop_last=True)
-    epoch = 0
+def batches(faces: AugmentedFaces, plan: BatchPlan, step: int) -> Iterator[dict[str, torch.Tensor]]:
+    """Batches without end, from a step on; the same ones whether or not there was an interruption."""
+    epoch, first_step = divmod(step, plan.steps_per_epoch)
     while True:
         faces.set_epoch(epoch)
-        yield from loader
-        epoch += 1
+        yield from training_loader(faces, plan.rows(faces.seed, epoch, first_step), 0, torch.device("cpu"))
+        epoch, first_step = epoch + 1, 0
+
+
+def rate_at(step: int, num_steps: int) -> float:
+    """The learning rate's share of its peak: it rises over 30 steps and falls over the last two fifths."""
+    return min(1, (step + 1) / 30, max(0.05, (num_steps - step) / (0.4 * num_steps)))
+
+
+class State:
+    """What an interrupted run goes on from: the student and its optimizers."""
+
+    def __init__(self, student: Student, optimizers: list[torch.optim.Optimizer]):
+        self.student, self.optimizers = student, optimizers
+
+    def save(self, folder: Path) -> None:
+        save_file(self.student.state_dict(), folder / "student.safetensors")
+        for number, optimizer in enumerate(self.optimizers):
+            state = optimizer.state_dict()["state"]
+            tensors = {f"{index}/{name}": tensor for index, of_one in state.items() for name, tensor in of_one.items()}
+            save_file(tensors, folder / f"optimizer-{number}.safetensors")
+
+    def load(self, folder: Path) -> None:
+        self.student.load_state_dict(load_file(folder / "student.safetensors"))
+        for number, optimizer in enumerate(self.optimizers):
+            state: dict[int, dict[str, torch.Tensor]] = {}
+            for key, tensor in load_file(folder / f"optimizer-{number}.safetensors").items():
+                index, _, name = key.partition("/")
+                state.setdefault(int(index), {})[name] = tensor
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
 def distil(student: Student, teacher: Teacher, faces: AugmentedFaces, options: argparse.Namespace) -> None:
-    """Trains the student; learning rates rise over 30 steps and fall over the last two fifths."""
+    """Trains the student, with checkpoints in the output folder.
+
+    Raises:
+        ValueError: The folder has a checkpoint of other settings, or there are fewer faces than in a batch.
+    """
+    settings = {name: getattr(options, name) for name in ("steps", "batch_size", "learning_rate", "seed")}
+    plan = BatchPlan(len(faces), options.batch_size, num_passes=1, num_processes=1, process_index=0)
     optimizers = make_optimizers(student, options.learning_rate)
-    schedulers = [
-        torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda step: min(1, (step + 1) / 30, max(0.05, (options.steps - step) / (0.4 * options.steps))),
-        )
-        for optimizer in optimizers
-    ]
+    state, checkpoints = State(student, optimizers), StageCheckpoints(options.output_dir, "distillation", limit=1)
+    done = 0
+    if (newest := checkpoints.newest_valid()) is not None:
+        progress = read_progress(newest)
+        if progress["settings"] != settings:
+            raise ValueError(
+                f"{options.output_dir} was begun with the settings {progress['settings']}, not with {settings}: give "
+                "these, or another --output_dir."
+            )
+        state.load(newest)
+        done = progress["step"]
+
+    peaks = [optimizer.param_groups[0]["lr"] for optimizer in make_optimizers(student, options.learning_rate)]
+    examples = teacher(next(batches(faces, plan, 0))["pixel_values"])
     fast = torch.compile(student, dynamic=False) if options.compile else student
-    last_loss, middle_loss = MapLoss(), MapLoss()
-    started = time.perf_counter()
-    for step, batch in zip(range(1, options.steps + 1), endless(faces, options.batch_size), strict=False):
+    bar = tqdm(range(done + 1, options.steps + 1), initial=done, total=options.steps, unit="step")
+    for step, batch in zip(bar, batches(faces, plan, done), strict=False):
+        for optimizer, peak in zip(optimizers, peaks, strict=True):
+            optimizer.param_groups[0]["lr"] = peak * rate_at(step - 1, options.steps)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            last, middle = teacher(batch["pixel_values"])
-            predicted_last, predicted_middle, logits = fast(batch["pixel_values"])
-        losses = (
-            last_loss(predicted_last, last),
-            middle_loss(predicted_middle, middle),
-            F.binary_cross_entropy_with_logits(logits.float(), batch["labels"]),
-        )
-        (losses[0] + losses[1] + 0.5 * losses[2]).backward()
-        for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
+            maps = teacher(batch["pixel_values"])
+            *predicted, logits = fast(batch["pixel_values"])
+        last, middle = (map_loss(*each) for each in zip(predicted, maps, examples, strict=True))
+        loss = last + middle + 0.5 * F.binary_cross_entropy_with_logits(logits.float(), batch["labels"])
+        loss.backward()
+        for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-            scheduler.step()
-        if step % 10 == 0 or step == options.steps:
-            told = ", ".join(
-                f"{name} {loss.item():.3f}" for name, loss in zip(("last", "middle", "AUs"), losses, strict=True)
-            )
-            print(f"step {step}, {time.perf_counter() - started:.0f} s: {told}", flush=True)
+        bar.set_postfix(loss=f"{loss.item():.3f}")
+        if step % CHECKPOINTING_STEPS == 0 or step == options.steps:
+            checkpoints.save(step, {"step": step, "settings": settings}, state.save)
 
 
 def grow(shallow: nn.Module, deep: nn.Module) -> None:
@@ -180,16 +223,19 @@ def parse_options(words: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def main(words: list[str] | None = None, **architecture) -> None:
-    """`architecture` replaces arguments of timm's Swin-B, such as `img_size`."""
-    options = parse_options(words)
+def make_tower(options: argparse.Namespace, **architecture: Any) -> None:
+    """Writes the tower. `architecture` replaces arguments of timm's Swin-B, such as `img_size`.
+
+    Raises:
+        FileExistsError: There is a tower already.
+    """
+    if (options.output_dir / CONFIG_NAME).exists() and not (options.output_dir / "checkpoints").exists():
+        raise FileExistsError(f"{options.output_dir} has a network already: pass another --output_dir.")
     torch.manual_seed(options.seed)
     # Stochastic depth would drop a tripled block by thirds.
-    tower = TimmWrapperModel(
-        TimmWrapperConfig(architecture=SWIN_B, model_args={"drop_path_rate": 0.0} | architecture, do_pooling=False)
-    )
-    deep = tower.timm_model
-    depths = [len(stage.blocks) for stage in deep.layers]
+    architecture = {"drop_path_rate": 0.0} | architecture
+    tower = TimmWrapperModel(TimmWrapperConfig(architecture=SWIN_B, model_args=architecture, do_pooling=False))
+    depths = [len(stage.blocks) for stage in tower.timm_model.layers]
     depths[DEEP_STAGE] //= COPIES
     shallow = timm.create_model(SWIN_B, num_classes=0, **architecture | {"depths": depths})
 
@@ -203,9 +249,21 @@ def main(words: list[str] | None = None, **architecture) -> None:
     # Sizes of lazy layers become known.
     student(torch.zeros(1, 3, size, size))
     distil(student, teacher, AugmentedFaces(dataset, FaceAugmentation(processor), options.seed), options)
-    grow(shallow, deep)
+    grow(shallow, tower.timm_model)
     tower.save_pretrained(options.output_dir)
+    remove_checkpoints(options.output_dir)
     print(f"{options.output_dir} is a vision tower for examples/train.py.")
+
+
+def main() -> None:
+    options = parse_options()
+    try:
+        make_tower(options)
+    except REPORTED_ERRORS as error:
+        sys.exit(f"distil_swin.py: {message_of(error)}")
+    except KeyboardInterrupt:
+        print(f"\nStopped. The same command continues:\n\n    {shlex.join(['python', *sys.argv])}\n")
+        sys.exit(STOPPED)
 
 
 if __name__ == "__main__":

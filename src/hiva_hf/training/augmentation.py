@@ -174,7 +174,7 @@ def _mean_grey(face: torch.Tensor) -> torch.Tensor:
     return torch.tensor(float(round(grey / face[0].numel())))
 
 
-class _Faces(torch.utils.data.Dataset):
+class _Faces(torch.utils.data.Dataset, ABC):
     """Faces as `{"pixel_values": [3, H, W], "labels": [N]}`."""
 
     def __init__(self, dataset: Dataset):
@@ -193,8 +193,9 @@ class _Faces(torch.utils.data.Dataset):
         faces, labels = self._prepare(rows["image"], indices), torch.tensor(rows["labels"], dtype=torch.float32)
         return [{"pixel_values": face, "labels": label} for face, label in zip(faces, labels, strict=True)]
 
+    @abstractmethod
     def _prepare(self, images: list[Image.Image], indices: list[int]) -> Iterable[torch.Tensor]:
-        raise NotImplementedError
+        """The `pixel_values` `[3, H, W]` of each picture, which are those of these rows."""
 
 
 class AugmentedFaces(_Faces):
