@@ -164,6 +164,28 @@ def test_running_an_export_tells_nobody(exports, tmp_path, format):
     assert not [path for path in tmp_path.rglob("*") if "microsoft" in str(path).lower()]
 
 
+RELEASED = """
+import signal, sys, torch
+from hiva_hf.export import load_exported
+programs = [load_exported(sys.argv[1]) for _ in range(2)]
+for program in programs:
+    program(torch.zeros(1, 3, 56, 56))
+del program
+while programs:
+    del programs[0]
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_interrupts_where_programs_of_openvino_were_released(exports):
+    folder, _ = exports("openvino", "fp32")
+    result = subprocess.run([sys.executable, "-c", RELEASED, folder], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "interrupted\n")
+
+
 def test_a_program_of_torch_runs_where_it_was_moved_to(tiny_detector, image_processor, tmp_path):
     """That of a DINOv2 in bf16 names the device of its input."""
     export_detector(

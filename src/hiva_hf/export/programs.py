@@ -5,7 +5,9 @@ import sysconfig
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -64,6 +66,17 @@ def _open_again(program_class: type[Program], arguments: tuple[Any, ...], device
     return program
 
 
+@cache
+def _core_of(openvino: ModuleType) -> Any:
+    """The core of OpenVINO, of which this process has one and never releases it.
+
+    Each core replaces the stack that signals are handled on, and puts back the one before when it is released. If
+    several are released in the order in which they were made, or by another thread, that stack is freed already, and
+    the next signal that Python handles, such as Ctrl-C, kills the process (OpenVINO 2026.4).
+    """
+    return openvino.Core()
+
+
 class OpenVINOProgram(Program):
     """An OpenVINO model, compiled for this CPU on its first use.
 
@@ -80,7 +93,7 @@ class OpenVINOProgram(Program):
 
     def __init__(self, path: Path, precision: str, num_threads: int | None = None):
         super().__init__()
-        self._core = import_from_extra("openvino", "openvino", "Running OpenVINO programs").Core()
+        self._core = _core_of(import_from_extra("openvino", "openvino", "Running OpenVINO programs"))
         has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = "bf16" if precision == "bf16" and has_bf16 else "f32"
         self._options = {"INFERENCE_PRECISION_HINT": self.precision}
