@@ -81,6 +81,14 @@ def test_decisions_that_were_changed_are_saved(exports, tmp_path):
         assert set(exported.config.label_thresholds) == {threshold}
 
 
+def test_an_export_can_be_replaced_while_a_detector_reads_it(exports, tmp_path):
+    load_exported(exports("openvino", "fp32")[0]).save_pretrained(tmp_path)
+    reader, pixels = load_exported(tmp_path), torch.randn(1, 3, 56, 56)
+    load_exported(exports("openvino", "int8")[0]).save_pretrained(tmp_path)
+    assert torch.equal(reader(pixels).logits, load_exported(exports("openvino", "fp32")[0])(pixels).logits)
+    assert load_exported(tmp_path).manifest.dtype == "int8"
+
+
 def test_a_configuration_that_is_passed_stays_as_it_is(exports):
     folder = exports("onnx", "fp32")[0]
     config = HiVAConfig.from_pretrained(folder)

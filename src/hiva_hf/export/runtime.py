@@ -3,6 +3,7 @@
 import copy
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from transformers.utils import CONFIG_NAME, cached_file, logging
 from transformers.utils.generic import can_return_tuple
 
+from ..atomic_files import write_file
 from ..configuration_hiva import HiVAConfig
 from ..modeling_hiva import (
     HUB_ARGUMENTS,
@@ -105,10 +107,11 @@ class ExportedDetector(HiVAPreTrainedModel):
             raise ValueError("An export can't be pushed: upload its folder with `hf upload REPOSITORY FOLDER`.")
         target = Path(save_directory)
         target.mkdir(parents=True, exist_ok=True)
-        if target.resolve() != self._folder.resolve():
-            for name in (MANIFEST_FILE, *self.manifest.target.program_files):
-                shutil.copyfile(self._folder / name, target / name)
         self.config.save_pretrained(target)
+        if target.resolve() != self._folder.resolve():
+            for name in (*self.manifest.target.program_files, MANIFEST_FILE):
+                # A file that is there may be mapped into memory by a detector, which keeps it.
+                write_file(target / name, partial(shutil.copyfile, self._folder / name))
 
 
 def load_exported(
