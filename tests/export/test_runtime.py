@@ -194,6 +194,33 @@ def test_ctrl_c_interrupts_where_programs_of_openvino_were_released(exports):
     assert (result.returncode, result.stdout) == (0, "interrupted\n")
 
 
+FORKED = """
+import os, sys, torch
+from hiva_hf.export import load_exported
+program, pixels = load_exported(sys.argv[1]), torch.zeros(1, 3, 56, 56)
+if sys.argv[2] == "after":
+    program(pixels)
+child = os.fork()
+if child == 0:
+    try:
+        program(pixels)
+    except RuntimeError as error:
+        print(error, flush=True)
+        os._exit(1)
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_openvino_refuses_to_run_in_a_fork_of_a_process_in_which_it_ran(exports, when):
+    """It would hang there."""
+    command = [sys.executable, "-c", FORKED, exports("openvino", "fp32")[0], when]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (result.returncode, "spawn" in result.stdout) == ((1, True) if when == "after" else (0, False))
+
+
 def test_a_program_of_torch_runs_where_it_was_moved_to(tiny_detector, image_processor, tmp_path):
     """That of a DINOv2 in bf16 names the device of its input."""
     export_detector(

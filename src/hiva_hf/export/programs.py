@@ -1,6 +1,7 @@
 """Run the program of an export: batches of faces in, named tensors out. There is one class for each format."""
 
 import logging
+import os
 import sysconfig
 import threading
 from abc import ABC, abstractmethod
@@ -77,6 +78,12 @@ def _core_of(openvino: ModuleType) -> Any:
     return openvino.Core()
 
 
+@cache
+def _process_of_openvino() -> int:
+    """The process in which OpenVINO ran first, and therefore has its threads; copies of it by fork know it, too."""
+    return os.getpid()
+
+
 class OpenVINOProgram(Program):
     """An OpenVINO model, compiled for this CPU on its first use.
 
@@ -123,6 +130,12 @@ class OpenVINOProgram(Program):
         """The outputs of each portion; all portions have the same size."""
         if not portions:
             return []
+        if _process_of_openvino() != os.getpid():
+            # It would wait for threads that this process does not have.
+            raise RuntimeError(
+                "OpenVINO ran before this process was forked, and can't run in it: start processes with "
+                '`multiprocessing.get_context("spawn")`, or before the first detection.'
+            )
         requests = self._requests_for(portions[0].shape, num_streams)
         outputs, running = [], deque()
         # Requests are used in turn. OpenVINO's own queue calls Python from its threads when they are done: such a call
