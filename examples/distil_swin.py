@@ -241,9 +241,7 @@ def make_tower(options: argparse.Namespace, **architecture: Any) -> None:
 
     dataset = load_au_dataset("synthfacs", split="train")
     size = architecture.get("img_size", 224)
-    processor = HiVAImageProcessor(
-        size={"height": round(size * 8 / 7), "width": round(size * 8 / 7)}, crop_size={"height": size, "width": size}
-    )
+    processor = HiVAImageProcessor.for_image_size(size)
     teacher = Teacher()
     student = Student(shallow, teacher, num_labels=len(dataset[0]["labels"]))
     # Sizes of lazy layers become known.

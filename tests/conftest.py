@@ -144,7 +144,7 @@ def text_inputs(tokenizer) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="session")
 def image_processor() -> HiVAImageProcessor:
     """Resizes to 64 pixels, of which the tiny models see the central 56."""
-    return HiVAImageProcessor(size={"height": 64, "width": 64}, crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
+    return HiVAImageProcessor.for_image_size(IMAGE_SIZE)
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,14 @@ def test_face_of_the_trained_size_is_only_cropped(backend):
     torch.testing.assert_close(pixel_values, expected.permute(2, 0, 1), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("image_size, resized", [(14, 16), (112, 128), (384, 439)])
+def test_networks_of_any_image_size_see_the_same_part_of_a_face(image_size, resized):
+    processor = HiVAImageProcessor.for_image_size(image_size)
+    assert (processor.size["height"], processor.size["width"]) == (resized, resized)
+    pixel_values = processor(make_face((300, 200)), return_tensors="pt")["pixel_values"]
+    assert pixel_values.shape == (1, 3, image_size, image_size)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
 def test_pictures_of_any_colour_mode_become_rgb(backend, mode):

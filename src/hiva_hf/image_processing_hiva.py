@@ -43,5 +43,15 @@ class HiVAImageProcessor(PushesRemoteCode, TorchvisionBackend):
         super().__init__(**kwargs)
         check_sides(size=self.size, crop_size=self.crop_size)
 
+    @classmethod
+    def for_image_size(cls, image_size: int) -> "HiVAImageProcessor":
+        """An image processor for detectors of another image size: faces are resized to 8/7 of it, as 256 is of 224.
+
+        Args:
+            image_size: Side in pixels of what the network sees, `HiVAConfig.image_size`.
+        """
+        resized = round(image_size * cls.size["height"] / cls.crop_size["height"])
+        return cls(size={"height": resized, "width": resized}, crop_size={"height": image_size, "width": image_size})
+
 
 __all__ = ["HiVAImageProcessor"]

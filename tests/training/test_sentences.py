@@ -66,7 +66,7 @@ def test_described_faces_are_the_augmented_ones_with_sentences(write_prepared, s
 
     write_prepared(tmp_path, "custom", {"anna": 1, "ben": 2, "carl": 3}, aus=(1, 4, 12, 25))
     split = load_au_dataset("custom", data_dir=tmp_path, fold=1, split="train")
-    processor = HiVAImageProcessor(size={"height": 16, "width": 16}, crop_size={"height": 14, "width": 14})
+    processor = HiVAImageProcessor.for_image_size(14)
 
     augmentation = FaceAugmentation(processor)
     described = DescribedFaces(split, augmentation, 3, sentences)

@@ -22,8 +22,6 @@ from .research_checkpoint import read_research_checkpoint
 
 
 RECORD_FILE = "conversion.json"
-# Side of the resized face divided by the side of the crop that the network sees: 256 to 224 pixels.
-_RESIZE_RATIO = 256 / 224
 # Batch norms of old checkpoints don't count their batches, which is needed only in training without momentum.
 _OPTIONAL_SUFFIX = ".num_batches_tracked"
 _NUM_LISTED = 20
@@ -73,7 +71,7 @@ def convert_checkpoint(
         model.drop_text_encoder()
 
     def write(folder: Path):
-        save_checkpoint(folder, model, _image_processor(config))
+        save_checkpoint(folder, model, HiVAImageProcessor.for_image_size(config.image_size))
         record = json.dumps(_record(checkpoint, assignment), indent=2)
         (folder / RECORD_FILE).write_text(record + "\n", encoding="utf-8")
 
@@ -188,11 +186,6 @@ def _adapt(tensor: torch.Tensor, module: nn.Module) -> torch.Tensor:
     if isinstance(module, nn.Conv2d) and tensor.ndim == 2:
         return tensor[:, :, None, None]
     return tensor
-
-
-def _image_processor(config: HiVAConfig) -> HiVAImageProcessor:
-    side, resized = config.image_size, round(config.image_size * _RESIZE_RATIO)
-    return HiVAImageProcessor(size={"height": resized, "width": resized}, crop_size={"height": side, "width": side})
 
 
 def _record(checkpoint: Path, assignment: Assignment) -> dict:

@@ -48,9 +48,6 @@ from .weight_interpolation import interpolate_weights
 
 logger = logging.getLogger(__name__)
 
-# The crop is the central 7/8 of the resized face: 224 of 256, as in the paper.
-CROP_SHARE = 7 / 8
-
 
 class TrainingRun(ABC):
     """Trains a model, selects its best epoch and tests it: each model has a run of its own.
@@ -98,16 +95,9 @@ class TrainingRun(ABC):
         if self.accelerator.device.type == "cpu":
             use_cpu_cores(arguments.num_cpu_threads)
         set_seed(arguments.seed)
-        self.image_processor = self._make_image_processor()
+        self.image_processor = HiVAImageProcessor.for_image_size(arguments.image_size)
         # The test split is loaded only for the test, so that nothing before can depend on it.
         self.splits = {split: self.load_split(split) for split in ("train", "validation")}
-
-    def _make_image_processor(self) -> HiVAImageProcessor:
-        side = self.arguments.image_size
-        resized = round(side / CROP_SHARE)
-        return HiVAImageProcessor(
-            size={"height": resized, "width": resized}, crop_size={"height": side, "width": side}
-        )
 
     def load_split(self, split: str) -> Dataset:
         """Faces of `"train"`, `"validation"` or `"test"`, as many of them as the settings allow.
