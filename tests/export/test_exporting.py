@@ -7,6 +7,7 @@ import torch
 from torch._inductor import config as inductor_config
 
 from hiva_hf.export import export_detector, exporting, load_exported
+from hiva_hf.export.formats import default_dtype
 from hiva_hf.export.programs import check_compiler
 
 
@@ -123,6 +124,14 @@ def test_combination_that_does_not_exist_is_refused(detector, image_processor, t
     with pytest.raises(ValueError, match=reason):
         export_detector(detector, image_processor, tmp_path / "out", format, dtype)
     assert not list(tmp_path.iterdir())
+
+
+def test_precision_by_default_is_one_that_the_format_has(detector, image_processor, tmp_path):
+    assert (default_dtype("openvino"), default_dtype("torch")) == ("bf16", "bf16")
+    pytest.importorskip("onnxscript")
+    out = tmp_path / "out"
+    report = export_detector(detector, image_processor, out, "onnx", num_comparison_faces=2, progress=False)
+    assert report.dtype == "fp32"
 
 
 def test_a_folder_that_came_meanwhile_is_not_overwritten(detector, image_processor, tmp_path, monkeypatch):

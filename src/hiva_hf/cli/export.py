@@ -5,15 +5,21 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..export.formats import DTYPES, FORMATS
+from ..export.formats import (
+    DTYPES,
+    FORMATS,
+    NUM_CALIBRATION_FACES,
+    NUM_COMPARISON_FACES,
+    SYNTHFACS,
+    check_target,
+    default_dtype,
+)
 from ..packaged_checkpoint import STARTER
 from .argument_types import positive_int
 
 
 if TYPE_CHECKING:
     from ..export import ExportReport
-
-_SYNTHFACS = "synthfacs"
 
 _DESCRIPTION = """\
 Export a detector to a program of OpenVINO (the fastest on CPUs), ONNX Runtime (runs anywhere) or torch.export.
@@ -61,20 +67,20 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     faces = parser.add_argument_group("faces to calibrate and compare on")
     faces.add_argument(
-        "--calibration", metavar="DATA", default=_SYNTHFACS, help="a folder of photos (default: %(default)s)"
+        "--calibration", metavar="DATA", default=SYNTHFACS, help="a folder of photos (default: %(default)s)"
     )
     faces.add_argument("--aligned", action="store_true", help="the photos are cropped and aligned faces")
     faces.add_argument(
         "--num_calibration_faces",
         type=positive_int,
-        default=128,
+        default=NUM_CALIBRATION_FACES,
         metavar="N",
         help="number of faces to calibrate int8 on (default: %(default)s)",
     )
     faces.add_argument(
         "--num_comparison_faces",
         type=positive_int,
-        default=64,
+        default=NUM_COMPARISON_FACES,
         metavar="N",
         help="number of other faces to compare the export on (default: %(default)s)",
     )
@@ -83,9 +89,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exports a detector; returns the exit code."""
-    from ..export.formats import check_target
-
-    dtype = args.dtype or ("fp32" if args.to == "onnx" else "bf16")
+    dtype = args.dtype or default_dtype(args.to)
     # Before anything is loaded.
     check_target(args.to, dtype)
     import torch

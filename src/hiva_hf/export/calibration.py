@@ -12,11 +12,11 @@ from ..data import load_au_dataset
 from ..data.views import evenly_spaced
 from ..inference.sources import find_sources
 from ..pipeline_au_detection import AUDetectionPipeline
+from .formats import SYNTHFACS
 
 
 logger = logging.getLogger(__name__)
 
-SYNTHFACS = "synthfacs"
 # No subject of these splits is in the test split, which stays unseen.
 _CALIBRATION_SPLIT, _COMPARISON_SPLIT = "train", "validation"
 

@@ -25,8 +25,17 @@ from ..extras import import_from_extra
 from ..modeling_hiva import HiVAForAUDetection
 from ..pipeline_au_detection import AUDetectionPipeline
 from ..remote_code import drop_local_towers
-from .calibration import SYNTHFACS, calibration_faces
-from .formats import MANIFEST_FILE, Format, add_to_manifest, check_target
+from .calibration import calibration_faces
+from .formats import (
+    MANIFEST_FILE,
+    NUM_CALIBRATION_FACES,
+    NUM_COMPARISON_FACES,
+    SYNTHFACS,
+    Format,
+    add_to_manifest,
+    check_target,
+    default_dtype,
+)
 from .onnx_swin import arrange_for_onnx
 from .openvino_swin import arrange_for_openvino
 from .programs import check_compiler
@@ -38,7 +47,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NUM_CALIBRATION_FACES, NUM_COMPARISON_FACES = 128, 64
 _COMPARISON_BATCH = 8
 # Loggers with a message for every node of the graph.
 _CHATTY_LOGGERS = ("onnxscript", "onnx_ir", "torch.onnx", "nncf")
@@ -87,7 +95,7 @@ def export_detector(
     image_processor: BaseImageProcessor,
     output_dir: str | os.PathLike,
     format: str = "openvino",
-    dtype: str = "bf16",
+    dtype: str | None = None,
     calibration: str | os.PathLike = SYNTHFACS,
     aligned: bool = False,
     num_calibration_faces: int = NUM_CALIBRATION_FACES,
@@ -106,7 +114,8 @@ def export_detector(
         image_processor: Its image processor.
         output_dir: A new folder.
         format: `"openvino"` (the fastest on CPUs), `"onnx"` (runs anywhere) or `"torch"`.
-        dtype: `"fp32"`; `"bf16"`, which CPUs without it compute in float32; or `"int8"`, calibrated.
+        dtype: `"fp32"`; `"bf16"`, which CPUs without it compute in float32; or `"int8"`, calibrated. By default
+            `"bf16"`, or `"fp32"` for `"onnx"`, which has no bfloat16.
         calibration: `"synthfacs"`, the rendered faces of the package, or a folder of photos like those that the
             export will process.
         aligned: Whether the photos are cropped and aligned faces.
@@ -123,6 +132,7 @@ def export_detector(
         ImportError: Packages of the format are missing.
         OSError: There is no C++ compiler, which int8 programs of PyTorch need.
     """
+    dtype = dtype or default_dtype(format)
     target = check_target(format, dtype)
     _check_packages(format, dtype, target)
     _check_model(model)

@@ -1,4 +1,7 @@
-"""Formats that a detector can be exported to, and the manifest of an export."""
+"""Formats that a detector can be exported to, what an export does by default, and its manifest.
+
+Imports nothing large, for the command line.
+"""
 
 import json
 import os
@@ -37,6 +40,9 @@ class Format:
     is_pickle: bool = False
 
 
+# Faces to calibrate and compare on: the rendered ones of the package, and how many.
+SYNTHFACS, NUM_CALIBRATION_FACES, NUM_COMPARISON_FACES = "synthfacs", 128, 64
+
 DTYPES = ("fp32", "bf16", "int8")
 FORMATS = {
     "openvino": Format(
@@ -64,20 +70,33 @@ FORMATS = {
 }
 
 
+def default_dtype(format: str) -> str:
+    """The fastest precision of a format that needs no calibration.
+
+    Raises:
+        ValueError: The format is unknown.
+    """
+    return "fp32" if "bf16" in _format_of(format).refusals else "bf16"
+
+
 def check_target(format: str, dtype: str) -> Format:
     """Returns the format of this name, if it supports this precision.
 
     Raises:
         ValueError: The format or the precision is unknown, or the format doesn't support the precision.
     """
-    if format not in FORMATS:
-        raise ValueError(f"There is no format {format!r}: choose one of {', '.join(FORMATS)}.")
+    target = _format_of(format)
     if dtype not in DTYPES:
         raise ValueError(f"There is no precision {dtype!r}: choose one of {', '.join(DTYPES)}.")
-    target = FORMATS[format]
     if dtype in target.refusals:
         raise ValueError(f"{format} programs don't support {dtype}: {target.refusals[dtype]}.")
     return target
+
+
+def _format_of(name: str) -> Format:
+    if name not in FORMATS:
+        raise ValueError(f"There is no format {name!r}: choose one of {', '.join(FORMATS)}.")
+    return FORMATS[name]
 
 
 @dataclass(frozen=True)
