@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from transformers import SwinConfig, TimmWrapperConfig, pipeline
 
 import hiva_hf
@@ -137,10 +138,11 @@ def test_training_runs_the_plain_network(detector, faces):
     assert all(parameter.grad is not None for parameter in detector.interaction.parameters())
 
 
-def test_new_weights_are_never_hidden_by_old_ones(detector, make_config, swin_config, faces):
+@pytest.mark.parametrize("wrap", [nn.Identity(), nn.Sequential, torch.compile])
+def test_new_weights_are_never_hidden_by_old_ones(detector, make_config, swin_config, faces, wrap):
     torch.manual_seed(1)
     other = make_detector(make_config(backbone_config=swin_config))
-    detector.fuse().load_state_dict(other.state_dict())
+    wrap(detector.fuse()).load_state_dict(wrap(other).state_dict())
     assert not detector.is_fused
     assert_outputs_equal(detect(detector, faces), detect(other, faces))
 
@@ -198,7 +200,7 @@ def test_copies_and_pickles_stay_fused(detector, faces):
         assert_outputs_equal(detect(twin, faces), expected, atol=0, rtol=0)
         # A twin of its own: it reads its own weights.
         twin.unfuse()
-        torch.nn.init.zeros_(twin.classifier.weight)
+        nn.init.zeros_(twin.classifier.weight)
     assert_outputs_equal(detect(detector, faces), expected, atol=0, rtol=0)
 
 
@@ -257,7 +259,7 @@ def test_compiler_notices_that_a_model_was_unfused(detector, faces):
     compiled = torch.compile(detector.fuse(), fullgraph=True, backend="aot_eager")
     detect(compiled, faces)
     detector.unfuse()
-    torch.nn.init.zeros_(detector.classifier.weight)
+    nn.init.zeros_(detector.classifier.weight)
     assert_outputs_equal(detect(compiled, faces), detect(detector, faces))
 
 

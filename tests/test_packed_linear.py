@@ -102,6 +102,14 @@ def test_gradients_are_recorded(layer, hidden_states):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("run", [PackedLinear().run, PackedLinears()])
+def test_forward_mode_differentiation_goes_through(layer, hidden_states, run):
+    direction = torch.ones_like(hidden_states)
+    _, tangents = torch.func.jvp(lambda states: run(layer, states), (hidden_states,), (direction,))
+    torch.testing.assert_close(tangents, direction @ layer.weight.T)
+
+
+@torch.no_grad()
 def test_new_weights_are_never_hidden_by_old_ones(layer, hidden_states):
     packed = PackedLinear()
 

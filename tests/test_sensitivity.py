@@ -61,7 +61,7 @@ def test_maps_are_the_squared_gradient_of_each_score(tiny_detector, faces):
         torch.testing.assert_close(maps[1, index], energy / energy.sum(), atol=1e-6, rtol=1e-3)
 
 
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad])
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
 def test_outputs_are_those_of_the_model_and_hold_no_graph(tiny_detector, faces, mode):
     with mode():
         outputs, maps = read_with_sensitivity(tiny_detector, faces, torch.full((4,), 0.5), output_attentions=True)

@@ -50,7 +50,7 @@ NUM_QUICK_CALIBRATION_FACES = 16
 def torch_mode(model: HiVAForAUDetection, dtype: torch.dtype, is_fused: bool, is_compiled: bool) -> Runner:
     """The network in PyTorch."""
     network = copy.deepcopy(model)
-    network = (network.fuse() if is_fused else network).to(dtype)
+    network = (network.fuse() if is_fused else network.unfuse()).to(dtype)
     run = compile_for_inference(network) if is_compiled else network
     return lambda faces: run(faces.to(dtype)).logits.float()
 

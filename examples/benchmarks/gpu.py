@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -39,7 +40,7 @@ def time_networks(
     rounds: int,
 ) -> Table:
     device = torch.cuda.get_device_name()
-    peak = next((tflops for name, tflops in PEAK_TFLOPS.items() if name in device), None)
+    peak = next((tflops for name, tflops in PEAK_TFLOPS.items() if re.search(rf"\b{name}\b", device)), None)
     faces = random_faces(plain, batch_size).cuda()
     inputs = faces.bfloat16()
     tokens = networks[TIMM](inputs)

@@ -78,10 +78,11 @@ class FusesForInference:
             self.unfuse()
         return super().train(mode)
 
-    def load_state_dict(self, state_dict, *args, **kwargs):
+    def _load_from_state_dict(self, *args, **kwargs):
         """See [`torch.nn.Module.load_state_dict`]; weights that were folded before are dropped."""
+        # Unlike `load_state_dict`, it is also called where this model is part of another one.
         self.unfuse()
-        return super().load_state_dict(state_dict, *args, **kwargs)
+        super()._load_from_state_dict(*args, **kwargs)
 
     def _check_fusible(self, parts: Sequence[nn.Module]):
         """Raises a `ValueError` for parts in training mode, with adapters to fold, or on several devices."""

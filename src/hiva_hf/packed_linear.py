@@ -22,6 +22,7 @@ import platform
 
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
@@ -65,6 +66,8 @@ def _has_kernel_for(hidden_states: torch.Tensor, weight: torch.Tensor) -> bool:
         and hidden_states.dtype == weight.dtype
         and hidden_states.dtype in _DTYPES
         and torch.backends.mkldnn.enabled
+        # Kernels would lose the tangents of forward-mode differentiation, which `no_grad` leaves on.
+        and forward_ad.unpack_dual(hidden_states).tangent is None
     )
 
 

@@ -1,5 +1,6 @@
 """How large and how fast a model is."""
 
+import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -135,7 +136,7 @@ def _time_batch(model: HiVAPreTrainedModel, batch_size: int, num_batches: int) -
         model(images)
         _synchronize(model.device)
         seconds.append(time.perf_counter() - started)
-    return sorted(seconds[1:])[num_batches // 2]
+    return statistics.median(seconds[1:])
 
 
 def _synchronize(device: torch.device):

@@ -56,8 +56,9 @@ def read_with_sensitivity(
         # The first face is always read, to find out whether there are gradients at all.
         if row > 0 and not is_active.any():
             continue
-        with torch.enable_grad():
-            pixels = pixel_values[row : row + 1].detach().requires_grad_()
+        # In the caller's inference mode, enabled gradients would not be computed.
+        with torch.inference_mode(False), torch.enable_grad():
+            pixels = pixel_values[row : row + 1].detach().clone().requires_grad_()
             # One scalar per AU, so that each can be differentiated on its own.
             scores = model(pixel_values=pixels)["logits"][0].unbind()
         if not scores[0].requires_grad:

@@ -168,7 +168,8 @@ def test_the_accuracy_of_a_mode_is_that_of_the_plain_network_where_it_computes_t
     assert plain[1:4] == fused[1:4]
     # The detector of the package was trained on other people of this set.
     assert float(plain[3]) > 0.9
-    assert float(fused[4]) < 1e-3
+    # Not 0, as if the fused network were compared with itself.
+    assert 0 < float(fused[4]) < 1e-3
 
 
 def test_the_random_network_tells_faces_apart(part):

@@ -44,12 +44,15 @@ class Program(ABC):
         return _open_again, (type(self), self._opened_with, self.device)
 
     def __init__(self):
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), os.getpid()
 
     def __call__(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
         """`(batch_size, 3, image_size, image_size)` -> the tensors of [`HiVAAUDetectionOutput`] by name."""
         if not len(pixel_values):
             raise ValueError("`pixel_values` is empty: pass at least one face.")
+        if self._process != os.getpid():
+            # Forked: a thread that held the lock at that moment does not exist here.
+            self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
             return self._run(pixel_values)
 

@@ -153,7 +153,8 @@ def load_exported(
         raise ValueError(pickle_refusal(name_or_path, manifest.target))
     for file in (*manifest.target.program_files, CONFIG_NAME):
         cached_file(name_or_path, file, **hub_arguments)
-    folder = manifest_file.parent
+    # The program may be opened again, for a copy, when the working directory is another one.
+    folder = manifest_file.parent.absolute()
     # A copy: what is passed stays as it is, as in transformers.
     config = HiVAConfig.from_pretrained(folder, **kwargs) if config is None else copy.deepcopy(config)
     _check_config(config, HiVAConfig.from_pretrained(folder))
