@@ -17,7 +17,7 @@ hiva_over_backbone_fp32_b1, hiva_over_backbone_fp32_b16
 backbone_over_timm_eager_fp32_b1
     Speed of that backbone relative to timm's own with timm's defaults: time of timm's over time of ours.
 best_cpu_speedup_b1, best_cpu_speedup_b16
-    Speed of the fastest mode on this CPU relative to PyTorch, eager, fp32, with timm's default attention;
+    Speed of the fastest mode that was measured relative to PyTorch, eager, fp32, with timm's default attention;
     best_cpu_speedup_over_plain_b1 and _b16: relative to this package's plain network, which uses timm's faster
     attention.
 fused_macs
@@ -96,6 +96,12 @@ def main(words: list[str] | None = None):
     print(f"{machine['processor']}, {os.cpu_count()} cores; {packages}\n")
     tables: dict[str, list[dict]] = {}
     figures, not_run = {}, {}
+
+    def save():
+        if options.json is not None:
+            results = figures | {"machine": machine, "benchmarks": tables, "not_run": not_run}
+            options.json.write_text(json.dumps(results, indent=2) + "\n")
+
     for name in options.only:
         tables[name] = []
         use_cpu_cores(None)
@@ -104,12 +110,11 @@ def main(words: list[str] | None = None):
                 print(table.markdown(), flush=True)
                 tables[name].append(asdict(table))
                 figures |= table.figures
+                save()
         except NotRun as reason:
-            print(f"### {name}: not run\n\n{reason}\n", flush=True)
+            print(f"### {name}: not run{' to the end' if tables[name] else ''}\n\n{reason}\n", flush=True)
             not_run[name] = str(reason)
-        if options.json is not None:
-            results = figures | {"machine": machine, "benchmarks": tables, "not_run": not_run}
-            options.json.write_text(json.dumps(results, indent=2) + "\n")
+            save()
 
 
 if __name__ == "__main__":

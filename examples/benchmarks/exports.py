@@ -29,7 +29,7 @@ from hiva_hf.export import export_detector, load_exported
 from hiva_hf.facs import get_action_unit
 from hiva_hf.inference.loading import load_detector
 
-from .networks import compile_for_inference, make_detector
+from .networks import compile_for_inference, make_detector, require_compiler
 from .timing import NETWORK_TURN_SECONDS, NotRun, Table, describe_turns, interleave, median_ratio, milliseconds, ratio
 
 
@@ -68,6 +68,8 @@ def exported_mode(
     model: HiVAForAUDetection, processor: BaseImageProcessor, folder: Path, format: str, dtype: str, quick: bool
 ) -> Runner:
     """The network as exported by `hiva-hf export`."""
+    if (format, dtype) == ("torch", "int8"):
+        require_compiler()
     folder = folder / f"{format}-{dtype}"
     # Fewer faces slightly change the results of int8, but not its speed.
     fewer = {"num_calibration_faces": NUM_QUICK_CALIBRATION_FACES} if quick else {}
@@ -93,7 +95,10 @@ EXPORTED_MODES = {
     "PyTorch, fused, compiled, int8": ("torch", "int8"),
 }
 # The other modes take minutes to prepare, or are never the fastest.
-QUICK_MODES = (BASELINE, PLAIN, "PyTorch, fused, eager, bf16", "OpenVINO, bf16", "OpenVINO, int8")
+QUICK_MODES = (
+    *(BASELINE, PLAIN, "PyTorch, fused, eager, fp32", "PyTorch, fused, eager, bf16"),
+    *("OpenVINO, bf16", "OpenVINO, int8"),
+)
 
 
 @contextmanager
@@ -112,7 +117,7 @@ def prepared_modes(
                     runners[name] = torch_mode(model, *TORCH_MODES[name])
                 else:
                     runners[name] = exported_mode(model, processor, Path(folder), *EXPORTED_MODES[name], quick)
-            except ImportError as error:
+            except (ImportError, NotRun) as error:
                 missing.append(f"{name} is left out: {error}")
         yield runners, " ".join(missing)
 

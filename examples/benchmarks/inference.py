@@ -24,14 +24,22 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
 def fused(options: argparse.Namespace) -> Iterator[Table]:
     """Latency of the plain and the fused network; with --quick only in fp32 and eager mode."""
     plain = make_detector()
-    for dtype in (torch.float32,) if options.quick else (torch.float32, torch.bfloat16):
-        networks = make_networks(plain, dtype)
-        for batch_size, rounds in (QUICK_ROUNDS if options.quick else ROUNDS).items():
-            yield time_networks(networks, plain, batch_size, dtype, rounds, is_compiled=False)
-        if not options.quick:
-            for batch_size, rounds in ROUNDS.items():
-                compiled = {name: compile_for_inference(run) for name, run in networks.items()}
-                yield time_networks(compiled, plain, batch_size, dtype, rounds, is_compiled=True)
+    if options.quick:
+        yield from _time_in_all_batch_sizes(plain, torch.float32, QUICK_ROUNDS, is_compiled=False)
+        return
+    # Compiled ones last, which need a C++ compiler.
+    for is_compiled in (False, True):
+        for dtype in (torch.float32, torch.bfloat16):
+            yield from _time_in_all_batch_sizes(plain, dtype, ROUNDS, is_compiled)
+
+
+def _time_in_all_batch_sizes(
+    plain: HiVAForAUDetection, dtype: torch.dtype, rounds_of: dict[int, int], is_compiled: bool
+) -> Iterator[Table]:
+    networks = make_networks(plain, dtype)
+    for batch_size, rounds in rounds_of.items():
+        timed = {name: compile_for_inference(run) for name, run in networks.items()} if is_compiled else networks
+        yield time_networks(timed, plain, batch_size, dtype, rounds, is_compiled)
 
 
 def vl_fau(options: argparse.Namespace) -> Iterator[Table]:

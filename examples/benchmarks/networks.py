@@ -8,7 +8,10 @@ from timm.models import SwinTransformer
 from torch._inductor import config as inductor_config
 
 from hiva_hf import HiVAConfig, HiVAForAUDetection, VLFAUConfig, VLFAUForAUDetection
+from hiva_hf.export.programs import check_compiler
 from hiva_hf.modeling_hiva import HiVAPreTrainedModel
+
+from .timing import NotRun
 
 
 SWIN_B = "swin_base_patch4_window7_224"
@@ -84,8 +87,21 @@ def timm_backbone(model: HiVAForAUDetection) -> SwinTransformer:
     return own.eval().requires_grad_(False)
 
 
+def require_compiler() -> None:
+    """Raises `NotRun` if PyTorch's compiler can't work for processors here."""
+    try:
+        check_compiler()
+    except OSError as error:
+        raise NotRun(str(error)) from error
+
+
 def compile_for_inference(network: Callable) -> Callable:
-    """Compiles a network for a fixed batch size, with weights packed for PyTorch's kernels."""
+    """Compiles a network for a fixed batch size, with weights packed for PyTorch's kernels.
+
+    Raises:
+        NotRun: There is no C++ compiler.
+    """
+    require_compiler()
     compiled = torch.compile(network, dynamic=False)
 
     def run(faces: torch.Tensor) -> object:

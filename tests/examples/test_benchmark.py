@@ -11,7 +11,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from torch._inductor import config as inductor_config
 
+from hiva_hf import HiVAImageProcessor
 from hiva_hf.face_detection import CenterFaceDetector
 from hiva_hf.video_decoding import decode_video
 
@@ -84,6 +86,34 @@ def test_the_json_file_holds_tables_and_machine(benchmark, tmp_path, capsys):
         check_table(table)
     assert "--me_graphau" in results["not_run"]["megraphau"]
     assert results["benchmarks"]["transform"][0]["title"] in capsys.readouterr().out
+
+
+def test_what_was_measured_before_an_error_is_in_the_json_file(benchmark, part, tmp_path, monkeypatch):
+    def fail_after_a_table(options):
+        yield part("timing").Table("First", ["", "ms"], [["network", "1"]], "A note.", figures={"first": 1.0})
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(benchmark.BENCHMARKS, "transform", fail_after_a_table)
+    path = tmp_path / "figures.json"
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.main(["--quick", "--only", "transform", "--json", str(path)])
+    results = json.loads(path.read_text())
+    assert results["first"] == 1.0
+    assert [table["title"] for table in results["benchmarks"]["transform"]] == ["First"]
+
+
+def test_without_a_compiler_only_what_needs_one_is_left_out(part, quick, monkeypatch):
+    exports = part("exports")
+    monkeypatch.setattr(
+        exports, "QUICK_MODES", (exports.PLAIN, "PyTorch, fused, compiled, fp32", "PyTorch, fused, compiled, int8")
+    )
+    model = part("networks").make_detector(SMALL_SWIN)
+    with (
+        inductor_config.patch({"cpp.cxx": (None, "/none/g++")}),
+        exports.prepared_modes(model, HiVAImageProcessor(), quick=True) as (runners, missing),
+    ):
+        assert list(runners) == [exports.PLAIN]
+    assert missing.count("needs a C++ compiler") == 2
 
 
 def test_an_unknown_benchmark_is_named_with_those_that_exist(benchmark, capsys):
