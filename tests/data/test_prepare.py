@@ -367,6 +367,30 @@ def test_changed_raw_data_redo_their_shard_alone(make_tree, tmp_path, change):
     assert differing == [1]
 
 
+@pytest.mark.parametrize("kind", ["pictures", "video"])
+def test_a_disk_that_drops_out_costs_no_frame(make_tree, make_disfa_tree, tmp_path, monkeypatch, kind):
+    if kind == "pictures":
+        raw, place = read_bp4d(make_tree().root), tmp_path / "raw/Sequences(2D+3D)"
+    else:
+        tree = make_disfa_tree(tmp_path / "raw", {"SN001": 2, "SN003": 2})
+        raw, place = read_disfa(tree.root), next(tree.root.rglob("*SN003*.avi"))
+    prepare(raw, tmp_path / "undisturbed", num_proc=1)
+
+    def drop_out(preparer, sequence, index, *others):
+        if index == 1:
+            place.rename(tmp_path / "unplugged")
+        return make_row(preparer, sequence, index, *others)
+
+    make_row = ChunkPreparer._row
+    monkeypatch.setattr(ChunkPreparer, "_row", drop_out)
+    with pytest.raises(PreparationError, match="was there when the preparation began and is gone.*same command"):
+        prepare(raw, tmp_path / "out", num_proc=1)
+    monkeypatch.undo()
+    (tmp_path / "unplugged").rename(place)
+    prepare(raw, tmp_path / "out", num_proc=1)
+    assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
+
+
 def test_list_report_and_note_are_gone_as_long_as_a_shard_is_redone(make_tree, tmp_path):
     tree = make_tree()
     prepare(read_bp4d(tree.root), tmp_path / "out", num_proc=1)

@@ -72,6 +72,9 @@ class ChunkPreparer:
             chunk: Frames of the shard.
             pictures: From [`read_pictures`]; the next one must be the chunk's first frame.
             after_frame: Called after each frame.
+
+        Raises:
+            FileNotFoundError: if a file is gone that was there when the chunk was made, as on a disk that drops out.
         """
         self.folder.forget(chunk.name)
         clock = StageClock()
@@ -80,6 +83,8 @@ class ChunkPreparer:
         for index in range(len(chunk)):
             with clock.measure("decode"):
                 picture = next(pictures)
+            if isinstance(picture, FrameReadError):
+                self._check_still_there(chunk, picture.where)
             result = self._row(chunk.sequence, index, picture, clock)
             rows.append(result) if isinstance(result, dict) else problems.append(result)
             after_frame()
@@ -90,6 +95,11 @@ class ChunkPreparer:
         state = ShardState(chunk.fingerprint, len(rows), num_bytes, sha256, tuple(problems), seconds)
         self.folder.write_state(chunk.name, state)
         return state
+
+    def _check_still_there(self, chunk: Chunk, path: Path) -> None:
+        # A frame that is recorded as missing is not read again until the raw data change.
+        if path in chunk.files and not path.exists():
+            raise FileNotFoundError(f"{name_within(path, self.root)} was there when the preparation began and is gone")
 
     def _row(
         self, sequence: RawSequence, index: int, picture: NDArray[np.uint8] | FrameReadError, clock: StageClock

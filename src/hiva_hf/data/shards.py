@@ -23,6 +23,9 @@ FRAMES_PER_SHARD = 1000
 # Streaming readers hold one row group of each shard that they mix.
 ROWS_PER_GROUP = 100
 
+# Name, size and modification time.
+FileFacts = tuple[str, int | None, int | None]
+
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
@@ -32,11 +35,13 @@ class Chunk:
         name: Name of the shard, such as `SN001-004`.
         sequence: The sequence, restricted to these frames.
         fingerprint: Digest of everything that the shard is made from.
+        files: Files of the sequence's source that were there when the fingerprint was taken.
     """
 
     name: str
     sequence: RawSequence
     fingerprint: str
+    files: frozenset[Path] = frozenset()
 
     def __len__(self) -> int:
         return len(self.sequence.frames)
@@ -167,7 +172,10 @@ def _chunks_of(sequence: RawSequence, raw: RawDataset) -> list[Chunk]:
             intensities=sequence.intensities[rows],
             source=_cut_source(sequence.source, sequence.frames[rows].tolist()),
         )
-        chunks.append(Chunk(f"{sequence.name}-{index:03d}", part, _fingerprint(part, raw)))
+        facts = [_file_facts(path, raw.root) for path in part.source.files]
+        files = [path for path, (_, size, _) in zip(part.source.files, facts, strict=True) if size is not None]
+        fingerprint = _fingerprint(part, raw, facts)
+        chunks.append(Chunk(f"{sequence.name}-{index:03d}", part, fingerprint, frozenset(files)))
     return chunks
 
 
@@ -179,7 +187,7 @@ def _cut_source(source: FrameSource, frames: Sequence[int]) -> FrameSource:
     return source
 
 
-def _fingerprint(sequence: RawSequence, raw: RawDataset) -> str:
+def _fingerprint(sequence: RawSequence, raw: RawDataset, files: Sequence[FileFacts]) -> str:
     source = sequence.source
     inputs = {
         "format": FORMAT,
@@ -189,7 +197,7 @@ def _fingerprint(sequence: RawSequence, raw: RawDataset) -> str:
         "task": sequence.task,
         "part": sequence.part,
         "num_frames": len(sequence.frames),
-        "files": [_file_facts(path, raw.root) for path in source.files],
+        "files": files,
         # Which frame number belongs to which picture.
         "pictures": [int(frame) for frame in source.paths] if isinstance(source, ImageFiles) else None,
         "first_frame": source.first_frame if isinstance(source, VideoFile) else None,
@@ -201,13 +209,13 @@ def _fingerprint(sequence: RawSequence, raw: RawDataset) -> str:
     return digest.hexdigest()
 
 
-def _file_facts(path: Path, root: Path) -> list[str | int | None]:
+def _file_facts(path: Path, root: Path) -> FileFacts:
     """Name, size and modification time of a file; None for the latter two if it doesn't exist."""
     try:
         status = path.stat()
     except OSError:
-        return [name_within(path, root), None, None]
-    return [name_within(path, root), status.st_size, status.st_mtime_ns]
+        return name_within(path, root), None, None
+    return name_within(path, root), status.st_size, status.st_mtime_ns
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
