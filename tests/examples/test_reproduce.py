@@ -123,6 +123,31 @@ def test_settings_that_no_run_began_with_bind_nobody(
         make_reproduction(tmp_path, folds=(1,), per_device_train_batch_size=4)
 
 
+@pytest.mark.parametrize("fold", [1, 2])
+def test_a_run_with_other_settings_is_refused_if_the_first_one_began_meanwhile(
+    make_reproduction, tmp_path, monkeypatch, fold
+):
+    first, second = make_reproduction(tmp_path), make_reproduction(tmp_path, stage2_epochs=2)
+    build, built = HiVATrainingRun.build_detector, []
+
+    def build_in_turn(run):
+        built.append((run, build(run)))
+        if len(built) == 1:
+            second.run(Job("full", fold, 42))
+        else:
+            first_run, its_detector = built[0]
+            first_run._open_folder(its_detector)
+        return built[-1][1]
+
+    monkeypatch.setattr(HiVATrainingRun, "build_detector", build_in_turn)
+    with pytest.raises(ValueError, match="stage2_epochs was 1, but is 2"):
+        first.run(first.jobs[0])
+    assert len(built) == 2
+    make_reproduction(tmp_path)
+    with pytest.raises(ValueError, match="stage2_epochs was 1, but is 2"):
+        make_reproduction(tmp_path, stage2_epochs=2)
+
+
 def test_a_run_that_lost_its_predictions_is_not_called_finished(make_reproduction, tmp_path):
     small = make_reproduction(tmp_path, folds=(1,), variants=("baseline",), share_stage1=False)
     (job,) = small.jobs

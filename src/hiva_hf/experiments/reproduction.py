@@ -7,7 +7,8 @@ of another initialisation to every comparison and takes more than half of the to
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ..data import fold_numbers
 from ..data.sets import SYNTHFACS
 from ..evaluation.predictions import read_predictions
 from ..evaluation.protocol import FoldPredictions
+from ..file_locks import lock_folder
 from ..modeling_hiva import HiVAForAUDetection
 from ..training.arguments import AUTrainingArguments
 from ..training.descriptions import DescriptionBank, write_description_embeddings
@@ -67,6 +69,8 @@ BEFORE_TRAINING = 0
 _VARIANT_SETTINGS = {SENTENCE_LEVEL: {"variant": FULL, "text_level": "sentence"}}
 
 _SETTINGS_FILE = "reproduction.json"
+# Seconds to wait for another run that opens its folder, and may itself wait for a lock.
+_PATIENCE = 60.0
 # Settings that differ between runs by design, or that don't affect results.
 _FREE_SETTINGS = ("fold", "seed", "variant", "data_dir", "per_device_eval_batch_size")
 
@@ -90,12 +94,18 @@ class ReproductionRun(HiVATrainingRun):
 
     Args:
         arguments: All settings.
+        reproduction: The reproduction that it belongs to, whose settings it claims with its folder.
         stage1: Folder of a trained stage 1; None trains one.
     """
 
-    def __init__(self, arguments: AUTrainingArguments, stage1: Path | None):
+    def __init__(self, arguments: AUTrainingArguments, reproduction: "Reproduction", stage1: Path | None = None):
         super().__init__(arguments)
+        self.reproduction = reproduction
         self.stage1 = stage1
+
+    def _claim_folder(self, digests: dict[str, str]):
+        with self.reproduction.claimed_settings():
+            super()._claim_folder(digests)
 
     def train_stage1(self, detector: HiVAForAUDetection) -> Path:
         return super().train_stage1(detector) if self.stage1 is None else self.stage1
@@ -189,8 +199,7 @@ class Reproduction:
             RuntimeError: If the run ended without writing its predictions.
         """
         stage1 = self._shared_stage1(job) if self.share_stage1 else None
-        run = ReproductionRun(self._arguments_of(job, self.folder(job)), stage1)
-        self._write_settings(run)
+        run = ReproductionRun(self._arguments_of(job, self.folder(job)), self, stage1)
         results = run.run()
         # A request to stop that came after the last step and face: this run is finished, and no other is started.
         run.stop_if_asked(f"Stopped after {job}, which is finished.")
@@ -261,8 +270,7 @@ class Reproduction:
         # The folder exists only once the stage is finished.
         if not stage1.exists():
             logger.info("Stage 1 of fold %d, seed %d, for all its variants.", job.fold, job.seed)
-            run = HiVATrainingRun(self._arguments_of(replace(job, variant=FULL), folder))
-            self._write_settings(run)
+            run = ReproductionRun(self._arguments_of(replace(job, variant=FULL), folder), self)
             try:
                 stage1 = run.train_stage1(run.build_detector())
             finally:
@@ -276,11 +284,29 @@ class Reproduction:
         settings = {name: value for name, value in binding if name not in _FREE_SETTINGS}
         return settings | {"share_stage1": self.share_stage1}
 
+    @contextmanager
+    def claimed_settings(self) -> Iterator[None]:
+        """Context in which a run opens its folder: the first one writes the settings, and later ones must have them.
+
+        Raises:
+            ValueError: If the folder holds runs with other settings.
+            BlockingIOError: If another process is opening a run here all the time.
+        """
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        lock = lock_folder(self.output_dir, _PATIENCE)
+        try:
+            self._check_settings()
+            is_first = not self._are_binding()
+            yield
+            if is_first:
+                write_json(self.output_dir / _SETTINGS_FILE, self._settings())
+        finally:
+            lock.release()
+
     def _check_settings(self):
-        path = self.output_dir / _SETTINGS_FILE
-        # Settings of a reproduction that failed before its first run are not binding.
-        if not path.is_file() or not self._has_runs():
+        if not self._are_binding():
             return
+        path = self.output_dir / _SETTINGS_FILE
         before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(self._settings()))
         if differing := changed_settings(before, now):
             raise ValueError(
@@ -288,10 +314,9 @@ class Reproduction:
                 "be in one table: use the same settings, or another output_dir."
             )
 
-    def _write_settings(self, run: HiVATrainingRun):
-        path = self.output_dir / _SETTINGS_FILE
-        if run.accelerator.is_main_process and not (path.is_file() and self._has_runs()):
-            write_json(path, self._settings())
+    def _are_binding(self) -> bool:
+        """Whether the folder holds settings, and runs with them: those of deleted runs bind nobody."""
+        return (self.output_dir / _SETTINGS_FILE).is_file() and self._has_runs()
 
     def _has_runs(self) -> bool:
         """Whether any run has started in this folder."""

@@ -181,14 +181,17 @@ class TrainingRun(ABC):
         freeze_backbone(model, self.arguments.trainable_backbone_layers)
         # Only the main process needs them; the others wait for it.
         digests = self.digests_of_inputs() if self.accelerator.is_main_process else {}
-        self._claim_folder(digests)
-        self.is_open = True
+        refusal = None
         if self.accelerator.is_main_process:
-            environment = describe_environment(
-                self.accelerator.num_processes, self.accelerator.device, self.accelerator.mixed_precision
-            )
-            self.folder.open(self.arguments, environment | {"inputs": digests})
-        self.accelerator.wait_for_everyone()
+            try:
+                self._claim_folder(digests)
+            except (OSError, ValueError) as error:
+                self.folder.unlock()
+                refusal = error
+        # All processes end together.
+        if any_process(self.accelerator, refusal is not None):
+            raise refusal or ValueError(f"The main process can't use {self.output_dir}; see its message.")
+        self.is_open = True
         start_trackers(self.accelerator, self.arguments)
 
     def digests_of_inputs(self) -> dict[str, str]:
@@ -196,19 +199,17 @@ class TrainingRun(ABC):
         return {"faces or labels": digest_of_faces(self.splits.values())}
 
     def _claim_folder(self, digests: dict[str, str]):
-        """Locks the folder for this run, and checks it again, since another run may have changed it."""
-        refusal = None
-        if self.accelerator.is_main_process:
-            try:
-                self.folder.lock()
-                self.folder.check(self.arguments, self.accelerator.num_processes)
-                self.folder.check_inputs(self.arguments, digests)
-            except (OSError, ValueError) as error:
-                self.folder.unlock()
-                refusal = error
-        # All processes end together.
-        if any_process(self.accelerator, refusal is not None):
-            raise refusal or ValueError(f"The main process can't use {self.output_dir}; see its message.")
+        """Locks the folder for this run, checks it again, since another run may have changed it, and opens it.
+
+        Only the main process does; the others learn of its `OSError` or `ValueError`.
+        """
+        self.folder.lock()
+        self.folder.check(self.arguments, self.accelerator.num_processes)
+        self.folder.check_inputs(self.arguments, digests)
+        environment = describe_environment(
+            self.accelerator.num_processes, self.accelerator.device, self.accelerator.mixed_precision
+        )
+        self.folder.open(self.arguments, environment | {"inputs": digests})
 
     def _is_finished(self, stage: Stage) -> bool:
         return self.arguments.resume_from_checkpoint and (self.output_dir / stage.name).exists()
