@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from hiva_hf.data import AU_SETS, load_au_dataset
 from hiva_hf.evaluation.bootstrap import bootstrap_scores
 from hiva_hf.evaluation.metrics import compute_roc_auc
+from hiva_hf.file_locks import locked_output
 from hiva_hf.open_vocabulary import OpenVocabularyDetector
 from hiva_hf.open_vocabulary.leave_one_out import LeaveOneOut, LeaveOneOutSettings
 from hiva_hf.open_vocabulary.report import ABOVE, BELOW, NOT_SHOWN, write_report
@@ -81,10 +83,25 @@ def test_finished_seeds_are_not_repeated_and_other_settings_are_refused(finished
     finished.run()
     # The same seed, the same scores.
     assert (path.read_bytes(), kept.stat().st_mtime_ns) == before
-    with pytest.raises(ValueError, match="contains scores of other settings"):
+    with pytest.raises(ValueError, match="contains features or scores of other settings"):
         LeaveOneOut(finished.output_dir, LeaveOneOutSettings(seeds=(1, 2), face_ridge=0.5))
     with pytest.raises(ValueError, match="at least two different seeds"):
         LeaveOneOut(finished.output_dir, LeaveOneOutSettings(seeds=(1, 1)))
+
+
+def test_settings_of_an_attempt_without_features_bind_nobody(settings, tmp_path):
+    with pytest.raises(OSError, match="no-such-tower"):
+        LeaveOneOut(tmp_path, replace(settings, vision_model_name_or_path=str(tmp_path / "no-such-tower"))).run()
+    LeaveOneOut(tmp_path, settings).run()
+    with pytest.raises(ValueError, match="contains features or scores of other settings"):
+        LeaveOneOut(tmp_path, replace(settings, face_ridge=0.5))
+
+
+def test_two_processes_never_work_in_one_folder(settings, tmp_path):
+    experiment = LeaveOneOut(tmp_path, settings)
+    with locked_output(tmp_path), pytest.raises(BlockingIOError, match="is being written by another process"):
+        experiment.run()
+    assert not list(tmp_path.glob("settings.json"))
 
 
 def test_the_head_that_is_left_scores_sentences_of_one_s_own(finished, astronaut):

@@ -29,6 +29,7 @@ from ..evaluation.metrics import compute_roc_auc
 from ..evaluation.predictions import Predictions
 from ..evaluation.protocol import FoldPredictions
 from ..facs import au_label
+from ..file_locks import locked_output
 from .head import TextConditionedAUConfig
 from .towers import FrozenTowers
 from .training import Ridges, check_labels, fit_patterns, fit_readout, make_head, training_sentences
@@ -99,7 +100,7 @@ class LeaveOneOut:
         settings: Settings of the experiment.
 
     Raises:
-        ValueError: If the folder contains scores of other settings, or there are fewer than two seeds.
+        ValueError: If the folder contains features or scores of other settings, or there are fewer than two seeds.
     """
 
     def __init__(self, output_dir: str | Path, settings: LeaveOneOutSettings | None = None):
@@ -129,8 +130,19 @@ class LeaveOneOut:
         return [seed for seed in self.settings.seeds if not self._scores_path(seed).is_file()]
 
     def run(self):
-        """Computes what is missing: features of the faces, scores of each seed, and a head for all AUs."""
-        self._write_settings()
+        """Computes what is missing: features of the faces, scores of each seed, and a head for all AUs.
+
+        Raises:
+            BlockingIOError: If another process works in the folder.
+        """
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        with locked_output(self.output_dir):
+            # Another process may have left features or scores here since.
+            self._check_settings()
+            write_text(self.output_dir / _SETTINGS_FILE, json.dumps(self._binding_settings(), indent=2))
+            self._compute()
+
+    def _compute(self):
         train, validation, test = (self.faces(split) for split in ("train", "validation", "test"))
         check_labels(train.labels, [au_label(au) for au in self.aus])
         sentences = {au_label(au): self.towers.sentence_embeddings(training_sentences(au)) for au in self.aus}
@@ -264,14 +276,14 @@ class LeaveOneOut:
 
     def _check_settings(self):
         path = self.output_dir / _SETTINGS_FILE
-        if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != self._binding_settings():
+        # Settings of an attempt that failed before it had features bind nobody.
+        if not path.is_file() or not any(self.output_dir.rglob("*.safetensors")):
+            return
+        if json.loads(path.read_text(encoding="utf-8")) != self._binding_settings():
             raise ValueError(
-                f"{self.output_dir} contains scores of other settings (see {_SETTINGS_FILE}): use another folder."
+                f"{self.output_dir} contains features or scores of other settings (see {_SETTINGS_FILE}): use another "
+                "folder."
             )
-
-    def _write_settings(self):
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        write_text(self.output_dir / _SETTINGS_FILE, json.dumps(self._binding_settings(), indent=2))
 
 
 def score_sentence(
