@@ -169,8 +169,8 @@ def run_and_report(options: argparse.Namespace, reproduction: Reproduction, repo
         use_cpu_cores(reproduction.arguments.num_cpu_threads)
         try:
             print(f"\n{report(command)}")
-        except ValueError as error:
-            sys.exit(f"There is no report: {error}")
+        except REPORTED_ERRORS as error:
+            sys.exit(f"There is no report: {message_of(error)}")
     if distributed.is_initialized():
         distributed.destroy_process_group()
 

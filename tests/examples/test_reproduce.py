@@ -1,7 +1,9 @@
 """The reproduction end to end: runs, resuming, tables, figures, and the command itself."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -369,6 +371,33 @@ def test_a_figure_that_can_not_be_drawn_leaves_all_tables(reproduction, monkeypa
     assert report.tables and (tmp_path / "tables.tex").is_file()
     undrawn = [sentence for sentence in report.missing if "can't be drawn: 10000 faces of different" in sentence]
     assert [sentence.split()[0] for sentence in undrawn] == ["figure6", "figure7"]
+
+
+def test_runs_whose_weights_and_environment_were_deleted_keep_their_tables(reproduction, make_reproduction, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(reproduction.output_dir, folder)
+    copy = make_reproduction(folder, variants=reproduction.variants)
+    for job in copy.jobs:
+        (copy.folder(job) / "model.safetensors").unlink()
+    (copy.folder(copy.jobs[0]) / "environment.json").unlink()
+    report = make_report(copy)
+    assert "### SynthFACS: every score of HiVA (ours)" in (report.folder / "tables.md").read_text()
+    undrawn = [sentence.split(" can't be drawn: ") for sentence in report.missing]
+    assert [name for name, _ in undrawn] == ["figure6", "figure7"]
+    assert all("model.safetensors" in reason for _, reason in undrawn)
+    # Another run still knows it.
+    assert copy.environment() == reproduction.environment()
+
+
+def test_a_full_disk_is_not_called_a_missing_figure(reproduction, small_settings, example, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("hiva_hf.experiments.report.save_figure", fail)
+    settings = words_of(small_settings(output_dir=reproduction.output_dir))
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "--report_only", "--folds", "1", "2", *settings])
+    with pytest.raises(SystemExit, match="^There is no report: .*No space left on device"):
+        example("reproduce").main()
 
 
 def test_several_sets_are_refused_before_any_training(make_reproduction, tmp_path):

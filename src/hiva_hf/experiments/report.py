@@ -206,7 +206,8 @@ def _make_figures(
             continue
         try:
             figure, facts[name] = make()
-        except TooFewFacesError as error:
+        # Weights of a run may have been deleted. Its tables need predictions alone.
+        except (TooFewFacesError, OSError) as error:
             undrawn.append(f"{name} can't be drawn: {error}")
         else:
             paths += save_figure(figure, folder / name)

@@ -22,7 +22,6 @@ from ..training.arguments import AUTrainingArguments
 from ..training.descriptions import DescriptionBank, write_description_embeddings
 from ..training.hiva_runs import HiVATrainingRun
 from ..training.run_folder import (
-    ENVIRONMENT_FILE,
     RESULTS_FILE,
     SETTINGS_FILE,
     TEST_PREDICTIONS_FILE,
@@ -234,11 +233,9 @@ class Reproduction:
         return RunFolder(self.folder(job)).results()
 
     def environment(self) -> dict | None:
-        """Software and hardware of the first finished run; None if none is finished."""
-        finished = [job for job in self.jobs if self.is_finished(job)]
-        return (
-            json.loads((self.folder(finished[0]) / ENVIRONMENT_FILE).read_text(encoding="utf-8")) if finished else None
-        )
+        """Software and hardware of the first finished run that noted them; None if there is none."""
+        environments = (RunFolder(self.folder(job)).environment() for job in self.jobs if self.is_finished(job))
+        return next(filter(None, environments), None)
 
     def seconds(self) -> float:
         """Total time so far: the finished runs and shared first stages."""

@@ -69,6 +69,10 @@ class RunFolder:
         """The results of the run, None if it is not finished."""
         return _read_if_there(self.path / RESULTS_FILE)
 
+    def environment(self) -> dict:
+        """Software and hardware of the run, and digests of its inputs; empty if they are not known."""
+        return _read_if_there(self.path / ENVIRONMENT_FILE) or {}
+
     def check(self, arguments: AUTrainingArguments, num_processes: int):
         """Checks that a run with these settings may write here; changes nothing.
 
@@ -78,7 +82,7 @@ class RunFolder:
         """
         if arguments.resume_from_checkpoint:
             self._check_settings(arguments)
-            before = (_read_if_there(self.path / ENVIRONMENT_FILE) or {}).get("num_processes", num_processes)
+            before = self.environment().get("num_processes", num_processes)
             if before != num_processes and self.results() is None:
                 raise ValueError(
                     f"The run in {self.path} was started with {before} process(es), but this one has {num_processes}: "
@@ -106,7 +110,7 @@ class RunFolder:
         """
         if not arguments.resume_from_checkpoint or self.results() is not None:
             return
-        before = (_read_if_there(self.path / ENVIRONMENT_FILE) or {}).get("inputs", {})
+        before = self.environment().get("inputs", {})
         changed = [name for name, digest in digests.items() if before.get(name, digest) != digest]
         if changed:
             raise ValueError(
@@ -185,7 +189,7 @@ class RunFolder:
         return has_checkpoints(self.path) or any((self.path / stage).exists() for stage in STAGES)
 
     def _warn_of_other_versions(self, environment: dict):
-        before = (_read_if_there(self.path / ENVIRONMENT_FILE) or {}).get("packages", {})
+        before = self.environment().get("packages", {})
         now = environment.get("packages", {})
         differing = [
             f"{name} {before[name]}, now {now[name]}" for name in now if before.get(name, now[name]) != now[name]
