@@ -1,26 +1,30 @@
 """`hiva-hf demo`, as a user starts and ends it."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from hiva_hf.cli.demo import TERMINATED
-from hiva_hf.cli.main import INTERRUPTED, main
+from hiva_hf.cli.main import main
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)])
-def test_the_page_is_served_until_it_is_stopped_and_no_picture_stays(tiny_model_dir, tmp_path, number, code):
-    # As if another user of the machine had Gradio's folder.
-    (tmp_path / "gradio").write_text("not yours")
+# Windows has no terminals that hang up.
+HANG_UP = getattr(signal, "SIGHUP", signal.SIGTERM)
+
+
+@contextmanager
+def page(model: Path, tmp_path: Path, before: Sequence[str] = ()) -> Iterator[tuple[subprocess.Popen, str]]:
+    """The running command, after the words `before` of the shell, and the address of its page."""
     script = "import sys; from hiva_hf.cli.main import main; sys.exit(main())"
-    command = [sys.executable, "-u", "-c", script, "demo", "--model", str(tiny_model_dir), "--device", "cpu"]
+    command = [*before, sys.executable, "-u", "-c", script, "demo", "--model", str(model), "--device", "cpu"]
     environment = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
     environment["TMPDIR"] = str(tmp_path)
     with subprocess.Popen(
@@ -31,18 +35,37 @@ def test_the_page_is_served_until_it_is_stopped_and_no_picture_stays(tiny_model_
         env=environment,
     ) as process:
         line = next((line for line in process.stdout if "http://" in line), "")
-        address = line.split()[-1].rstrip("/")
+        yield process, line.split()[-1].rstrip("/")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, HANG_UP])
+def test_the_page_is_served_until_it_is_stopped_and_no_picture_stays(tiny_model_dir, tmp_path, number):
+    # As if another user of the machine had Gradio's folder.
+    (tmp_path / "gradio").write_text("not yours")
+    with page(tiny_model_dir, tmp_path) as (process, address):
         assert "Facial Action Units" in httpx.get(address).text
         answer = httpx.post(f"{address}/gradio_api/upload", files={"files": ("anna.png", b"a picture of Anna")})
         (place,) = map(Path, answer.raise_for_status().json())
         assert place.read_bytes() == b"a picture of Anna" and place.is_relative_to(tmp_path)
         process.send_signal(number)
         rest = process.communicate(timeout=60)[0]
-    assert process.returncode == code, rest
+    assert process.returncode == 128 + number, rest
     assert "Traceback" not in rest
-    assert number == signal.SIGTERM or rest.splitlines()[-1] == "Stopped."
+    assert number != signal.SIGINT or rest.splitlines()[-1] == "Stopped."
     assert not place.exists()
     assert not list(tmp_path.glob("hiva-demo-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("nohup"), reason="there is no nohup")
+def test_the_page_outlives_its_terminal_under_nohup(tiny_model_dir, tmp_path):
+    with page(tiny_model_dir, tmp_path, before=["nohup"]) as (process, address):
+        process.send_signal(HANG_UP)
+        assert "Facial Action Units" in httpx.get(address).text
+        process.terminate()
+        rest = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + signal.SIGTERM, rest
 
 
 def test_a_wrong_limit_is_refused_before_anything_is_loaded(capsys):

@@ -6,12 +6,13 @@ import signal
 import socket
 import sys
 from tempfile import TemporaryDirectory
+from types import FrameType
 
 from ..extras import import_from_extra
 
 
-# What shells expect of a program that SIGTERM ended.
-TERMINATED = 143
+# By default, they end Python without any clean-up. Windows has no SIGHUP, which closing a terminal sends.
+_END_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 _DESCRIPTION = """\
 Open a web page that reads photos, the webcam and videos. It works without a network, and what is uploaded stays on
@@ -42,12 +43,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serves the page until Ctrl-C or SIGTERM."""
+    """Serves the page until Ctrl-C, SIGTERM or the end of the terminal."""
     if not args.max_video_seconds > 0:
         args.parser.error(f"--max_video_seconds must be positive, got {args.max_video_seconds:g}")
     _check_address(args)
-    # By default, SIGTERM ends Python without any clean-up.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    for number in _END_SIGNALS:
+        # With nohup, the page outlives its terminal.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _exit)
     # Gradio's default folder is shared by all users of a machine: its first user owns the uploads of the others, or
     # they can't write to it.
     with TemporaryDirectory(prefix="hiva-demo-", ignore_cleanup_errors=True) as folder:
@@ -68,6 +71,14 @@ def run(args: argparse.Namespace) -> int:
         finally:
             demo.close()
     return 0
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    # Often several come, from the terminal, its shell and the system: the next ones must not stop the clean-up.
+    for other in _END_SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    # The code that shells expect of a program that a signal ended.
+    sys.exit(128 + number)
 
 
 def _check_address(args: argparse.Namespace) -> None:
