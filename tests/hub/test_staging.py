@@ -210,6 +210,23 @@ def test_a_dry_run_writes_what_would_be_published(make_run, tmp_path, capsys):
     assert "is not empty" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_dry_run_that_is_refused_leaves_nothing_and_can_be_repeated(make_run, tmp_path, capsys, is_there):
+    run, folder = make_run("synthfacs"), tmp_path / "dry"
+    if is_there:
+        folder.mkdir()
+    metrics = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text('{"note": "hf_' + 'a1B2c3D4e5F6g7H8i9J0"}')
+    words = ["push", str(run), "org/name", "--dry_run", str(folder)]
+    assert main(words) == 2
+    assert "metrics.jsonl contains an access token" in capsys.readouterr().err
+    assert not files_of(tmp_path) and folder.exists() is is_there
+    (run / "metrics.jsonl").write_text(metrics)
+    assert main(words) == 0
+    assert files_of(folder) >= CHECKPOINT | RECORDS
+    assert [path.name for path in tmp_path.iterdir()] == ["dry"]
+
+
 @pytest.mark.parametrize("dataset", ["synthfacs", "disfa"])
 def test_a_vl_fau_is_published_with_what_it_writes_with(make_vl_fau_run, tmp_path, dataset):
     stage_run(read_finished_run(make_vl_fau_run(dataset)), tmp_path, "org/name")

@@ -7,6 +7,7 @@ import yaml
 from transformers import AutoTokenizer
 from transformers.utils import CONFIG_NAME, IMAGE_PROCESSOR_NAME, SAFE_WEIGHTS_INDEX_NAME
 
+from ..atomic_files import fill_folder
 from ..facs import get_action_unit
 from ..remote_code import add_remote_code, drop_local_towers
 from ..training.descriptions import description_variants
@@ -45,7 +46,7 @@ def stage_run(
     photo_agreement: PhotoAgreement | None = None,
     token: str | bool | None = None,
 ):
-    """Fills a folder with everything that is published of a run.
+    """Fills a folder with everything that is published of a run, or with nothing if something must not be published.
 
     Args:
         run: A finished run.
@@ -58,6 +59,7 @@ def stage_run(
     Raises:
         FileNotFoundError: if files to publish are missing from the run.
         ValueError: if the folder is not empty, or a file contains a token or a path of this machine.
+        FileExistsError: if something else was written to the folder in the meantime.
     """
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: pass a new folder.")
@@ -66,25 +68,28 @@ def stage_run(
             f"{run.path} contains a VL-FAU, which has no training checkpoint besides the model itself: omit "
             "`training_checkpoint`."
         )
-    _copy_checkpoint(run.path, folder)
-    shutil.copy(run.path / IMAGE_PROCESSOR_NAME, folder)
-    add_remote_code(folder)
-    if training_checkpoint:
-        source = run.path / TRAINING_CHECKPOINT
-        if not (source / CONFIG_NAME).is_file():
-            raise FileNotFoundError(f"{run.path} has no {TRAINING_CHECKPOINT}/: its training checkpoint is missing.")
-        _copy_checkpoint(source, folder / TRAINING_FOLDER)
-        drop_local_towers(folder / TRAINING_FOLDER)
-    if run.config.model_type == "vl_fau":
-        for name in WRITER_FILES:
-            shutil.copy(run.path / name, folder)
-    elif run.reads_descriptions:
-        _write_descriptions(run, folder, token)
-    _write_records(run, folder)
-    pictures = _copy_pictures(run, folder)
-    card = card_of_run(run, repo_id, photo_agreement, training_checkpoint, pictures)
-    card.save(folder / CARD_FILE)
-    check_no_secrets(folder, run, token)
+    if training_checkpoint and not (run.path / TRAINING_CHECKPOINT / CONFIG_NAME).is_file():
+        raise FileNotFoundError(f"{run.path} has no {TRAINING_CHECKPOINT}/: its training checkpoint is missing.")
+
+    def write(staged: Path):
+        _copy_checkpoint(run.path, staged)
+        shutil.copy(run.path / IMAGE_PROCESSOR_NAME, staged)
+        add_remote_code(staged)
+        if training_checkpoint:
+            _copy_checkpoint(run.path / TRAINING_CHECKPOINT, staged / TRAINING_FOLDER)
+            drop_local_towers(staged / TRAINING_FOLDER)
+        if run.config.model_type == "vl_fau":
+            for name in WRITER_FILES:
+                shutil.copy(run.path / name, staged)
+        elif run.reads_descriptions:
+            _write_descriptions(run, staged, token)
+        _write_records(run, staged)
+        pictures = _copy_pictures(run, staged)
+        card = card_of_run(run, repo_id, photo_agreement, training_checkpoint, pictures)
+        card.save(staged / CARD_FILE)
+        check_no_secrets(staged, run, token)
+
+    fill_folder(folder, write, last=CARD_FILE)
 
 
 def _copy_checkpoint(source: Path, folder: Path):
