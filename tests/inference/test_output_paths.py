@@ -42,6 +42,21 @@ def test_a_photo_that_is_its_own_address_gets_a_short_name(tmp_path):
     assert len(str(first)) < 40 and first.parent == Path()
 
 
+@pytest.mark.parametrize("letter", ["a", ".", "ü", "\N{GRINNING FACE}", "\udcff"])
+def test_addresses_with_long_tokens_get_names_that_disks_allow(tmp_path, letter):
+    token = letter * 300
+    addresses = [f"https://a.org/{token}{a}/1.jpg?token={token}{b}" for a in range(2) for b in range(2)]
+    for path_of in (openface_paths, paths_below):
+        paths = list(path_of(tmp_path, addresses).values())
+        assert len(set(paths)) == 4 and len({path.parent for path in paths}) == 2
+        assert all(len(os.fsencode(part)) + len(".jpg") <= 255 for path in paths for part in path.parts)
+
+
+def test_long_names_of_files_stay_whole(tmp_path):
+    name = "a" * 251
+    assert list(paths_below(tmp_path, [f"{name}.jpg"]).values()) == [tmp_path / name]
+
+
 def test_files_on_several_drives_lie_in_folders_called_after_them():
     windows = [
         PureWindowsPath(r"D:\videos\a.mp4"),

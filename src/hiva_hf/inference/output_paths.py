@@ -11,6 +11,12 @@ from pathlib import Path, PurePath
 from ..image_loading import URL_SCHEMES
 
 
+# Most file systems allow 255 bytes, endings included.
+_MAX_PART_BYTES = 200
+# Of longer parts. In UTF-8 a character has up to four bytes.
+_KEPT_CHARACTERS = 40
+
+
 def openface_paths(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
     """The table of each source: its name with the extension .csv, in sub-folders if there are several folders.
 
@@ -63,11 +69,24 @@ def identity_of(path: str | os.PathLike) -> Hashable:
 def _place(source: str) -> Path:
     if source.startswith("data:"):
         # The source is the whole photo.
-        source = f"data-{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+        source = f"data-{_digest(source)}"
     elif source.startswith(URL_SCHEMES):
         # Some characters of URLs are not allowed in file names on Windows.
         source = re.sub(r'[%<>:"|?*\\]', lambda character: f"%{ord(character[0]):02X}", source)
+        source = "/".join(map(_shortened, source.split("/")))
     return Path(os.path.abspath(source))
+
+
+def _shortened(part: str) -> str:
+    """A part of an address as a file name: a signed one may be longer than names can be."""
+    if len(os.fsencode(part)) <= _MAX_PART_BYTES:
+        return part
+    return f"{part[:_KEPT_CHARACTERS]}-{_digest(part)}"
+
+
+def _digest(text: str) -> str:
+    # Of all that a command line can hold, even what is no valid text.
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
 
 
 def _without_ending(place: PurePath) -> PurePath:
