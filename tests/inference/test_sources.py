@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -86,6 +87,24 @@ def test_a_pipe_in_a_folder_is_left_out_and_a_broken_link_is_not(folder):
     sources, others = find_sources([folder])
     assert "12.jpg" in names(sources, folder)
     assert "11.jpg" in names(others, folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes among files")
+def test_a_pipe_or_device_that_is_named_is_refused(folder):
+    os.mkfifo(folder / "camera")
+    with pytest.raises(ValueError, match=f"can't be read, .*: {folder}/camera, {os.devnull}. Save"):
+        find_sources([folder / "9.jpg", folder / "camera", os.devnull])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it can be read once")
+def test_a_file_at_the_standard_input_is_read(folder):
+    code = (
+        "from hiva_hf.inference.sources import find_sources, read_frames\n"
+        "for frame in read_frames(find_sources(['/dev/stdin'])[0]): print(frame.load().shape)"
+    )
+    with (folder / "9.jpg").open("rb") as photo:
+        output = subprocess.check_output([sys.executable, "-c", code], stdin=photo, text=True)
+    assert output == "(10, 20, 3)\n"
 
 
 def test_jpeg_pictures_in_a_row_are_a_video(tmp_path):

@@ -90,13 +90,20 @@ def find_sources(inputs: Sequence[str | os.PathLike], exclude: Sequence[Path] = 
 
     Raises:
         FileNotFoundError: An input does not exist.
-        ValueError: There is no photo or video.
+        ValueError: There is no photo or video, or an input is a named pipe or a device.
         PermissionError: A folder can't be read.
     """
     names = [name for item in inputs for name in _fill_in(os.fspath(item))]
-    missing = [name for name in names if not name.startswith(URL_SCHEMES) and not os.path.exists(name)]
+    paths = [name for name in names if not name.startswith(URL_SCHEMES)]
+    missing = [path for path in paths if not os.path.exists(path)]
     if missing:
         raise FileNotFoundError(f"There is no such file or folder: {', '.join(missing)} (looked in {Path.cwd()}).")
+    streams = [path for path in paths if not os.path.isdir(path) and not os.path.isfile(path)]
+    if streams:
+        raise ValueError(
+            f"Pipes and devices can't be read, since photos and videos are read several times: {', '.join(streams)}. "
+            "Save what comes from there as a file."
+        )
     sources, others = [], []
     for name in names:
         for file in _walk(name, {identity_of(path) for path in exclude}) if os.path.isdir(name) else [name]:
