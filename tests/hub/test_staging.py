@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -106,6 +107,20 @@ def test_a_home_that_is_the_root_is_no_folder_that_addresses_name(make_run, tmp_
     (run / "metrics.jsonl").write_text('{"note": "https://example.org"}')
     stage_run(read_finished_run(run), tmp_path, "org/name")
     assert "https://example.org" in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_a_user_without_a_home_can_publish(make_run, tmp_path, monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    run = make_run("synthfacs")
+    monkeypatch.setattr(Path, "home", no_home)
+    stage_run(read_finished_run(run), tmp_path / "public", "org/name")
+    assert files_of(tmp_path / "public") >= CHECKPOINT | RECORDS
+    # Other folders are still found.
+    (run / "metrics.jsonl").write_text(json.dumps({"note": str(run)}))
+    with pytest.raises(ValueError, match="metrics.jsonl contains a local path"):
+        stage_run(read_finished_run(run), tmp_path / "refused", "org/name")
 
 
 def test_a_photo_that_the_user_chose_is_not_published(staged):

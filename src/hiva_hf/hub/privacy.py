@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,10 @@ def _local_paths(run: FinishedRun) -> Iterator[str]:
     yield str(run.path.resolve())
     # With the separator, so that a short home directory does not match inside other words; in containers, it may be
     # the root folder, which would match every URL.
-    if Path.home() != Path(Path.home().anchor):
-        yield f"{Path.home()}/"
+    # A user that the system does not know, as in containers, may have none.
+    with suppress(RuntimeError):
+        if Path.home() != Path(Path.home().anchor):
+            yield f"{Path.home()}/"
     values = [run.settings.get(name) for name in (*PATH_SETTINGS, *TOWER_SETTINGS, "descriptions")]
     values += [source.partition("=")[2] for source in run.settings.get("additional_data") or ()]
     yield from (value for value in values if value and Path(value).is_absolute())
