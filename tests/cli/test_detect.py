@@ -67,6 +67,17 @@ def test_a_file_with_an_error_gives_exit_code_1_and_all_other_rows(photos, tiny_
     assert "2 frames, 1 faces, 1 errors" in caplog.text
 
 
+def test_a_file_that_could_not_be_read_is_read_again_with_overwrite_alone(photos, tiny_model_dir, tmp_path):
+    broken, output = tmp_path / "broken.jpg", tmp_path / "faces.csv"
+    broken.write_bytes(b"nothing")
+    words = ["detect", str(broken), str(photos / "face.png"), "--model", str(tiny_model_dir), "--output", str(output)]
+    assert main(words) == 1
+    broken.write_bytes((photos / "coffee.jpg").read_bytes())
+    for option, is_read in (("--resume", False), ("--overwrite", True)):
+        assert main([*words, option]) == 0
+        assert read_table(output)["error"].isna().tolist() == [is_read, True]
+
+
 def test_thresholds_for_all_and_for_single_aus(photos, tiny_model_dir, capsys):
     for words, expected in ((["0"], [1, 1]), (["1"], [0, 0]), (["AU1=0", "AU12=1"], [1, 0])):
         assert main(["detect", str(photos / "face.png"), "--model", str(tiny_model_dir), "--threshold", *words]) == 0

@@ -56,7 +56,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         choices=FORMATS,
         help="openface and pyfeat write the columns of these tools (default: by the extension of the output)",
     )
-    table.add_argument("--resume", action="store_true", help="continue an existing output")
+    table.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue an existing output; files that could not be read are not tried again, for which there is "
+        "--overwrite",
+    )
     table.add_argument("--overwrite", action="store_true", help="replace an existing output")
     table.add_argument("--draw", action="store_true", help="draw the faces into copies of the photos and videos")
     table.add_argument(
