@@ -23,6 +23,19 @@ def test_a_signal_is_remembered_and_ends_nothing():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs the signals of POSIX")
+@pytest.mark.parametrize(("before", "is_stopped"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_closing_the_terminal_stops_training_except_with_nohup(before, is_stopped):
+    previous = signal.signal(signal.SIGHUP, before)
+    try:
+        with StopRequest() as request:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert request.is_set == is_stopped
+        assert signal.getsignal(signal.SIGHUP) is before
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+
+
 def test_contexts_of_one_request_can_be_nested():
     before = signal.getsignal(signal.SIGTERM)
     request = StopRequest()

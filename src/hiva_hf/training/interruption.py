@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM during training: the step is finished, a checkpoint saved, and the run says how to resume."""
+"""Ctrl-C, SIGTERM and the end of the terminal during training.
+
+The step is finished, a checkpoint saved, and the run says how to resume.
+"""
 
 import logging
 import signal
@@ -7,14 +10,15 @@ import threading
 
 logger = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Closing a terminal, or losing the connection to it, sends SIGHUP, which Windows does not have.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class TrainingInterrupted(RuntimeError):
     """Training was asked to stop and has saved a checkpoint.
 
     Attributes:
-        signal_number: The signal that asked for it, SIGINT or SIGTERM.
+        signal_number: The signal that asked for it, such as SIGINT.
     """
 
     def __init__(self, message: str, signal_number: int):
@@ -23,12 +27,12 @@ class TrainingInterrupted(RuntimeError):
 
     @property
     def exit_code(self) -> int:
-        """The exit code that shells expect of a process ended by this signal: 130 or 143."""
+        """The exit code that shells expect of a process ended by this signal, such as 130."""
         return 128 + self.signal_number
 
 
 class StopRequest:
-    """Within its context, Ctrl-C and SIGTERM do not end the process, but are remembered.
+    """Within its context, Ctrl-C, SIGTERM and SIGHUP do not end the process, but are remembered.
 
     Repeated signals have no effect: launchers forward signals that the terminal has already sent to their processes.
     To stop at once, kill the process, which loses no more than the steps since the last checkpoint.
@@ -52,7 +56,8 @@ class StopRequest:
         self._depth += 1
         # Python handles signals in the main thread only; in other threads, the caller decides when training ends.
         if self._depth == 1 and threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._remember) for number in _SIGNALS}
+            handled = [number for number in _SIGNALS if not _outlives_terminal(number)]
+            self._previous = {number: signal.signal(number, self._remember) for number in handled}
         return self
 
     def __exit__(self, *exception):
@@ -65,6 +70,11 @@ class StopRequest:
         if not self.is_set:
             logger.warning("%s: finishing this step and saving.", signal.Signals(number).name)
         self.signal_number = number
+
+
+def _outlives_terminal(number: int) -> bool:
+    """Whether it is the end of a terminal that must not end training, as with nohup."""
+    return number not in (signal.SIGINT, signal.SIGTERM) and signal.getsignal(number) is signal.SIG_IGN
 
 
 def ignore_in_worker(worker_id: int):
