@@ -138,6 +138,23 @@ def test_training_runs_the_plain_network(detector, faces):
     assert all(parameter.grad is not None for parameter in detector.interaction.parameters())
 
 
+def test_training_that_begins_without_train_runs_the_plain_network(detector, faces):
+    """Lightning sets the flag of each module after a validation."""
+    detector.train()
+    modes = {module: module.training for module in detector.modules()}
+    detector.eval().fuse()
+    for module, mode in modes.items():
+        module.training = mode
+    detector(faces, labels=torch.ones(3, 4)).loss.backward()
+    assert not detector.is_fused
+    assert all(parameter.grad is not None for parameter in detector.vision_model.parameters())
+
+
+def test_weights_that_were_trained_meanwhile_are_not_hidden(detector):
+    detector.fuse().training = True
+    assert not detector.eval().is_fused
+
+
 @pytest.mark.parametrize("wrap", [nn.Identity(), nn.Sequential, torch.compile])
 def test_new_weights_are_never_hidden_by_old_ones(detector, make_config, swin_config, faces, wrap):
     torch.manual_seed(1)

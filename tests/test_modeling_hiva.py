@@ -530,6 +530,18 @@ def test_transformers_variant_names_a_file_of_weights(tiny_model_dir, tmp_path, 
     assert_same_logits(model, loaded, faces)
 
 
+def test_models_of_one_configuration_are_saved_as_they_are(tiny_config, tokenizer, tmp_path, faces):
+    first, second = HiVAForAUDetection(tiny_config).eval(), HiVAForAUDetection(tiny_config).eval()
+    first.encode_descriptions(tokenizer, ["Lips.", "Brows are low.", "The chin.", "Nothing to see here."])
+    second.encode_descriptions(tokenizer)
+    first.drop_text_encoder()
+    for name, model in {"first": first, "second": second}.items():
+        model.save_pretrained(tmp_path / name)
+        loaded = HiVAForAUDetection.from_pretrained(tmp_path / name)
+        assert (loaded.text_model is None) == (name == "first")
+        assert_same_logits(loaded, model, faces)
+
+
 def test_dropping_the_text_encoder_without_a_memory_warns(tiny_config, caplog):
     logging.enable_propagation()
     HiVAForAUDetection(tiny_config).drop_text_encoder()

@@ -89,6 +89,10 @@ def test_all_else_runs_the_layer_itself(layer, hidden_states):
         pass
 
     assert not runs_packed(Adapted(24, 40), hidden_states)
+    # As Accelerate's hooks do.
+    patched = copy.deepcopy(layer)
+    patched.forward = lambda states: 2 * layer(states)
+    assert not runs_packed(patched, hidden_states)
     seen = []
     layer.register_forward_hook(lambda *args: seen.append(args))
     assert not runs_packed(layer, hidden_states)
@@ -171,6 +175,15 @@ def test_networks_are_run_with_all_their_layers(hidden_states):
     nn.ModuleList([network, packed]).to(torch.bfloat16)
     states = hidden_states.bfloat16()
     torch.testing.assert_close(packed(network, states), network(states), **TOLERANCE[torch.bfloat16])
+
+
+@torch.no_grad()
+def test_replicas_of_data_parallel_run_as_they_are(layer, hidden_states):
+    """They have no parameters."""
+    replica = layer._replicate_for_data_parallel()
+    replica.weight, replica.bias = layer.weight.data, layer.bias.data
+    assert not list(replica.parameters())
+    assert torch.equal(PackedLinears()(replica, hidden_states), layer(hidden_states))
 
 
 def test_networks_pass_gradients_on(hidden_states):

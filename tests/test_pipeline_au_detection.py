@@ -354,6 +354,14 @@ def test_thresholds_can_be_set_for_single_aus(detector, astronaut, tiny_model_di
     assert by_default(astronaut) == [face]
 
 
+def test_thresholds_of_single_aus_stay_theirs_in_another_model(tiny_model_dir, astronaut):
+    reader = pipeline("au-detection", model=str(tiny_model_dir), threshold={"AU1": 0.0, "AU12": 1.0})
+    reader.model = HiVAForAUDetection.from_pretrained(tiny_model_dir)
+    reader.model.config.id2label = dict(enumerate(reversed(reader.model.config.au_labels)))
+    active = {au["label"]: au["active"] for au in reader(astronaut)[0]["aus"]}
+    assert active["AU1"] and not active["AU12"]
+
+
 def test_thresholds_can_be_listed_in_the_models_order(detector, astronaut):
     for thresholds in ([0.0, 1.0, 0, 1], np.array([0.0, 1.0, 0, 1])):
         (face,) = detector(astronaut, threshold=thresholds)
@@ -800,6 +808,16 @@ def test_a_model_that_was_just_trained_learns_nothing_from_what_it_reads(tiny_mo
     found = pipeline("au-detection", model=model.train(), image_processor=processor)(photo, detect_faces=False)
     assert scores(found[0]) == scores(expected[0])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_model_that_is_trained_on_learns_nothing_from_what_it_reads(tiny_model_dir, astronaut):
+    reader = pipeline("au-detection", model=str(tiny_model_dir))
+    before = {name: value.clone() for name, value in reader.model.state_dict().items()}
+    expected = reader(astronaut)
+    reader.model.train()
+    assert reader(astronaut) == expected
+    assert reader.model.training
+    assert all(torch.equal(value, before[name]) for name, value in reader.model.state_dict().items())
 
 
 def test_a_variant_of_the_file_of_weights_is_none_of_the_network(tiny_model_dir, tmp_path, astronaut, caplog):

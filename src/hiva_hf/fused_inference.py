@@ -74,9 +74,15 @@ class FusesForInference:
 
     def train(self, mode: bool = True) -> "FusesForInference":
         """See [`torch.nn.Module.train`]; training needs the plain network."""
-        if mode:
+        self._unfuse_for_training()
+        super().train(mode)
+        self._unfuse_for_training()
+        return self
+
+    def _unfuse_for_training(self):
+        # Also called before each use, as training may begin without `train`: Lightning restores flags of modules.
+        if self.training and self.is_fused:
             self.unfuse()
-        return super().train(mode)
 
     def _load_from_state_dict(self, *args, **kwargs):
         """See [`torch.nn.Module.load_state_dict`]; weights that were folded before are dropped."""
@@ -95,7 +101,8 @@ class FusesForInference:
                 "A model with adapters on layers to be folded can't be fused: call `merge_and_unload()` first."
             )
         devices = {parameter.device for part in parts for parameter in part.parameters()}
-        is_offloaded = hasattr(self, "hf_device_map") and torch.device("meta") in devices
+        has_hooks = any(hasattr(module, "_hf_hook") for module in self.modules())
+        is_offloaded = has_hooks and torch.device("meta") in devices
         if len(devices) > 1 or is_offloaded:
             raise ValueError(
                 "A model that is spread over several devices or offloaded can't be fused: load it without "

@@ -17,6 +17,7 @@ Equation numbers are those of "Hierarchical Vision-Language Interaction for Faci
 (arXiv 2602.14425). Shapes: B images, N AUs, T = h * w visual tokens, L word pieces, d = `config.hidden_size`.
 """
 
+import copy
 import importlib
 import math
 import os
@@ -925,6 +926,8 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
     _keys_to_ignore_on_load_unexpected = [r"^graph\.", r"^graph_classifier\."]
 
     def __init__(self, config: HiVAConfig):
+        # Methods change it, and another model may be made from the same one.
+        config = copy.deepcopy(config)
         super().__init__(config)
         self.vision_model = HiVAVisionModel(config)
         # CODEPATH: inference checkpoints (`drop_text_encoder`) and those of the ablation "baseline" have no text side.
@@ -1155,8 +1158,8 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
         The folded weights are not saved: `save_pretrained` writes the same checkpoint as before. They move with the
         model (`to`, `half`, `copy.deepcopy`). `train`, `load_state_dict` and `encode_descriptions` drop them; after
         other changes of the weights, such as assignments to single parameters or merging an adapter, call `fuse`
-        again. Calls with text inputs run the plain network. So must training, because folded weights pass gradients to
-        the image, not to the parameters.
+        again, and call `unfuse` before `torch.func.functional_call`. Calls with text inputs run the plain network. So
+        must training, because folded weights pass gradients to the image, not to the parameters.
 
         Returns:
             The model itself.
@@ -1299,6 +1302,7 @@ class HiVAForAUDetection(FusesForInference, HiVAPreTrainedModel):
         if kwargs.get("output_attentions") is None:
             kwargs["output_attentions"] = self.config.output_attentions
         text = None
+        self._unfuse_for_training()
         if self.is_fused and input_ids is None and text_hidden_states is None:
             logits, fused, visual, *attentions = self.fused_detector(self.vision_model, pixel_values)
             if not kwargs["output_attentions"]:

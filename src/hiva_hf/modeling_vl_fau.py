@@ -560,6 +560,7 @@ class VLFAUForAUDetection(FusesForInference, VLFAUPreTrainedModel, GenerationMix
 
     def _look(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The stem and the AU maps, see [`VLFAUVisionModel`]."""
+        self._unfuse_for_training()
         if self.is_fused:
             return self.fused_detector(self.vision_model, pixel_values)
         return self.vision_model(pixel_values)

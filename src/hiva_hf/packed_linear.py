@@ -153,8 +153,10 @@ class PackedLinear(_HoldsPackedWeights):
 
     def run(self, layer: nn.Module, hidden_states: torch.Tensor, activation: nn.Module | None = None) -> torch.Tensor:
         """The same for an `nn.Linear`."""
-        # Layers with adapters or hooks run themselves; quantizers, too, rely on the layer being called.
-        is_usual = type(layer) is nn.Linear and not (layer._forward_hooks or layer._forward_pre_hooks)
+        # Layers with adapters or hooks run themselves; quantizers, too, rely on the layer being called. Accelerate's
+        # hooks replace the method.
+        has_hooks = layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
+        is_usual = type(layer) is nn.Linear and not has_hooks
         if is_usual and self._can_pack(hidden_states, layer.weight):
             return self._weights.linear(hidden_states, layer.weight, layer.bias, activation)
         projected = layer(hidden_states)
@@ -196,7 +198,9 @@ class PackedLinears(_HoldsPackedWeights):
             Its output.
         """
         # CODEPATH: on an x86 CPU, in fp32 and bf16. Elsewhere nothing is gained by intercepting every call.
-        if not (_is_inference() and _has_kernel_for(inputs, next(network.parameters()))):
+        # Replicas of `nn.DataParallel` have no parameters.
+        weight = next(network.parameters(), None)
+        if weight is None or not (_is_inference() and _has_kernel_for(inputs, weight)):
             return network(inputs, **kwargs)
         with _PackedCalls(self._weights):
             return network(inputs, **kwargs)

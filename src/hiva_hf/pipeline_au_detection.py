@@ -37,7 +37,7 @@ from .face_alignment import TEMPLATE, alignment_matrix, warp_face
 from .face_detection import CenterFaceDetector, FaceDetector
 from .facs import au_name
 from .image_loading import MAX_PIXELS, ImageLoadError, image_name, load_image
-from .modeling_hiva import adjacency
+from .modeling_hiva import adjacency, evaluation_mode
 from .remote_code import PushesRemoteCode, keep_pipeline_code
 from .sensitivity import read_with_sensitivity
 
@@ -307,14 +307,15 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
             "on_error": on_error,
             "timeout": timeout,
         }
-        thresholds = None if threshold is None else self._thresholds(threshold)
+        # Only checked here: the model, and its order of AUs, may be another one when they are used.
+        self.au_thresholds(threshold)
         forward_params = {
             "return_attention": return_attention,
             "return_features": return_features,
             "explain": explain,
-            "thresholds": thresholds,
+            "threshold": threshold,
         }
-        postprocess_params = {"thresholds": thresholds, "explain": explain}
+        postprocess_params = {"threshold": threshold, "explain": explain}
         steps = (preprocess_params, forward_params, postprocess_params)
         # Parameters that are not given here must not override those given to `pipeline(...)`.
         return tuple({name: value for name, value in params.items() if value is not None} for params in steps)
@@ -360,13 +361,18 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
                 raise kind(message) from (error.__cause__ if isinstance(error, ImageLoadError) else error)
             yield self.error_chunk(message)
 
+    def forward(self, model_inputs: dict[str, Any], **forward_params: Any) -> dict[str, Any]:
+        # The model may have been trained further since the pipeline was made, and would learn from what it reads.
+        with evaluation_mode([self.model] if self.model.training else []):
+            return super().forward(model_inputs, **forward_params)
+
     def _forward(
         self,
         model_inputs: dict[str, Any],
         return_attention: bool = False,
         return_features: bool = False,
         explain: bool = False,
-        thresholds: list[float] | None = None,
+        threshold: float | Sequence[float] | Mapping[str, float] | None = None,
     ) -> dict[str, Any]:
         """Run the model on those rows of the batch that hold a face; the others stay zero."""
         pixel_values = model_inputs.pop("pixel_values")
@@ -374,7 +380,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         faces = model_inputs["face"] if isinstance(model_inputs["face"], list) else [model_inputs["face"]]
         rows = [row for row, face in enumerate(faces) if face is not None]
         if rows:
-            outputs, sensitivity = self._run(pixel_values[rows], return_attention, explain, thresholds)
+            outputs, sensitivity = self._run(pixel_values[rows], return_attention, explain, threshold)
             names = {"logits": "logits"}
             if return_attention:
                 names |= {name: name for name in ATTENTIONS}
@@ -394,22 +400,29 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         return model_inputs
 
     def _run(
-        self, pixel_values: torch.Tensor, return_attention: bool, explain: bool, thresholds: list[float] | None
+        self,
+        pixel_values: torch.Tensor,
+        return_attention: bool,
+        explain: bool,
+        threshold: float | Sequence[float] | Mapping[str, float] | None,
     ) -> tuple[Any, torch.Tensor | None]:
         """Run the model; with `explain`, also return maps of what active AUs depend on, if it has gradients."""
         if not explain:
             return self.model(pixel_values=pixel_values, output_attentions=return_attention), None
-        thresholds = torch.tensor(self.model.config.au_thresholds if thresholds is None else thresholds)
+        thresholds = torch.tensor(self.au_thresholds(threshold))
         return read_with_sensitivity(self.model, pixel_values, thresholds, output_attentions=True)
 
     def postprocess(
-        self, model_outputs: list[dict[str, Any]], thresholds: list[float] | None = None, explain: bool = False
+        self,
+        model_outputs: list[dict[str, Any]],
+        threshold: float | Sequence[float] | Mapping[str, float] | None = None,
+        explain: bool = False,
     ) -> list[dict[str, Any]] | dict[str, str]:
         """Turn the chunks of one photo into its list of faces, or into its error."""
         for output in model_outputs:
             if output.get("error") is not None:
                 return {"error": output["error"]}
-        thresholds = self.model.config.au_thresholds if thresholds is None else thresholds
+        thresholds = self.au_thresholds(threshold)
         outputs = [output for output in model_outputs if output["face"] is not None]
         faces = [self._result(output, thresholds) for output in outputs]
         if explain:
@@ -464,9 +477,15 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         if __name__.startswith("transformers_modules."):
             keep_pipeline_code(self, save_directory)
 
-    def _thresholds(self, threshold: float | Sequence[float] | Mapping[str, float]) -> list[float]:
-        """One threshold per AU of the model."""
-        labels = self.model.config.au_labels
+    def au_thresholds(self, threshold: float | Sequence[float] | Mapping[str, float] | None = None) -> list[float]:
+        """One threshold for each AU of the model, from the parameter `threshold` of the class.
+
+        Raises:
+            ValueError: if thresholds are missing, name other AUs, or don't lie between 0 and 1.
+        """
+        labels, defaults = self.model.config.au_labels, self.model.config.au_thresholds
+        if threshold is None:
+            return defaults
         if isinstance(threshold, (np.ndarray, torch.Tensor)):
             threshold = threshold.tolist()
         if isinstance(threshold, (list, tuple)):
@@ -480,7 +499,6 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         for label, value in threshold.items():
             if not (isinstance(value, Real) and 0 <= value <= 1):
                 raise ValueError(f"`threshold` must lie between 0 and 1, got {value!r} for {label}.")
-        defaults = self.model.config.au_thresholds
         return [float(threshold.get(label, default)) for label, default in zip(labels, defaults, strict=True)]
 
     def _find(

@@ -108,9 +108,8 @@ class DetectionEngine:
     @property
     def thresholds(self) -> dict[str, float]:
         """The lowest probability at which each AU counts as present, by label."""
-        config = self._detector.model.config
-        thresholds = self._postprocess_params.get("thresholds", config.au_thresholds)
-        return dict(zip(config.au_labels, thresholds, strict=True))
+        thresholds = self._detector.au_thresholds(self._postprocess_params.get("threshold"))
+        return dict(zip(self._detector.model.config.au_labels, thresholds, strict=True))
 
     def run(self, frames: Iterable[Frame]) -> Iterator[FrameResult]:
         """Yields the result of each frame, in order, except for frames with `is_done`.
