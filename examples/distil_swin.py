@@ -1,6 +1,6 @@
 """Teach timm's Swin-B what the packaged detector sees, as a start for training the paper's network without the Hub.
 
-python examples/distil_swin.py                   # 40 minutes on two cores of an AMD EPYC; writes swin-b/
+python examples/distil_swin.py                   # 45 minutes on two cores of an AMD EPYC; writes swin-b/
 accelerate launch examples/train.py --vision_model_name_or_path swin-b --image_size 224 --hidden_size 512 \\
     --trainable_backbone_layers -1 --backbone_learning_rate_scale 0.2 --stage1_epochs 1 --stage2_epochs 1 \\
     --mixed_precision bf16
