@@ -20,6 +20,14 @@ from hiva_hf.cli.main import main
 HANG_UP = getattr(signal, "SIGHUP", signal.SIGTERM)
 
 
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    """As a terminal starts processes, even if the tests run under nohup, which processes inherit."""
+    before = signal.signal(HANG_UP, signal.SIG_DFL)
+    yield
+    signal.signal(HANG_UP, before)
+
+
 @contextmanager
 def page(model: Path, tmp_path: Path, before: Sequence[str] = ()) -> Iterator[tuple[subprocess.Popen, str]]:
     """The running command, after the words `before` of the shell, and the address of its page."""
@@ -35,10 +43,14 @@ def page(model: Path, tmp_path: Path, before: Sequence[str] = ()) -> Iterator[tu
         env=environment,
     ) as process:
         line = next((line for line in process.stdout if "http://" in line), "")
-        yield process, line.split()[-1].rstrip("/")
+        try:
+            yield process, line.split()[-1].rstrip("/")
+        finally:
+            process.kill()
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, HANG_UP])
 def test_the_page_is_served_until_it_is_stopped_and_no_picture_stays(tiny_model_dir, tmp_path, number):
     # As if another user of the machine had Gradio's folder.
