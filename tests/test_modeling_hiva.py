@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from torch.overrides import TorchFunctionMode
 from transformers import AutoModel, AutoModelForImageClassification, BertConfig, BertModel
@@ -360,6 +361,8 @@ def test_offloaded_model_reads_and_is_not_fused(tiny_model_dir, tmp_path, faces)
     assert_same_logits(HiVAForAUDetection.from_pretrained(tiny_model_dir), model, faces)
     with pytest.raises(ValueError, match="offloaded can't be fused"):
         model.fuse()
+    with pytest.raises(ValueError, match="offloaded can't be fused"):
+        cpu_offload(HiVAForAUDetection.from_pretrained(tiny_model_dir), "cpu").fuse()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])

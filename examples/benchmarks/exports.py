@@ -96,8 +96,12 @@ EXPORTED_MODES = {
 }
 # The other modes take minutes to prepare, or are never the fastest.
 QUICK_MODES = (
-    *(BASELINE, PLAIN, "PyTorch, fused, eager, fp32", "PyTorch, fused, eager, bf16"),
-    *("OpenVINO, bf16", "OpenVINO, int8"),
+    BASELINE,
+    PLAIN,
+    "PyTorch, fused, eager, fp32",
+    "PyTorch, fused, eager, bf16",
+    "OpenVINO, bf16",
+    "OpenVINO, int8",
 )
 
 

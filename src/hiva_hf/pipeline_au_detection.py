@@ -60,6 +60,8 @@ MODEL_TYPES = ("hiva", "vl_fau")
 MAX_FACES = 256
 # Types that count as one input although some are iterable.
 SINGLE_INPUTS = (str, bytes, bytearray, os.PathLike, Image.Image, np.ndarray, torch.Tensor, Mapping)
+# Of all AUs, of each in the model's order, or of some by label.
+Threshold = float | Sequence[float] | Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -372,7 +374,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         return_attention: bool = False,
         return_features: bool = False,
         explain: bool = False,
-        threshold: float | Sequence[float] | Mapping[str, float] | None = None,
+        threshold: Threshold | None = None,
     ) -> dict[str, Any]:
         """Run the model on those rows of the batch that hold a face; the others stay zero."""
         pixel_values = model_inputs.pop("pixel_values")
@@ -404,7 +406,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         pixel_values: torch.Tensor,
         return_attention: bool,
         explain: bool,
-        threshold: float | Sequence[float] | Mapping[str, float] | None,
+        threshold: Threshold | None,
     ) -> tuple[Any, torch.Tensor | None]:
         """Run the model; with `explain`, also return maps of what active AUs depend on, if it has gradients."""
         if not explain:
@@ -415,7 +417,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
     def postprocess(
         self,
         model_outputs: list[dict[str, Any]],
-        threshold: float | Sequence[float] | Mapping[str, float] | None = None,
+        threshold: Threshold | None = None,
         explain: bool = False,
     ) -> list[dict[str, Any]] | dict[str, str]:
         """Turn the chunks of one photo into its list of faces, or into its error."""
@@ -477,7 +479,7 @@ class AUDetectionPipeline(PushesRemoteCode, ChunkPipeline):
         if __name__.startswith("transformers_modules."):
             keep_pipeline_code(self, save_directory)
 
-    def au_thresholds(self, threshold: float | Sequence[float] | Mapping[str, float] | None = None) -> list[float]:
+    def au_thresholds(self, threshold: Threshold | None = None) -> list[float]:
         """One threshold for each AU of the model, from the parameter `threshold` of the class.
 
         Raises:
